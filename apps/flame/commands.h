@@ -1,0 +1,12 @@
+#pragma once
+
+namespace CLI {
+class App;
+}
+
+namespace flame::cli {
+
+// One function a subcommand, each in the file of its name: adds the subcommand with its options to `app`; its callback
+// runs the job and throws flame::Error when that fails.
+
+}  // namespace flame::cli

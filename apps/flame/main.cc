@@ -1,0 +1,30 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <exception>
+
+#include "flame/base/error.h"
+#include "flame/commands.h"
+
+int main(int argc, char** argv) {
+  CLI::App app{"FLAME runs Mixture-of-Experts transformers on machines whose fast memory cannot hold the experts."};
+  app.set_version_flag("--version", "flame " FLAME_VERSION);
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(34);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    // CLI11 prints help and version itself; anything else is wrong usage.
+    return app.exit(error) == 0 ? 0 : 2;
+  } catch (const flame::Error& error) {
+    std::fflush(stdout);
+    fmt::print(stderr, "flame: {}\n", error.what());
+    return error.exit_code();
+  } catch (const std::exception& error) {
+    std::fflush(stdout);
+    fmt::print(stderr, "flame: internal error: {}\n", error.what());
+    return 1;
+  }
+  return 0;
+}
