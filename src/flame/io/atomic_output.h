@@ -1,0 +1,67 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <vector>
+
+#include "flame/io/file.h"
+
+namespace flame::io {
+
+/// What to do when the target is there already. An empty directory never counts as being there.
+enum class Existing : std::uint8_t { kRefuse, kReplace };
+
+/// A file that is whole or absent: written to "NAME.partial-<process id>" beside the target, synced and renamed by
+/// commit(). Without commit() the destructor removes it, and the target is as it was.
+class AtomicFile {
+ public:
+  /// Throws UsageError when the target exists and `existing` is kRefuse, or is a directory. Makes missing parent
+  /// directories.
+  AtomicFile(std::filesystem::path target, Existing existing = Existing::kReplace,
+             FileSystem& files = FileSystem::real());
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  /// Where to write. Neither sync nor close is needed.
+  [[nodiscard]] WritableFile& file() { return *file_; }
+  void commit();
+
+ private:
+  FileSystem& files_;
+  std::filesystem::path target_;
+  std::filesystem::path temporary_;
+  std::unique_ptr<WritableFile> file_;
+};
+
+/// The same for a directory of files. Replacing a directory is one atomic exchange where the file system can do that;
+/// elsewhere the old one is renamed away first ("NAME.replaced-<process id>") and a crash may leave it under that name.
+class AtomicDirectory {
+ public:
+  /// Throws UsageError when the target is a file, or a directory with entries in it and `existing` is kRefuse.
+  AtomicDirectory(std::filesystem::path target, Existing existing = Existing::kRefuse,
+                  FileSystem& files = FileSystem::real());
+  ~AtomicDirectory();
+  AtomicDirectory(const AtomicDirectory&) = delete;
+  AtomicDirectory& operator=(const AtomicDirectory&) = delete;
+
+  /// The temporary directory to put files into, through create() or otherwise.
+  [[nodiscard]] const std::filesystem::path& path() const { return temporary_; }
+  /// A new file below it that commit() will sync. Close it before commit().
+  [[nodiscard]] std::unique_ptr<WritableFile> create(const std::filesystem::path& name);
+  void commit();
+
+ private:
+  FileSystem& files_;
+  std::filesystem::path target_;
+  std::filesystem::path temporary_;
+  bool committed_ = false;
+};
+
+/// Temporary files and directories beside `target` that crashed runs left: to be named to the user. Those of processes
+/// that still run are not listed.
+[[nodiscard]] std::vector<std::filesystem::path> abandoned_outputs(const std::filesystem::path& target,
+                                                                   FileSystem& files = FileSystem::real());
+
+}  // namespace flame::io

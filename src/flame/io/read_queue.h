@@ -1,0 +1,109 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "flame/io/async_reader.h"
+
+namespace flame::io {
+
+/// Demand: the compute thread waits for it. Prefetch: it may never be needed, and gives way between chunks.
+enum class ReadPriority : std::uint8_t { kDemand, kPrefetch };
+
+enum class ReadState : std::uint8_t {
+  kIdle,       ///< nothing was asked of this entry
+  kReading,    ///< queued or under way
+  kDone,       ///< every byte is there, and its checksum is right
+  kCancelled,  ///< cancel() took effect; nothing writes to its memory any more
+  kFailed,     ///< failure() says why; nothing writes to its memory any more
+};
+
+/// One long read, done in chunks.
+struct ReadRequest {
+  std::uint64_t offset = 0;          ///< a multiple of kReadAlignment
+  std::uint64_t bytes = 0;           ///< a multiple of kReadAlignment
+  std::byte* destination = nullptr;  ///< aligned to kReadAlignment
+  /// XXH3-64 of each block of ReadQueueOptions::block_bytes (the last one may be shorter). Empty: not checked.
+  /// Has to outlive the read.
+  std::span<const std::uint64_t> checksums;
+};
+
+struct ReadFailure {
+  enum class Reason : std::uint8_t { kNone, kSystem, kEndOfFile, kChecksum };
+  Reason reason = Reason::kNone;
+  int error_number = 0;      ///< of kSystem
+  std::uint64_t offset = 0;  ///< in the file, of the chunk or block that could not be had
+  /// "the system says Input/output error at offset 8192 (tried 4 times)".
+  [[nodiscard]] std::string message() const;
+};
+
+struct ReadQueueOptions {
+  std::uint32_t block_bytes = 64 * 1024;          ///< what one checksum covers
+  std::uint32_t demand_chunk_bytes = 256 * 1024;  ///< a multiple of block_bytes
+  std::uint32_t prefetch_chunk_bytes = 128 * 1024;
+  std::size_t prefetch_depth = 2;  ///< chunks of prefetches in flight: what a demand read may find before it
+  int attempts = 4;                ///< of a chunk that fails or whose checksum is wrong
+  Clock::duration retry_delay = std::chrono::milliseconds(1);
+};
+
+struct ReadQueueStatistics {
+  std::uint64_t bytes = 0;  ///< delivered by the storage, retries included
+  std::uint64_t chunks = 0;
+  std::uint64_t retries = 0;
+  double busy_seconds = 0.0;  ///< at least one chunk was in flight
+};
+
+/// Long reads into memory that the caller owns, done by one thread over an AsyncReader. Demand goes before prefetch,
+/// between chunks; within a priority, first come first served. Blocks are checked as they arrive, so that the bytes
+/// before ready_bytes() may be used while the rest is still on its way.
+///
+/// The queue has a fixed number of entries, numbered by the caller (the expert buffer uses the slot's number); nothing
+/// is allocated after construction. One thread may call everything; state() and ready_bytes() may be called by any.
+class ReadQueue {
+ public:
+  ReadQueue(std::unique_ptr<AsyncReader> reader, std::size_t entries, const ReadQueueOptions& options);
+  /// Cancels what is under way and waits until no memory is written to any more.
+  ~ReadQueue();
+  ReadQueue(const ReadQueue&) = delete;
+  ReadQueue& operator=(const ReadQueue&) = delete;
+
+  /// The entry has to be idle or ended. Does not block.
+  void start(std::size_t entry, const ReadRequest& request, ReadPriority priority);
+
+  /// A prefetch turns out to be needed now: it joins the demand reads. No effect on a read that has ended.
+  void promote(std::size_t entry);
+
+  /// Asks for no further chunk. The entry ends as kCancelled (or kDone, when it was just finished) once its chunks in
+  /// flight have come back. Does not block.
+  void cancel(std::size_t entry);
+
+  [[nodiscard]] ReadState state(std::size_t entry) const;
+
+  /// Bytes from the start of the read that are there and checked.
+  [[nodiscard]] std::uint64_t ready_bytes(std::size_t entry) const;
+
+  /// Blocks until `bytes` are ready, the read has ended, or the deadline passed; returns the state.
+  ReadState wait(std::size_t entry, std::uint64_t bytes, Clock::time_point deadline);
+
+  /// Reads that have ended (done, cancelled, failed) since construction: cheap to poll.
+  [[nodiscard]] std::uint64_t ended() const;
+
+  /// Blocks until ended() differs from `seen`, or the deadline passed; returns ended().
+  std::uint64_t wait_for_end(std::uint64_t seen, Clock::time_point deadline);
+
+  /// Of an entry that is kFailed.
+  [[nodiscard]] ReadFailure failure(std::size_t entry) const;
+
+  [[nodiscard]] ReadQueueStatistics statistics() const;
+  [[nodiscard]] std::string describe() const;
+
+ private:
+  class Worker;
+  std::unique_ptr<Worker> worker_;
+};
+
+}  // namespace flame::io
