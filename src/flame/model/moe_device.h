@@ -64,8 +64,8 @@ class MoeDevice {
   /// The decoder tokens of the coming step, one a batch row, known before its layer 0.
   virtual void feed(std::span<const std::int32_t> tokens) = 0;
 
-  /// A hint: `hidden` is the residual stream [tokens, d_model] at the input of the block that holds `layer`, before that
-  /// block's attention. A predictor may rank the layer's experts from it.
+  /// A hint: `hidden` is the residual stream [tokens, d_model] at the input of the block that holds `layer`, before
+  /// that block's attention. A predictor may rank the layer's experts from it.
   virtual void approach(MoeLayer layer, MatrixView<const float> hidden) = 0;
 
   /// Decides each token's expert; may start loading what that decision makes likely.

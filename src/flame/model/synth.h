@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "flame/base/data_type.h"
+#include "flame/base/thread_pool.h"
+#include "flame/model/config.h"
+
+namespace flame::model {
+
+/// A configuration by name: the dimensions of a published model (docs/generation.md says where each is from).
+struct Preset {
+  std::string_view name;
+  SwitchConfig config;
+};
+
+/// switch-base-8, -16, -32, -64 and -128.
+[[nodiscard]] std::span<const Preset> presets();
+
+/// The preset of that name, or nullptr.
+[[nodiscard]] const Preset* find_preset(std::string_view name);
+
+struct SynthOptions {
+  DataType type = DataType::kBF16;  ///< of all tensors: kF32, kBF16 or kF16
+  std::uint64_t seed = 0;
+  std::uint64_t shard_bytes = 5'000'000'000;  ///< a checkpoint larger than this is written in shards of at most this
+  std::optional<std::filesystem::path> tokenizer;  ///< a spiece.model to copy
+};
+
+/// Bytes written so far and bytes in all.
+using SynthProgress = std::function<void(std::uint64_t done, std::uint64_t total)>;
+
+/// Writes a checkpoint with random weights: config.json, generation_config.json and model.safetensors (or shards with
+/// their index), in Hugging Face's layout. The same config, type and seed give the same bytes on any number of threads.
+/// Memory in use stays below 64 MiB. The directory is written under a temporary name and renamed: it is whole or
+/// absent.
+///
+/// Weights are normal with the standard deviations that keep the variance of activations: 1/sqrt(fan-in), residual
+/// branches scaled down with depth. Routing is skewed but not constant: router rows are normal, scaled so that logits
+/// have a spread of about 1 and the experts' mean logits differ. Throws FileError, UsageError when `directory` exists.
+void synthesise(const SwitchConfig& config, const std::filesystem::path& directory, const SynthOptions& options,
+                ThreadPool& pool, const SynthProgress& progress = {});
+
+}  // namespace flame::model

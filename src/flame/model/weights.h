@@ -1,0 +1,113 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "flame/base/data_type.h"
+#include "flame/base/thread_pool.h"
+#include "flame/io/checkpoint.h"
+#include "flame/kernels/linear.h"
+#include "flame/model/config.h"
+#include "flame/model/router.h"
+
+namespace flame::model {
+
+/// out = wo · act(wi · x), or with a gate: out = wo · (act(wi · x) * (gate · x)), element by element. In a checkpoint
+/// the gated form has wi_0 (here wi) and wi_1 (here gate), as in T5 v1.1.
+struct FeedForwardWeights {
+  kernels::WeightMatrix wi;    ///< [d_ff, d_model]
+  kernels::WeightMatrix gate;  ///< [d_ff, d_model], or empty: no gate
+  kernels::WeightMatrix wo;    ///< [d_model, d_ff]
+  [[nodiscard]] bool gated() const { return !gate.empty(); }
+};
+
+struct AttentionWeights {
+  kernels::WeightMatrix q, k, v;  ///< [inner_dim, d_model]
+  kernels::WeightMatrix o;        ///< [d_model, inner_dim]
+};
+
+/// One transformer block. `cross_*` in the decoder only; `feed_forward` in a dense block, `router` in a sparse one.
+struct BlockWeights {
+  std::vector<float> self_norm;  ///< [d_model]
+  AttentionWeights self_attention;
+  std::vector<float> cross_norm;
+  AttentionWeights cross_attention;
+  std::vector<float> feed_forward_norm;
+  std::optional<FeedForwardWeights> feed_forward;
+  std::optional<RouterWeights> router;
+};
+
+struct StackWeights {
+  std::vector<BlockWeights> blocks;
+  Matrix<float> relative_bias;    ///< [buckets, heads]: block 0's, used by all
+  std::vector<float> final_norm;  ///< [d_model]
+};
+
+/// How weights are brought into memory.
+struct WeightOptions {
+  /// kF32, kBF16 or kF16; nullopt: each tensor as it is stored (F64 becomes F32).
+  std::optional<DataType> type;
+  /// Look at every weight for NaN and infinity; the message names the tensor. Costs one read of the file.
+  bool check_finite = true;
+};
+
+/// Whether feed-forward layers have a gate: the checkpoint's tensors decide (wi_0 and wi_1, or wi).
+enum class Gating : std::uint8_t { kPlain, kGated };
+
+/// Everything of a model but its experts. Matrices that are stored in the wanted type are views of the file; others,
+/// and all norms, routers and bias tables (fp32), are converted copies. Movable; views stay valid.
+struct DenseWeights {
+  kernels::WeightMatrix encoder_embedding;  ///< [vocab, d_model]
+  kernels::WeightMatrix decoder_embedding;  ///< the same bytes when they are shared
+  kernels::WeightMatrix head;               ///< [vocab, d_model]; the embedding when tied
+  StackWeights encoder;
+  StackWeights decoder;
+  Gating gating = Gating::kPlain;
+  Activation activation = Activation::kRelu;  ///< of all feed-forward layers, experts included
+
+  std::vector<std::string> warnings;  ///< tensors that are not the model's, stand-ins used for missing ones
+  std::size_t bytes = 0;              ///< of all matrices and vectors, shared ones once
+  std::string types;                  ///< the types in use, most bytes first: "bf16" or "f32 + bf16"
+
+  std::shared_ptr<const io::Checkpoint> source;            ///< keeps the views valid
+  std::vector<std::shared_ptr<const std::byte[]>> copies;  ///< converted matrices
+};
+
+/// Loads all but the experts. Throws ModelError that lists every tensor that is missing, or has a wrong shape or type;
+/// it also checks that each expert's tensors are there and well-shaped (unless the checkpoint has none at all, as in a
+/// bundle's model.safetensors), without reading them.
+[[nodiscard]] DenseWeights load_dense_weights(std::shared_ptr<const io::Checkpoint> checkpoint,
+                                              const SwitchConfig& config, const WeightOptions& options = {});
+
+/// All experts of a model, in memory.
+struct ExpertWeights {
+  std::vector<std::vector<FeedForwardWeights>> encoder;  ///< [MoE layer][expert]
+  std::vector<std::vector<FeedForwardWeights>> decoder;
+  std::size_t bytes = 0;
+  std::string types;
+
+  std::shared_ptr<const io::Checkpoint> source;
+  std::vector<std::shared_ptr<const std::byte[]>> copies;
+
+  [[nodiscard]] const std::vector<FeedForwardWeights>& layer(MoeLayer layer) const;
+};
+
+/// Loads every expert (the resident device's way; buffered devices read experts one by one).
+[[nodiscard]] ExpertWeights load_expert_weights(std::shared_ptr<const io::Checkpoint> checkpoint,
+                                                const SwitchConfig& config, const WeightOptions& options = {});
+
+/// Which form of feed-forward the checkpoint holds. Throws ModelError if it holds neither or both.
+[[nodiscard]] Gating find_gating(const io::Checkpoint& checkpoint);
+
+/// Name of an expert's tensor: ("wi", "wi_0", "wi_1" or "wo") of `expert` in the sparse block of `layer`.
+[[nodiscard]] std::string expert_tensor_name(const SwitchConfig& config, MoeLayer layer, std::size_t expert,
+                                             std::string_view matrix);
+
+/// Name of a block's tensor, for example block_tensor_name(Stack::kDecoder, 3, "layer.0.SelfAttention.q.weight").
+[[nodiscard]] std::string block_tensor_name(Stack stack, std::size_t block, std::string_view rest);
+
+}  // namespace flame::model
