@@ -1,0 +1,135 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "flame/base/matrix_view.h"
+
+namespace flame::kernels {
+
+/// How a packed value is stored.
+enum class PackedType : std::uint8_t {
+  kF32,
+  kBF16,
+  kInt8,  ///< symmetric, -127..127, one f32 scale a row
+  kInt4,  ///< symmetric, -7..7, one f16 scale for every `int4_group` inputs of a row
+};
+
+/// "f32", "bf16", "int8", "int4".
+[[nodiscard]] std::string_view name_of(PackedType type);
+[[nodiscard]] bool parse_packed_type(std::string_view name, PackedType& type);
+
+/// N:M with the type of the kept values. In every group of m consecutive inputs of a row n values are kept, each with
+/// its position in the group in ceil(log2 m) bits. n == m is dense and stores no positions.
+struct PackedFormat {
+  std::uint8_t n = 1;
+  std::uint8_t m = 1;
+  PackedType type = PackedType::kF32;
+  std::uint8_t int4_group = 64;  ///< 32 or 64 inputs share a scale; only read for kInt4
+
+  [[nodiscard]] bool dense() const { return n == m; }
+  /// ceil(log2 m); 0 for a dense format.
+  [[nodiscard]] std::size_t index_bits() const;
+  /// "2:4 int8", "dense bf16", "1:4 int4/32".
+  [[nodiscard]] std::string describe() const;
+  friend bool operator==(const PackedFormat&, const PackedFormat&) = default;
+};
+
+/// Throws UsageError unless 1 <= n <= m <= 16 and int4_group is 32 or 64.
+void check(const PackedFormat& format);
+
+/// Rows that are stored together, and kept values of one row that are stored together.
+inline constexpr std::size_t kPackedBlockRows = 16;
+inline constexpr std::size_t kPackedChunk = 64;
+
+/// Where everything lies in a packed matrix [rows, columns].
+///
+/// The matrix is a run of row blocks of kPackedBlockRows rows (the last one shorter when the rows do not divide). A
+/// block is complete in itself, so a reader computes on the blocks that have arrived:
+///
+///   scales   int8: f32 [block rows];  int4: f16 [block rows][scale groups];  f32 and bf16: nothing
+///   chunk 0  values [block rows][64], then positions [block rows][64 * index_bits / 8 bytes]
+///   chunk 1  …
+///   the last chunk holds the rest of the row, rounded up to whole bytes a row
+///
+/// All numbers are little-endian. A row's kept values stand in ascending column order, n for each of ceil(columns / m)
+/// groups; past the end of the row (when m does not divide columns) stand zeros. Position bits fill bytes from the low
+/// end; int4 values, two's complement, two a byte, low half first. There is no padding: size_bytes() is exact.
+class PackedLayout {
+ public:
+  /// Throws UsageError for a format that check() refuses, zero rows or columns, or a size past 2^48 bytes.
+  PackedLayout(const PackedFormat& format, std::size_t rows, std::size_t columns);
+
+  [[nodiscard]] const PackedFormat& format() const { return format_; }
+  [[nodiscard]] std::size_t rows() const { return rows_; }
+  [[nodiscard]] std::size_t columns() const { return columns_; }
+
+  /// Kept values of a row: ceil(columns / m) * n.
+  [[nodiscard]] std::size_t kept() const { return kept_; }
+  /// Columns with the tail group filled up: ceil(columns / m) * m.
+  [[nodiscard]] std::size_t padded_columns() const { return padded_columns_; }
+  /// int4: scales of one row, ceil(padded_columns / int4_group). int8: 1. Otherwise 0.
+  [[nodiscard]] std::size_t scale_groups() const { return scale_groups_; }
+  [[nodiscard]] std::size_t chunks() const { return chunks_; }
+
+  /// Bytes that the values (the positions, the scales) of one row, and of the whole matrix, take.
+  [[nodiscard]] std::size_t row_value_bytes() const { return row_value_bytes_; }
+  [[nodiscard]] std::size_t row_index_bytes() const { return row_index_bytes_; }
+  [[nodiscard]] std::size_t row_scale_bytes() const { return row_scale_bytes_; }
+  [[nodiscard]] std::size_t value_bytes() const { return rows_ * row_value_bytes_; }
+  [[nodiscard]] std::size_t index_bytes() const { return rows_ * row_index_bytes_; }
+  [[nodiscard]] std::size_t scale_bytes() const { return rows_ * row_scale_bytes_; }
+  [[nodiscard]] std::size_t row_bytes() const { return row_value_bytes_ + row_index_bytes_ + row_scale_bytes_; }
+  [[nodiscard]] std::size_t size_bytes() const { return rows_ * row_bytes(); }
+
+  [[nodiscard]] std::size_t blocks() const { return (rows_ + kPackedBlockRows - 1) / kPackedBlockRows; }
+  [[nodiscard]] std::size_t block_rows(std::size_t block) const;
+  /// Byte at which a block begins; block_offset(blocks()) is size_bytes().
+  [[nodiscard]] std::size_t block_offset(std::size_t block) const;
+  /// Rows that are complete when the first `bytes` bytes of the matrix are there.
+  [[nodiscard]] std::size_t rows_in_prefix(std::size_t bytes) const;
+
+  friend bool operator==(const PackedLayout&, const PackedLayout&) = default;
+
+ private:
+  PackedFormat format_;
+  std::size_t rows_;
+  std::size_t columns_;
+  std::size_t kept_ = 0;
+  std::size_t padded_columns_ = 0;
+  std::size_t scale_groups_ = 0;
+  std::size_t chunks_ = 0;
+  std::size_t row_value_bytes_ = 0;
+  std::size_t row_index_bytes_ = 0;
+  std::size_t row_scale_bytes_ = 0;
+};
+
+/// A packed matrix whose bytes somebody else owns. `bytes` needs no alignment (64 is faster) and must have
+/// layout.size_bytes() elements, of which only the blocks asked for are read. Any bytes are safe to compute on:
+/// a position past the group's end reads a zero.
+struct PackedMatrixView {
+  PackedLayout layout;
+  std::span<const std::byte> bytes;
+};
+
+/// One kept value as it is stored.
+struct PackedEntry {
+  std::size_t column = 0;    ///< may be past the last column in a padded tail group
+  float value = 0.0F;        ///< dequantised
+  std::int32_t integer = 0;  ///< int8 and int4: the stored integer
+};
+
+/// The reference reader: kept value number `index` (0 … kept() - 1) of row `row`.
+[[nodiscard]] PackedEntry packed_entry(const PackedMatrixView& matrix, std::size_t row, std::size_t index);
+
+/// The scale that the reference reader multiplies row `row`'s integer at `column` with; 1 for f32 and bf16.
+[[nodiscard]] float packed_scale(const PackedMatrixView& matrix, std::size_t row, std::size_t column);
+
+/// Writes the dense, dequantised rows [first, first + count) to `output` [count, columns].
+/// Positions that no packer writes (past the end of the row) are ignored.
+void unpack_rows(const PackedMatrixView& matrix, std::size_t first, std::size_t count, MatrixView<float> output);
+
+}  // namespace flame::kernels
