@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include "flame/io/async_reader.h"
+
+namespace flame::experts {
+
+/// Which expert gives way when a slot is needed.
+enum class Replacement : std::uint8_t {
+  kNextUse,        ///< least expected next use, given the predictor, then recency
+  kLru,            ///< least recently used
+  kLifo,           ///< last loaded, first out (Huang et al.)
+  kLfu,            ///< least frequently used
+  kLayerDistance,  ///< EdgeMoE: seldom used and far ahead in the order of layers
+  kStatic,         ///< least popular in the profile
+};
+
+/// "next-use", "lru", "lifo", "lfu", "layer-distance", "static". Throws UsageError for another name.
+[[nodiscard]] Replacement parse_replacement(const std::string& name);
+[[nodiscard]] const char* name_of(Replacement replacement);
+
+/// How the experts of a bundle are held in memory. Every combination gives the same text.
+struct BufferOptions {
+  std::uint64_t budget_bytes = 0;  ///< --expert-memory; 0: not given
+  std::size_t slots = 0;           ///< --slots; 0: not given. Neither given: a slot for every expert
+  std::string predictor = "cepr";  ///< any predictor of routing, or "none"
+  int context = 3;                 ///< m, the experts a predictor looks back on
+  Replacement replacement = Replacement::kNextUse;
+  io::StorageBackend storage = io::StorageBackend::kAutomatic;
+  io::Throttle throttle;           ///< --storage-bandwidth, --storage-latency
+  bool prefetch = true;            ///< false: load on demand only
+  bool speculate_always = false;   ///< prefetch without asking whether it pays: published systems, for comparison
+  bool verify = true;              ///< check each block's XXH3 as it arrives
+  std::filesystem::path timeline;  ///< --timeline: a Chrome trace of routes, loads, waits and computation
+  double timeout_seconds = 30.0;   ///< a load that takes longer is an error
+  std::uint64_t seed = 1;          ///< of the random predictor
+};
+
+}  // namespace flame::experts

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "flame/experts/cost_model.h"
+#include "flame/experts/expert_grid.h"
+
+namespace flame::experts {
+
+/// What is known of the experts' coming uses: where in the order of MoE layers the model stands, how often each expert
+/// has been used, and what a predictor promises for the layers close ahead. Distances count MoE layers ("visits").
+/// A use is a pass through a layer in which at least one token takes the expert.
+class Outlook {
+ public:
+  /// `popularity`: [experts of the grid], the share of a layer's tokens that takes each; empty: uniform.
+  Outlook(const ExpertGrid& grid, std::span<const float> popularity);
+
+  /// New examples start: the next layer is the encoder's first.
+  void begin_example();
+  /// The router of `layer` has decided: `used` are the distinct experts of the pass. Settles the layer's forecast.
+  void visit(LayerIndex layer, std::span<const ExpertIndex> used);
+  /// The probability of each expert of `layer` at its next visit, [experts per layer]; `depth` visits ahead of now.
+  void forecast(LayerIndex layer, std::span<const float> probabilities);
+  [[nodiscard]] bool has_forecast(LayerIndex layer) const { return forecast_made_[layer]; }
+
+  /// Visits from now to the next visit of the layer, at least 1.
+  [[nodiscard]] std::uint32_t distance(LayerIndex layer) const;
+  /// The layer `ahead` visits from now (1: the next one), as far as the order is known: after the last decoder layer
+  /// comes the first of the next token.
+  [[nodiscard]] LayerIndex layer_ahead(std::uint32_t ahead) const;
+  /// The probability that the next visit of its layer uses the expert, corrected by experience with this predictor.
+  [[nodiscard]] double probability(ExpertIndex expert) const;
+  /// Expected visits until the expert is used: the lower, the more it is worth keeping.
+  [[nodiscard]] double next_use(ExpertIndex expert) const;
+  /// The share of passes that used the expert, the last ones counting most.
+  [[nodiscard]] double usage(ExpertIndex expert) const { return usage_[expert]; }
+
+  [[nodiscard]] const Calibration& calibration() const { return calibration_; }
+
+ private:
+  [[nodiscard]] double remaining_decoder_visits() const;
+
+  ExpertGrid grid_;
+  std::vector<double> usage_;    ///< [experts of the grid]
+  std::vector<float> forecast_;  ///< [experts of the grid]: valid where forecast_made_
+  std::vector<bool> forecast_made_;
+  std::vector<bool> used_now_;  ///< [experts per layer], scratch of visit()
+  Calibration calibration_;
+  std::int64_t position_ = -1;  ///< layer last visited, -1 before the first
+  std::uint64_t visits_ = 0;    ///< of decoder layers in this example
+  double expected_visits_;      ///< of decoder layers in an example
+};
+
+}  // namespace flame::experts

@@ -1,0 +1,145 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "flame/experts/cost_model.h"
+#include "flame/experts/expert_grid.h"
+#include "flame/experts/forecaster.h"
+#include "flame/experts/loader.h"
+#include "flame/experts/outlook.h"
+#include "flame/experts/replacement.h"
+#include "flame/experts/slot_pool.h"
+#include "flame/model/moe_device.h"
+
+namespace flame::experts {
+
+struct PipelineOptions {
+  bool prefetch = true;
+  bool speculate_always = false;   ///< do not ask the cost model
+  std::uint64_t expert_bytes = 1;  ///< of a whole load
+  std::uint64_t chunk_bytes = 1;   ///< of a prefetch: after so much it gives way to demand
+};
+
+/// Lookups of one stack. A lookup is one distinct expert wanted by one pass through one MoE layer.
+struct LookupCounts {
+  std::uint64_t hits = 0;
+  std::uint64_t late = 0;
+  std::uint64_t misses = 0;
+  [[nodiscard]] std::uint64_t all() const { return hits + late + misses; }
+};
+
+struct PipelineStatistics {
+  LookupCounts encoder;
+  LookupCounts decoder;
+  std::uint64_t loads_demand = 0;
+  std::uint64_t loads_prefetch = 0;
+  std::uint64_t cancelled = 0;
+  std::uint64_t bytes_demand = 0;
+  std::uint64_t bytes_prefetch_used = 0;    ///< of loads that were begun ahead of the router and then needed
+  std::uint64_t bytes_prefetch_wasted = 0;  ///< evicted or cancelled unused
+  std::uint64_t bytes_prefetch_open = 0;    ///< resident or loading, not yet used
+  double wait_seconds = 0.0;
+};
+
+/// One expert to compute now. The pin keeps it where it is.
+struct ExpertWork {
+  ExpertIndex expert = 0;
+  std::uint32_t tokens = 0;
+  SlotPin pin;
+  bool whole = false;  ///< false: it is still loading (by now at demand priority)
+};
+
+/// The preload/compute pipeline: which expert is loaded when, into which slot, at whose expense. Knows no files and no
+/// clock but the loader's, so that the live device and the replay of a trace run this same code.
+///
+/// Per pass through an MoE layer: routed(), then next() and done() until next() gives nothing.
+class ExpertPipeline {
+ public:
+  /// `forecaster` may be null: nothing is known ahead of the router, and nothing is prefetched.
+  /// Throws UsageError when `slots` is 0.
+  ExpertPipeline(const ExpertGrid& grid, std::size_t slots, const PipelineOptions& options, ExpertLoader& loader,
+                 std::unique_ptr<ReplacementPolicy> policy, std::unique_ptr<Forecaster> forecaster,
+                 std::span<const float> popularity);
+
+  void begin_batch(std::size_t sequences);
+  void reorder(std::span<const std::uint32_t> parents);
+  void feed(std::span<const std::int32_t> tokens);
+  void approach(model::MoeLayer layer, MatrixView<const float> hidden);
+  void hidden(model::MoeLayer layer, MatrixView<const float> hidden);
+
+  /// The router has decided. Counts the lookups, starts what is missing, drops prefetches that are contradicted, and
+  /// starts loads for the layers ahead. Dropped tokens want no expert.
+  void routed(model::MoeLayer layer, std::span<const model::RoutingDecision> decisions,
+              std::span<const std::uint32_t> sequence);
+
+  /// The next expert of the pass to compute: whole ones first, those with most tokens first; then the one whose load
+  /// will end first. Waits only where every slot is draining. Nothing when all are done.
+  std::optional<ExpertWork> next();
+  /// The expert's load must have ended by now. Its slot is free to be replaced; loading ahead goes on.
+  void done(ExpertWork work);
+  /// The compute thread stood still so long for a load.
+  void waited(double seconds) {
+    statistics_.wait_seconds += seconds;
+    waited_since_route_ += seconds;
+  }
+
+  /// Takes note of loads that have ended.
+  void collect();
+
+  void begin_statistics();
+  [[nodiscard]] PipelineStatistics statistics() const;
+  [[nodiscard]] const SlotPool& pool() const { return pool_; }
+  [[nodiscard]] const Outlook& outlook() const { return outlook_; }
+  [[nodiscard]] const CostModel& costs() const { return costs_; }
+  [[nodiscard]] Forecaster* forecaster() { return forecaster_.get(); }
+
+ private:
+  /// Why the bytes in a slot were loaded.
+  enum class Reason : std::uint8_t { kDemand, kPrefetchUnused, kPrefetchUsed };
+  struct SlotRecord {
+    Reason reason = Reason::kDemand;
+    std::uint64_t bytes = 0;
+  };
+  struct Wanted {
+    ExpertIndex expert = 0;
+    std::uint32_t tokens = 0;
+    bool started = false;  ///< in a slot, whole or loading
+    bool taken = false;    ///< given out by next()
+  };
+
+  void ended(const LoadEnd& end);
+  void start_wanted();
+  bool start_demand(Wanted& wanted);
+  std::optional<SlotIndex> victim() const;
+  void evict(SlotIndex slot);
+  void cancel(SlotIndex slot);
+  void drop_contradicted(LayerIndex layer);
+  void speculate();
+  [[nodiscard]] bool wanted_now(ExpertIndex expert) const;
+  [[nodiscard]] double time_until(std::uint32_t visits);
+
+  ExpertGrid grid_;
+  PipelineOptions options_;
+  ExpertLoader& loader_;
+  SlotPool pool_;
+  Outlook outlook_;
+  CostModel costs_;
+  std::unique_ptr<ReplacementPolicy> policy_;
+  std::unique_ptr<Forecaster> forecaster_;
+  std::vector<SlotRecord> records_;       ///< [slots]
+  std::vector<Wanted> wanted_;            ///< of the present pass
+  std::vector<std::uint32_t> tokens_of_;  ///< [experts per layer], scratch
+  std::vector<ExpertIndex> used_;         ///< scratch
+  PipelineStatistics statistics_;
+  double routed_at_ = 0.0;
+  double waited_since_route_ = 0.0;
+  bool gap_open_ = false;
+  LayerIndex layer_ = 0;
+};
+
+}  // namespace flame::experts
