@@ -1,0 +1,49 @@
+/// One bank of the expert slots: 64-byte words in two UltraRAM halves (even and odd word addresses), so that a word of
+/// values and a word of indices can be read in the same cycle while the loader writes a third.
+/// Reads take one cycle. Each half has its own read port; the address is that of the half (word address / 2).
+module slot_memory #(
+    parameter int unsigned Words = 4096,
+    localparam int unsigned AddressBits = $clog2(Words)
+) (
+    input  logic                   clk_i,
+    input  logic                   write_i,
+    input  logic [AddressBits-1:0] write_address_i,
+    input  logic [          511:0] write_data_i,
+    input  logic                   read_even_i,
+    input  logic [AddressBits-2:0] read_even_address_i,
+    output logic [          511:0] read_even_data_o,
+    input  logic                   read_odd_i,
+    input  logic [AddressBits-2:0] read_odd_address_i,
+    output logic [          511:0] read_odd_data_o
+);
+
+  for (genvar column = 0; column < 8; column++) begin : g_column
+    ram_1r1w #(
+        .Width(64),
+        .Depth(Words / 2),
+        .RamStyle("ultra")
+    ) u_even (
+        .clk_i,
+        .write_i(write_i && !write_address_i[0]),
+        .write_address_i(write_address_i[AddressBits-1:1]),
+        .write_data_i(write_data_i[64*column+:64]),
+        .read_i(read_even_i),
+        .read_address_i(read_even_address_i),
+        .read_data_o(read_even_data_o[64*column+:64])
+    );
+    ram_1r1w #(
+        .Width(64),
+        .Depth(Words / 2),
+        .RamStyle("ultra")
+    ) u_odd (
+        .clk_i,
+        .write_i(write_i && write_address_i[0]),
+        .write_address_i(write_address_i[AddressBits-1:1]),
+        .write_data_i(write_data_i[64*column+:64]),
+        .read_i(read_odd_i),
+        .read_address_i(read_odd_address_i),
+        .read_data_o(read_odd_data_o[64*column+:64])
+    );
+  end
+
+endmodule
