@@ -5,7 +5,6 @@
 #include <string>
 #include <vector>
 
-#include "flame/base/thread_pool.h"
 #include "flame/model/config.h"
 #include "flame/model/moe_device.h"
 #include "flame/model/router.h"
@@ -17,9 +16,8 @@ namespace flame::experts {
 /// once.
 class ResidentDevice final : public model::MoeDevice {
  public:
-  /// `config`, `dense` (the routers) and `pool` must outlive the device.
-  ResidentDevice(const model::SwitchConfig& config, const model::DenseWeights& dense, model::ExpertWeights experts,
-                 ThreadPool& pool);
+  /// `config` and `dense` (its routers) must outlive the device.
+  ResidentDevice(const model::SwitchConfig& config, const model::DenseWeights& dense, model::ExpertWeights experts);
   ~ResidentDevice() override;
 
   void begin_batch(std::size_t sequences) override;

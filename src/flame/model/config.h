@@ -9,15 +9,12 @@
 #include <vector>
 
 #include "flame/base/data_type.h"
+#include "flame/kernels/vector_ops.h"
 #include "flame/model/moe_device.h"
 
 namespace flame::model {
 
-/// The activation functions of transformers' ACT2FN that a Switch checkpoint can name.
-enum class Activation : std::uint8_t { kRelu, kGelu, kGeluTanh, kSilu };
-
-/// The name in config.json ("relu", "gelu", "gelu_new", "silu").
-[[nodiscard]] std::string_view name_of(Activation activation);
+using kernels::Activation;
 
 /// config.json of a SwitchTransformersForConditionalGeneration. A key that is missing has the default of transformers'
 /// SwitchTransformersConfig (5.24), which is written here as the member's initial value.

@@ -7,7 +7,6 @@
 #include <span>
 #include <vector>
 
-#include "flame/base/thread_pool.h"
 #include "flame/model/config.h"
 #include "flame/model/generation_config.h"
 #include "flame/model/moe_device.h"
@@ -50,8 +49,8 @@ struct GenerationCallbacks {
 /// input does not depend on the inputs that it shares a batch with. One thread drives a generator.
 class Generator {
  public:
-  /// All four must outlive the generator.
-  Generator(const SwitchConfig& config, const DenseWeights& weights, MoeDevice& device, ThreadPool& pool);
+  /// All three must outlive the generator.
+  Generator(const SwitchConfig& config, const DenseWeights& weights, MoeDevice& device);
   ~Generator();
   Generator(const Generator&) = delete;
   Generator& operator=(const Generator&) = delete;

@@ -44,6 +44,9 @@ struct GenerationOptions {
   std::size_t top_k = 50;  ///< 0: all
   float top_p = 1.0F;
   std::uint64_t seed = 0;
+  /// With the seed, gives input i of a call the random numbers of input first_input + i: the same whatever the batch
+  /// size.
+  std::uint64_t first_input = 0;
 
   std::int32_t decoder_start_token_id = 0;
   std::int32_t pad_token_id = 0;

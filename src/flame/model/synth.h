@@ -9,7 +9,6 @@
 #include <string_view>
 
 #include "flame/base/data_type.h"
-#include "flame/base/thread_pool.h"
 #include "flame/model/config.h"
 
 namespace flame::model {
@@ -45,6 +44,6 @@ using SynthProgress = std::function<void(std::uint64_t done, std::uint64_t total
 /// branches scaled down with depth. Routing is skewed but not constant: router rows are normal, scaled so that logits
 /// have a spread of about 1 and the experts' mean logits differ. Throws FileError, UsageError when `directory` exists.
 void synthesise(const SwitchConfig& config, const std::filesystem::path& directory, const SynthOptions& options,
-                ThreadPool& pool, const SynthProgress& progress = {});
+                const SynthProgress& progress = {});
 
 }  // namespace flame::model

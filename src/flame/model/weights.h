@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "flame/base/data_type.h"
-#include "flame/base/thread_pool.h"
 #include "flame/io/checkpoint.h"
 #include "flame/kernels/linear.h"
 #include "flame/model/config.h"
@@ -20,9 +19,9 @@ namespace flame::model {
 /// the gated form has wi_0 (here wi) and wi_1 (here gate), as in T5 v1.1.
 struct FeedForwardWeights {
   kernels::WeightMatrix wi;    ///< [d_ff, d_model]
-  kernels::WeightMatrix gate;  ///< [d_ff, d_model], or empty: no gate
+  kernels::WeightMatrix gate;  ///< [d_ff, d_model], or without data: no gate
   kernels::WeightMatrix wo;    ///< [d_model, d_ff]
-  [[nodiscard]] bool gated() const { return !gate.empty(); }
+  [[nodiscard]] bool gated() const { return gate.data != nullptr; }
 };
 
 struct AttentionWeights {
@@ -100,7 +99,7 @@ struct ExpertWeights {
 [[nodiscard]] ExpertWeights load_expert_weights(std::shared_ptr<const io::Checkpoint> checkpoint,
                                                 const SwitchConfig& config, const WeightOptions& options = {});
 
-/// Which form of feed-forward the checkpoint holds. Throws ModelError if it holds neither or both.
+/// Which form of feed-forward the checkpoint holds; kPlain when it holds none. Throws ModelError if it holds both.
 [[nodiscard]] Gating find_gating(const io::Checkpoint& checkpoint);
 
 /// Name of an expert's tensor: ("wi", "wi_0", "wi_1" or "wo") of `expert` in the sparse block of `layer`.
