@@ -9,4 +9,8 @@ namespace flame::cli {
 // One function a subcommand, each in the file of its name: adds the subcommand with its options to `app`; its callback
 // runs the job and throws flame::Error when that fails.
 
+void add_generate_command(CLI::App& app);
+void add_inspect_command(CLI::App& app);
+void add_synth_command(CLI::App& app);
+
 }  // namespace flame::cli

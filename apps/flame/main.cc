@@ -5,13 +5,22 @@
 #include <exception>
 
 #include "flame/base/error.h"
+#include "flame/base/interrupt.h"
 #include "flame/commands.h"
+#include "flame/console.h"
 
 int main(int argc, char** argv) {
   CLI::App app{"FLAME runs Mixture-of-Experts transformers on machines whose fast memory cannot hold the experts."};
   app.set_version_flag("--version", "flame " FLAME_VERSION);
   app.require_subcommand(1);
   app.get_formatter()->column_width(34);
+  app.fallthrough();
+  app.add_flag_callback(
+      "-q,--quiet", [] { flame::cli::set_quiet(true); }, "No warnings, notes and progress");
+  flame::cli::add_generate_command(app);
+  flame::cli::add_inspect_command(app);
+  flame::cli::add_synth_command(app);
+  flame::install_interrupt_handlers();
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -1,0 +1,40 @@
+#include "flame/console.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+
+#include "flame/base/error.h"
+#include "flame/base/progress.h"
+
+namespace flame::cli {
+namespace {
+
+bool quiet_mode = false;
+
+}  // namespace
+
+void set_quiet(bool quiet) {
+  quiet_mode = quiet;
+  Progress::set_quiet(quiet);
+}
+
+void warn(std::string_view message) {
+  if (!quiet_mode) fmt::print(stderr, "flame: warning: {}\n", message);
+}
+
+void note(std::string_view message) {
+  if (!quiet_mode) fmt::print(stderr, "{}\n", message);
+}
+
+void print(std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
+    throw FileError("standard output", "cannot write", errno);
+  }
+}
+
+bool input_is_terminal() { return isatty(STDIN_FILENO) == 1; }
+
+}  // namespace flame::cli

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <string_view>
+
+namespace flame::cli {
+
+// stdout carries results, stderr the talk. These write to stderr.
+
+/// -q: warnings and notes are not written. Called once, before any command runs.
+void set_quiet(bool quiet);
+
+/// "flame: warning: MESSAGE".
+void warn(std::string_view message);
+
+/// A line of information about the run, such as what --stats prints.
+void note(std::string_view message);
+
+/// Writes to stdout and flushes, so that a reader sees it at once. Throws FileError when stdout is full or closed.
+void print(std::string_view text);
+
+/// True when stdin is a terminal: nothing has been piped in.
+[[nodiscard]] bool input_is_terminal();
+
+}  // namespace flame::cli

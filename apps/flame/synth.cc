@@ -1,0 +1,74 @@
+#include "flame/model/synth.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "flame/base/byte_size.h"
+#include "flame/base/data_type.h"
+#include "flame/base/progress.h"
+#include "flame/base/thread_pool.h"
+#include "flame/commands.h"
+#include "flame/console.h"
+
+namespace flame::cli {
+namespace {
+
+struct SynthCommand {
+  std::string config;
+  std::string output;
+  std::string type = "bf16";
+  std::uint64_t seed = 0;
+  std::string shard_size = "5GB";
+  std::string tokenizer;
+  std::size_t threads = 0;
+};
+
+void synth(const SynthCommand& command) {
+  ThreadPool::set_threads(command.threads);
+  const model::Preset* preset = model::find_preset(command.config);
+  const model::SwitchConfig config = preset != nullptr ? preset->config : model::load_config(command.config);
+  model::SynthOptions options;
+  options.type = command.type == "f32" ? DataType::kF32 : command.type == "f16" ? DataType::kF16 : DataType::kBF16;
+  options.seed = command.seed;
+  options.shard_bytes = parse_byte_size(command.shard_size, "--shard-size");
+  if (!command.tokenizer.empty()) options.tokenizer = command.tokenizer;
+
+  std::optional<Progress> progress;
+  std::uint64_t written = 0;
+  model::synthesise(config, command.output, options, [&](std::uint64_t done, std::uint64_t total) {
+    if (!progress) progress.emplace("writing " + command.output, total, ProgressUnit::kBytes);
+    progress->set(done);
+    written = total;
+  });
+  if (progress) progress->finish();
+  note(fmt::format("{}: {} of random weights ({}, seed {})", command.output, format_byte_size(written), command.type,
+                   command.seed));
+}
+
+}  // namespace
+
+void add_synth_command(CLI::App& app) {
+  const auto options = std::make_shared<SynthCommand>();
+  CLI::App* command = app.add_subcommand("synth", "A checkpoint of any size with random weights, for measuring");
+  command->footer("Example:\n  flame synth switch-base-8 -o /tmp/switch-base-8 --dtype bf16 --seed 1");
+  command
+      ->add_option("CONFIG", options->config, "config.json, or a preset: switch-base-8, switch-base-16, -32, -64, -128")
+      ->required();
+  command->add_option("-o,--output", options->output, "Directory to make; must not exist")->required();
+  command->add_option("--dtype", options->type, "Type of all weights")
+      ->check(CLI::IsMember({"bf16", "f16", "f32"}))
+      ->capture_default_str();
+  command->add_option("--seed", options->seed, "The same seed gives the same bytes")->capture_default_str();
+  command->add_option("--shard-size", options->shard_size, "Larger checkpoints are cut into shards of this size")
+      ->capture_default_str();
+  command->add_option("--tokenizer", options->tokenizer, "A spiece.model to copy along");
+  command->add_option("--threads", options->threads, "Threads (default: every processor)")->check(CLI::Range(1, 1024));
+  command->callback([options] { synth(*options); });
+}
+
+}  // namespace flame::cli

@@ -1,0 +1,197 @@
+#include "flame/engine/text_generation.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "flame/base/error.h"
+#include "flame/base/interrupt.h"
+#include "flame/base/memory_usage.h"
+#include "flame/text/streaming_decoder.h"
+
+namespace flame::engine {
+namespace {
+
+struct Batch {
+  std::vector<Prompt> prompts;
+  std::vector<std::vector<std::int32_t>> inputs;
+};
+
+/// Ids of one prompt; throws UsageError for one that cannot be run.
+std::vector<std::int32_t> encode(const Engine& engine, const Prompt& prompt, const std::string& prefix) {
+  if (!prompt.tokens.empty()) return prompt.tokens;
+  if (prompt.text.find_first_not_of(" \t\r\n") == std::string::npos) throw UsageError("the prompt is empty");
+  return engine.require_tokenizer().encode(prefix + prompt.text);
+}
+
+void warn_if_long(const Engine& engine, const Prompt& prompt, std::size_t tokens,
+                  const TextGenerationCallbacks& callbacks) {
+  if (tokens <= engine.longest_input() || !callbacks.on_warning) return;
+  callbacks.on_warning(
+      fmt::format("prompt {} has {} tokens, and the model was made for at most {}: the text may be poor",
+                  prompt.index + 1, tokens, engine.longest_input()));
+}
+
+Batch next_batch(const Engine& engine, const PromptSource& source, const TextGenerationOptions& options,
+                 const TextGenerationCallbacks& callbacks) {
+  Batch batch;
+  while (batch.prompts.size() < options.batch_size) {
+    std::optional<Prompt> prompt = source();
+    if (!prompt) break;
+    try {
+      batch.inputs.push_back(encode(engine, *prompt, options.prefix));
+    } catch (const UsageError& error) {
+      if (!callbacks.on_skipped) throw;
+      callbacks.on_skipped(*prompt, error.what());
+      continue;
+    }
+    warn_if_long(engine, *prompt, batch.inputs.back().size(), callbacks);
+    batch.prompts.push_back(std::move(*prompt));
+  }
+  return batch;
+}
+
+RunStatistics collect(Engine& engine) {
+  const model::GenerationStatistics& generation = engine.generator().statistics();
+  RunStatistics statistics;
+  statistics.encoder_seconds = generation.encoder_seconds;
+  statistics.decoder_seconds = generation.decoder_seconds;
+  statistics.input_tokens = generation.input_tokens;
+  statistics.output_tokens = generation.output_tokens;
+  statistics.peak_memory_bytes = memory_usage().peak;
+  statistics.cache_bytes = engine.generator().cache_bytes();
+  statistics.experts = engine.device().statistics();
+  return statistics;
+}
+
+/// Runs one batch and hands out its results with the statistics of the whole batch.
+RunStatistics run_batch(Engine& engine, const Batch& batch, const TextGenerationOptions& options,
+                        const TextGenerationCallbacks& callbacks) {
+  const text::Tokenizer* tokenizer = engine.tokenizer();
+  const bool streams = callbacks.on_text && tokenizer != nullptr && batch.prompts.size() == 1 &&
+                       options.generation.num_beams == 1 && options.generation.num_return_sequences == 1;
+  std::optional<text::StreamingDecoder> decoder;
+  if (streams) decoder.emplace(*tokenizer);
+
+  const auto output_of = [&](std::size_t input, const model::GenerationResult& result) {
+    TextOutput output;
+    output.index = batch.prompts[input].index;
+    output.input_tokens = batch.inputs[input].size();
+    output.sequences = result.sequences;
+    if (tokenizer != nullptr) {
+      for (const model::GeneratedSequence& sequence : result.sequences) {
+        output.texts.push_back(tokenizer->decode(sequence.tokens));
+      }
+    }
+    return output;
+  };
+
+  // An interrupted batch still owes the prompts that were finished by then, so results are kept as they come.
+  std::vector<TextOutput> finished;
+  model::GenerationCallbacks generation_callbacks;
+  generation_callbacks.interrupted = [] { return interrupted(); };
+  generation_callbacks.on_result = [&](std::size_t input, const model::GenerationResult& result) {
+    finished.push_back(output_of(input, result));
+  };
+  if (streams) {
+    generation_callbacks.on_token = [&](std::size_t, std::int32_t token) {
+      if (const std::string piece = decoder->push(token); !piece.empty()) callbacks.on_text(piece);
+    };
+  }
+
+  engine.device().begin_statistics();
+  const auto hand_out = [&] {
+    const RunStatistics statistics = collect(engine);
+    for (TextOutput& output : finished) {
+      output.statistics = statistics;
+      if (callbacks.on_output) callbacks.on_output(output);
+    }
+    return statistics;
+  };
+  try {
+    engine.generator().generate(batch.inputs, options.generation, generation_callbacks);
+  } catch (const Interrupted&) {
+    hand_out();
+    throw;
+  }
+  if (streams) {
+    if (const std::string rest = decoder->finish(); !rest.empty()) callbacks.on_text(rest);
+  }
+  return hand_out();
+}
+
+}  // namespace
+
+double RunStatistics::tokens_per_second() const {
+  return decoder_seconds > 0.0 ? static_cast<double>(output_tokens) / decoder_seconds : 0.0;
+}
+
+RunStatistics& RunStatistics::operator+=(const RunStatistics& other) {
+  encoder_seconds += other.encoder_seconds;
+  decoder_seconds += other.decoder_seconds;
+  input_tokens += other.input_tokens;
+  output_tokens += other.output_tokens;
+  peak_memory_bytes = std::max(peak_memory_bytes, other.peak_memory_bytes);
+  cache_bytes = std::max(cache_bytes, other.cache_bytes);
+  experts.hits += other.experts.hits;
+  experts.late += other.experts.late;
+  experts.misses += other.experts.misses;
+  experts.bytes_demand += other.experts.bytes_demand;
+  experts.bytes_prefetch_used += other.experts.bytes_prefetch_used;
+  experts.bytes_prefetch_wasted += other.experts.bytes_prefetch_wasted;
+  experts.wait_seconds += other.experts.wait_seconds;
+  return *this;
+}
+
+Json to_json(const RunStatistics& statistics) {
+  return {{"encoder_seconds", statistics.encoder_seconds},
+          {"decoder_seconds", statistics.decoder_seconds},
+          {"input_tokens", statistics.input_tokens},
+          {"output_tokens", statistics.output_tokens},
+          {"tokens_per_second", statistics.tokens_per_second()},
+          {"peak_memory_bytes", statistics.peak_memory_bytes},
+          {"cache_bytes", statistics.cache_bytes},
+          {"hits", statistics.experts.hits},
+          {"late", statistics.experts.late},
+          {"misses", statistics.experts.misses},
+          {"bytes_demand", statistics.experts.bytes_demand},
+          {"bytes_prefetch_used", statistics.experts.bytes_prefetch_used},
+          {"bytes_prefetch_wasted", statistics.experts.bytes_prefetch_wasted},
+          {"wait_seconds", statistics.experts.wait_seconds}};
+}
+
+Json to_json(const TextOutput& output) {
+  Json line = {{"index", output.index},
+               {"tokens", output.sequences.front().tokens},
+               {"input_tokens", output.input_tokens},
+               {"stats", to_json(output.statistics)}};
+  line["text"] = output.texts.empty() ? Json(nullptr) : Json(output.texts.front());
+  if (output.sequences.size() > 1) {
+    line["texts"] = output.texts;
+    Json sequences = Json::array();
+    Json scores = Json::array();
+    for (const model::GeneratedSequence& sequence : output.sequences) {
+      sequences.push_back(sequence.tokens);
+      scores.push_back(sequence.score);
+    }
+    line["sequences"] = std::move(sequences);
+    line["scores"] = std::move(scores);
+  }
+  return line;
+}
+
+RunStatistics generate_texts(Engine& engine, const PromptSource& source, const TextGenerationOptions& options,
+                             const TextGenerationCallbacks& callbacks) {
+  if (options.batch_size == 0) throw UsageError("--batch: expected at least 1");
+  RunStatistics total;
+  for (;;) {
+    throw_if_interrupted();
+    const Batch batch = next_batch(engine, source, options, callbacks);
+    if (batch.prompts.empty()) return total;
+    total += run_batch(engine, batch, options, callbacks);
+  }
+}
+
+}  // namespace flame::engine

@@ -1,0 +1,80 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "flame/base/json.h"
+#include "flame/engine/engine.h"
+
+namespace flame::engine {
+
+/// One input: text, or token ids for a model without tokenizer.
+struct Prompt {
+  std::uint64_t index = 0;           ///< position in the input, from 0; what --resume goes by
+  std::string text;                  ///< without the prefix
+  std::vector<std::int32_t> tokens;  ///< used instead of `text` when not empty; the end token included
+};
+
+/// The next prompt, or nothing at the end of the input.
+using PromptSource = std::function<std::optional<Prompt>()>;
+
+/// What producing one output (or the batch it was part of) took.
+struct RunStatistics {
+  double encoder_seconds = 0.0;
+  double decoder_seconds = 0.0;
+  std::uint64_t input_tokens = 0;
+  std::uint64_t output_tokens = 0;
+  std::uint64_t peak_memory_bytes = 0;  ///< of the process, so far
+  std::uint64_t cache_bytes = 0;        ///< keys and values
+  model::MoeStatistics experts;
+
+  /// Output tokens over decoder seconds; 0 when nothing was decoded.
+  [[nodiscard]] double tokens_per_second() const;
+  /// Sums times and counts, keeps the larger peaks.
+  RunStatistics& operator+=(const RunStatistics& other);
+};
+
+/// The "stats" object of `flame generate --json`.
+[[nodiscard]] Json to_json(const RunStatistics& statistics);
+
+/// One prompt's output.
+struct TextOutput {
+  std::uint64_t index = 0;
+  std::vector<std::string> texts;  ///< one a returned sequence, the best first; empty without tokenizer
+  std::vector<model::GeneratedSequence> sequences;
+  std::uint64_t input_tokens = 0;
+  RunStatistics statistics;  ///< of the batch that the prompt was part of
+};
+
+/// One line of `flame generate --json`: index, text, tokens, input_tokens, stats; with several returned sequences also
+/// "texts", "sequences" and "scores".
+[[nodiscard]] Json to_json(const TextOutput& output);
+
+struct TextGenerationOptions {
+  model::GenerationOptions generation;
+  std::string prefix;          ///< put before every text
+  std::size_t batch_size = 1;  ///< prompts decoded together
+};
+
+struct TextGenerationCallbacks {
+  /// With one prompt at a time, one sequence and no beams: text as soon as it is certain.
+  std::function<void(std::string_view piece)> on_text;
+  /// A prompt is done. Called in the order in which they finish, which within a batch is not that of the input.
+  std::function<void(const TextOutput& output)> on_output;
+  /// A prompt that cannot be run (empty, invalid UTF-8) is skipped with this message; without it the error is thrown.
+  std::function<void(const Prompt& prompt, const std::string& why)> on_skipped;
+  /// Worth telling, but not an error: a prompt longer than the model was made for.
+  std::function<void(const std::string& message)> on_warning;
+};
+
+/// Runs every prompt of `source` through the engine and returns the sums over all. Throws Interrupted after Ctrl-C:
+/// what on_output has been given by then stands.
+RunStatistics generate_texts(Engine& engine, const PromptSource& source, const TextGenerationOptions& options,
+                             const TextGenerationCallbacks& callbacks);
+
+}  // namespace flame::engine
