@@ -46,10 +46,9 @@ class AtomicDirectory {
   AtomicDirectory(const AtomicDirectory&) = delete;
   AtomicDirectory& operator=(const AtomicDirectory&) = delete;
 
-  /// The temporary directory to put files into, through create() or otherwise.
+  /// The temporary directory to put files and directories into.
   [[nodiscard]] const std::filesystem::path& path() const { return temporary_; }
-  /// A new file below it that commit() will sync. Close it before commit().
-  [[nodiscard]] std::unique_ptr<WritableFile> create(const std::filesystem::path& name);
+  /// Syncs everything in it (files must be closed by then) and puts it in the target's place.
   void commit();
 
  private:

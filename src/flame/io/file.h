@@ -74,8 +74,8 @@ class FileSystem {
   virtual void remove(const std::filesystem::path& path) = 0;
   /// With all its parents; existing ones are fine.
   virtual void create_directories(const std::filesystem::path& path) = 0;
-  /// Makes renames and new entries in a directory survive a power cut.
-  virtual void sync_directory(const std::filesystem::path& path) = 0;
+  /// Returns when a file's bytes, or a directory's entries (renames and new files), would survive a power cut.
+  virtual void sync(const std::filesystem::path& path) = 0;
 
   [[nodiscard]] virtual bool exists(const std::filesystem::path& path) = 0;
   [[nodiscard]] virtual bool is_directory(const std::filesystem::path& path) = 0;

@@ -31,7 +31,7 @@ class MemoryFileSystem : public FileSystem {
   [[nodiscard]] bool exchange(const std::filesystem::path& a, const std::filesystem::path& b) override;
   void remove(const std::filesystem::path& path) override;
   void create_directories(const std::filesystem::path& path) override;
-  void sync_directory(const std::filesystem::path& path) override;
+  void sync(const std::filesystem::path& path) override;
   [[nodiscard]] bool exists(const std::filesystem::path& path) override;
   [[nodiscard]] bool is_directory(const std::filesystem::path& path) override;
   [[nodiscard]] std::vector<std::string> list(const std::filesystem::path& directory) override;

@@ -1,0 +1,149 @@
+#include "flame/io/atomic_output.h"
+
+#include <fmt/format.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <string_view>
+#include <utility>
+
+#include "flame/base/error.h"
+
+namespace flame::io {
+namespace {
+
+constexpr std::string_view kPartial = ".partial-";
+constexpr std::string_view kReplaced = ".replaced-";
+
+/// "out/" and "out" are the same target.
+std::filesystem::path without_trailing_slash(const std::filesystem::path& path) {
+  const std::filesystem::path normal = path.lexically_normal();
+  return normal.has_filename() ? normal : normal.parent_path();
+}
+
+std::filesystem::path directory_of(const std::filesystem::path& path) {
+  return path.has_parent_path() ? path.parent_path() : ".";
+}
+
+std::filesystem::path temporary_name(const std::filesystem::path& target, std::string_view kind) {
+  return fmt::format("{}{}{}", target.string(), kind, getpid());
+}
+
+/// Removes what was not committed. Nobody can be told about a failure here; abandoned_outputs() finds what stays.
+void remove_quietly(FileSystem& files, const std::filesystem::path& path) noexcept {
+  try {
+    files.remove(path);
+  } catch (const std::exception&) {
+  }
+}
+
+void sync_all(FileSystem& files, const std::filesystem::path& path) {
+  if (files.is_directory(path)) {
+    for (const std::string& name : files.list(path)) sync_all(files, path / name);
+  }
+  files.sync(path);
+}
+
+bool still_runs(std::string_view process_text) {
+  pid_t process = 0;
+  const char* const end = process_text.data() + process_text.size();
+  const auto [stop, error] = std::from_chars(process_text.data(), end, process);
+  if (error != std::errc() || stop != end || process <= 0) return true;  // not a name of ours: leave it alone
+  return kill(process, 0) == 0 || errno == EPERM;
+}
+
+}  // namespace
+
+AtomicFile::AtomicFile(std::filesystem::path target, Existing existing, FileSystem& files)
+    : files_(files), target_(std::move(target)), temporary_(temporary_name(target_, kPartial)) {
+  if (files_.is_directory(target_)) {
+    throw UsageError(fmt::format("{}: is a directory; name a file to write", target_.string()));
+  }
+  if (existing == Existing::kRefuse && files_.exists(target_)) {
+    throw UsageError(fmt::format("{}: is there already; remove it or name another file", target_.string()));
+  }
+  files_.create_directories(directory_of(target_));
+  try {
+    file_ = files_.create(temporary_);
+  } catch (...) {
+    remove_quietly(files_, temporary_);
+    throw;
+  }
+}
+
+AtomicFile::~AtomicFile() {
+  if (file_ == nullptr) return;
+  file_.reset();
+  remove_quietly(files_, temporary_);
+}
+
+void AtomicFile::commit() {
+  file_->sync();
+  file_->close();
+  files_.rename(temporary_, target_);
+  file_.reset();  // from here on there is nothing to remove
+  files_.sync(directory_of(target_));
+}
+
+AtomicDirectory::AtomicDirectory(std::filesystem::path target, Existing existing, FileSystem& files)
+    : files_(files), target_(without_trailing_slash(target)), temporary_(temporary_name(target_, kPartial)) {
+  if (files_.exists(target_)) {
+    if (!files_.is_directory(target_)) {
+      throw UsageError(fmt::format("{}: is a file; name a directory to write", target_.string()));
+    }
+    if (existing == Existing::kRefuse && !files_.list(target_).empty()) {
+      throw UsageError(
+          fmt::format("{}: is there already and not empty; remove it or name another directory", target_.string()));
+    }
+  }
+  files_.remove(temporary_);  // of a crashed run that had this process id
+  files_.create_directories(temporary_);
+}
+
+AtomicDirectory::~AtomicDirectory() {
+  if (!committed_) remove_quietly(files_, temporary_);
+}
+
+void AtomicDirectory::commit() {
+  sync_all(files_, temporary_);
+  if (!files_.exists(target_) || files_.list(target_).empty()) {
+    files_.rename(temporary_, target_);
+    committed_ = true;
+  } else if (files_.exchange(temporary_, target_)) {
+    committed_ = true;
+    remove_quietly(files_, temporary_);  // now the old content
+  } else {
+    const std::filesystem::path old = temporary_name(target_, kReplaced);
+    files_.rename(target_, old);
+    try {
+      files_.rename(temporary_, target_);
+    } catch (...) {
+      files_.rename(old, target_);
+      throw;
+    }
+    committed_ = true;
+    remove_quietly(files_, old);
+  }
+  files_.sync(directory_of(target_));
+}
+
+std::vector<std::filesystem::path> abandoned_outputs(const std::filesystem::path& target, FileSystem& files) {
+  std::vector<std::filesystem::path> found;
+  const std::filesystem::path directory = directory_of(without_trailing_slash(target));
+  if (!files.is_directory(directory)) return found;
+  const std::string stem = without_trailing_slash(target).filename().string();
+  for (const std::string& name : files.list(directory)) {
+    for (const std::string_view kind : {kPartial, kReplaced}) {
+      const std::string prefix = stem + std::string(kind);
+      if (name.starts_with(prefix) && !still_runs(std::string_view(name).substr(prefix.size()))) {
+        found.push_back(directory / name);
+      }
+    }
+  }
+  return found;
+}
+
+}  // namespace flame::io
