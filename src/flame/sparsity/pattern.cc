@@ -32,7 +32,7 @@ std::optional<model::Stack> parse_stack(std::string_view name) {
 
 std::string_view name_of(model::Stack stack) { return stack == model::Stack::kEncoder ? "encoder" : "decoder"; }
 
-std::size_t Pattern::index_bits() const { return static_cast<std::size_t>(std::bit_width(m - 1U)); }
+std::size_t Pattern::index_bits() const { return dense() ? 0 : static_cast<std::size_t>(std::bit_width(m - 1U)); }
 
 std::string Pattern::to_string() const { return fmt::format("{}:{}", n, m); }
 

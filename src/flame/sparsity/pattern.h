@@ -20,7 +20,7 @@ struct Pattern {
   [[nodiscard]] constexpr bool dense() const { return n == m; }
   /// The share of the weights that is removed, for example 0.75 for 1:4.
   [[nodiscard]] constexpr double sparsity() const { return 1.0 - static_cast<double>(n) / static_cast<double>(m); }
-  /// ceil(log2 m): bits of the position of one kept weight within its group.
+  /// ceil(log2 m): bits of the position of one kept weight within its group. 0 when dense: nothing is to be said then.
   [[nodiscard]] std::size_t index_bits() const;
   /// "2:4"; a dense pattern is "1:1", "4:4", ….
   [[nodiscard]] std::string to_string() const;
