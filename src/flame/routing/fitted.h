@@ -6,10 +6,11 @@
 namespace flame::routing {
 
 /// An affine map from a hidden state to the logits of one layer's experts:
-/// logits[e] = bias[e] + sum_i weight[e][i] * x[i] / rms(x).
+/// logits[e] = bias[e] + sum_i weight[e][i] * x[i] / s, where s is rms(x) if `normalise`, else 1.
 struct LinearMap {
-  std::uint32_t layer = 0;    ///< the layer whose experts it ranks
-  std::uint32_t depth = 0;    ///< layers from the one the hidden state is of; 0: the state before the block's attention
+  std::uint32_t layer = 0;  ///< the layer whose experts it ranks
+  std::uint32_t depth = 0;  ///< layers from the one the hidden state is of; 0: the state before the block's attention
+  bool normalise = false;
   std::vector<float> weight;  ///< [E, d_model]
   std::vector<float> bias;    ///< [E]
 };

@@ -61,13 +61,16 @@ class Predictor {
   /// out.size() of the ranking, best first. How far ahead that is follows from what has been observed; 1 to 3 layers
   /// (PredictorOptions::depth) are told apart, further ones are ranked by popularity. Returns the number written: less
   /// than out.size() only when that is above the number of experts, or for predictors of mere reuse (lru, lifo,
-  /// belady), which name only experts they have met. Probabilities of a full ranking sum to 1, and never rise along it.
+  /// belady), which name only experts they have met. Probabilities of a full ranking sum to 1.
   /// Never allocates. Logically const.
   virtual std::size_t rank(std::size_t sequence, std::uint32_t layer, std::span<RankedExpert> out) = 0;
 
   /// For the bounds `oracle` and `belady`: the experts that row `sequence` will observe from now on, in order.
   /// The span must live until the next begin.
   virtual void foresee(std::size_t sequence, std::span<const std::uint16_t> future);
+
+  /// False where RankedExpert::probability is 0 because there is no estimate (lru, lifo, belady).
+  [[nodiscard]] virtual bool has_probabilities() const { return true; }
 
   [[nodiscard]] virtual bool needs_approach() const { return false; }
   [[nodiscard]] virtual bool needs_hidden() const { return false; }
@@ -84,6 +87,7 @@ struct PredictorOptions {
   std::uint32_t context = 3;  ///< m: experts of history looked at (cepr, incremental, backoff, online, mix)
   std::uint32_t depth = 3;    ///< the furthest layer ahead that is told apart, 1 to 3
   std::size_t bytes = 0;      ///< room for the tables of `token` and `tree`; 0: no limit
+  std::uint32_t entries = 2;  ///< k: experts kept a context, where `bytes` limits how many contexts there are
   std::uint64_t seed = 1;     ///< of `random`
 };
 

@@ -41,7 +41,6 @@ class TraceRecorder final : public model::MoeDevice {
 
  private:
   struct Row;
-  StackTrace& stack_of(Row& row, model::Stack stack);
 
   std::unique_ptr<model::MoeDevice> device_;
   TraceRecorderOptions options_;
