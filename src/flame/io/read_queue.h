@@ -61,8 +61,8 @@ struct ReadQueueStatistics {
 /// between chunks; within a priority, first come first served. Blocks are checked as they arrive, so that the bytes
 /// before ready_bytes() may be used while the rest is still on its way.
 ///
-/// The queue has a fixed number of entries, numbered by the caller (the expert buffer uses the slot's number); nothing
-/// is allocated after construction. One thread may call everything; state() and ready_bytes() may be called by any.
+/// The queue has a fixed number of entries, numbered by the caller (the expert buffer uses the slot's number). An entry
+/// allocates at its first read only. One thread may call everything; state() and ready_bytes() may be called by any.
 class ReadQueue {
  public:
   ReadQueue(std::unique_ptr<AsyncReader> reader, std::size_t entries, const ReadQueueOptions& options);
@@ -97,6 +97,17 @@ class ReadQueue {
 
   /// Of an entry that is kFailed.
   [[nodiscard]] ReadFailure failure(std::size_t entry) const;
+
+  /// Bytes that the storage delivered for the entry's last read, and the seconds from its first chunk to its end, or 0
+  /// when chunks of another read came between.
+  struct Delivery {
+    std::uint64_t bytes = 0;
+    double seconds = 0.0;
+  };
+  [[nodiscard]] Delivery delivery(std::size_t entry) const;
+
+  /// The share of the entry's read that has arrived, checked or not.
+  [[nodiscard]] double progress(std::size_t entry) const;
 
   [[nodiscard]] ReadQueueStatistics statistics() const;
   [[nodiscard]] std::string describe() const;

@@ -1,0 +1,435 @@
+#include "flame/io/read_queue.h"
+
+#include <fmt/format.h>
+#include <sys/prctl.h>
+
+#include <algorithm>
+#include <cassert>
+#include <condition_variable>
+#include <cstring>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "flame/base/checksum.h"
+
+namespace flame::io {
+
+std::string ReadFailure::message() const {
+  switch (reason) {
+    case Reason::kNone:
+      return "no failure";
+    case Reason::kSystem:
+      return fmt::format("reading at offset {} failed: {}", offset, std::strerror(error_number));
+    case Reason::kEndOfFile:
+      return fmt::format("the file ends before offset {}: it has been cut", offset);
+    case Reason::kChecksum:
+      return fmt::format("the checksum of the bytes at offset {} is wrong: the file is damaged", offset);
+  }
+  return "unknown failure";
+}
+
+class ReadQueue::Worker {
+ public:
+  Worker(std::unique_ptr<AsyncReader> reader, std::size_t entries, const ReadQueueOptions& options)
+      : reader_(std::move(reader)), options_(options), entries_(entries), chunks_(reader_->depth()) {
+    assert(options.demand_chunk_bytes % options.block_bytes == 0);
+    assert(options.prefetch_chunk_bytes % options.block_bytes == 0);
+    for (std::size_t i = 0; i < chunks_.size(); ++i) idle_chunks_.push_back(i);
+    completions_.resize(chunks_.size());
+    thread_ = std::thread([this] { run(); });
+  }
+
+  ~Worker() {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+      for (Entry& entry : entries_) {
+        if (entry.state == ReadState::kReading) cancel_locked(entry);
+      }
+    }
+    reader_->wake();
+    thread_.join();
+  }
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  void start(std::size_t index, const ReadRequest& request, ReadPriority priority) {
+    {
+      const std::lock_guard lock(mutex_);
+      Entry& entry = entries_[index];
+      assert(entry.state != ReadState::kReading);
+      assert(request.bytes > 0 && request.bytes % kReadAlignment == 0 && request.offset % kReadAlignment == 0);
+      entry.request = request;
+      entry.priority = priority;
+      entry.order = next_order_++;
+      entry.next = 0;
+      entry.in_flight = 0;
+      entry.cancelled = false;
+      entry.failure = {};
+      entry.delivery = {};
+      entry.begun = false;
+      entry.alone = true;
+      entry.arrived = 0;
+      const std::size_t blocks =
+          static_cast<std::size_t>((request.bytes + options_.block_bytes - 1) / options_.block_bytes);
+      assert(request.checksums.empty() || request.checksums.size() == blocks);
+      entry.block_ready.assign(blocks, 0);
+      entry.ready_bytes.store(0, std::memory_order_relaxed);
+      entry.state.store(ReadState::kReading, std::memory_order_release);
+    }
+    reader_->wake();
+  }
+
+  void promote(std::size_t index) {
+    {
+      const std::lock_guard lock(mutex_);
+      Entry& entry = entries_[index];
+      if (entry.state != ReadState::kReading || entry.priority == ReadPriority::kDemand) return;
+      entry.priority = ReadPriority::kDemand;
+      entry.order = next_order_++;
+    }
+    reader_->wake();
+  }
+
+  void cancel(std::size_t index) {
+    const std::lock_guard lock(mutex_);
+    Entry& entry = entries_[index];
+    if (entry.state == ReadState::kReading) cancel_locked(entry);
+  }
+
+  [[nodiscard]] ReadState state(std::size_t index) const {
+    return entries_[index].state.load(std::memory_order_acquire);
+  }
+  [[nodiscard]] std::uint64_t ready_bytes(std::size_t index) const {
+    return entries_[index].ready_bytes.load(std::memory_order_acquire);
+  }
+  [[nodiscard]] std::uint64_t ended() const { return ended_.load(std::memory_order_acquire); }
+
+  ReadState wait(std::size_t index, std::uint64_t bytes, Clock::time_point deadline) {
+    std::unique_lock lock(mutex_);
+    Entry& entry = entries_[index];
+    progress_.wait_until(lock, deadline, [&] {
+      return entry.state != ReadState::kReading || entry.ready_bytes.load(std::memory_order_relaxed) >= bytes;
+    });
+    return entry.state;
+  }
+
+  std::uint64_t wait_for_end(std::uint64_t seen, Clock::time_point deadline) {
+    std::unique_lock lock(mutex_);
+    progress_.wait_until(lock, deadline, [&] { return ended_.load(std::memory_order_relaxed) != seen; });
+    return ended_.load(std::memory_order_relaxed);
+  }
+
+  [[nodiscard]] ReadFailure failure(std::size_t index) const {
+    const std::lock_guard lock(mutex_);
+    return entries_[index].failure;
+  }
+  [[nodiscard]] Delivery delivery(std::size_t index) const {
+    const std::lock_guard lock(mutex_);
+    return entries_[index].delivery;
+  }
+  [[nodiscard]] double progress(std::size_t index) const {
+    const std::lock_guard lock(mutex_);
+    const Entry& entry = entries_[index];
+    if (entry.state == ReadState::kDone) return 1.0;
+    return entry.request.bytes == 0 ? 0.0
+                                    : static_cast<double>(entry.arrived) / static_cast<double>(entry.request.bytes);
+  }
+  [[nodiscard]] ReadQueueStatistics statistics() const {
+    const std::lock_guard lock(mutex_);
+    return statistics_;
+  }
+  [[nodiscard]] std::string describe() const { return reader_->describe(); }
+
+ private:
+  struct Entry {
+    std::atomic<ReadState> state = ReadState::kIdle;
+    std::atomic<std::uint64_t> ready_bytes = 0;
+    ReadRequest request;
+    ReadPriority priority = ReadPriority::kDemand;
+    std::uint64_t order = 0;    ///< first come, first served within a priority
+    std::uint64_t next = 0;     ///< the first byte that no chunk was made for
+    std::size_t in_flight = 0;  ///< chunks
+    bool cancelled = false;     ///< no further chunks
+    bool begun = false;         ///< a chunk was submitted
+    bool alone = true;          ///< no chunk of another entry was submitted since
+    std::uint64_t arrived = 0;  ///< bytes
+    Clock::time_point begin;
+    ReadFailure failure;
+    Delivery delivery;
+    std::vector<std::uint8_t> block_ready;
+  };
+
+  struct Chunk {
+    std::size_t entry = 0;
+    std::uint64_t begin = 0;  ///< in the request
+    std::uint64_t bytes = 0;
+    std::uint64_t done = 0;  ///< bytes that short reads have brought, a multiple of kReadAlignment
+    int attempts = 0;
+    Clock::time_point retry_at;
+    bool waiting_for_retry = false;
+  };
+
+  void run() {
+    // The kernel's default slack of 50 us would show in every throttled or retried read.
+    ::prctl(PR_SET_TIMERSLACK, 1000UL, 0UL, 0UL, 0UL);
+    std::unique_lock lock(mutex_);
+    while (true) {
+      retry_due_chunks();
+      submit_chunks();
+      if (stopping_ && idle_chunks_.size() == chunks_.size()) return;
+      const Clock::time_point deadline = next_deadline();
+      lock.unlock();
+      const std::size_t count = reader_->wait(deadline, completions_);
+      for (std::size_t i = 0; i < count; ++i) complete(completions_[i], lock);
+      if (!lock.owns_lock()) lock.lock();
+    }
+  }
+
+  [[nodiscard]] Clock::time_point next_deadline() const {
+    Clock::time_point deadline = Clock::now() + std::chrono::seconds(1);
+    for (const Chunk& chunk : chunks_) {
+      if (chunk.waiting_for_retry) deadline = std::min(deadline, chunk.retry_at);
+    }
+    return deadline;
+  }
+
+  Entry* most_urgent() {
+    Entry* best = nullptr;
+    for (Entry& entry : entries_) {
+      if (entry.state != ReadState::kReading || entry.cancelled || entry.next == entry.request.bytes) continue;
+      if (entry.priority == ReadPriority::kPrefetch && prefetch_chunks_ >= options_.prefetch_depth) continue;
+      if (best == nullptr || entry.priority < best->priority ||
+          (entry.priority == best->priority && entry.order < best->order)) {
+        best = &entry;
+      }
+    }
+    return best;
+  }
+
+  void submit_chunks() {
+    while (!idle_chunks_.empty()) {
+      Entry* entry = most_urgent();
+      if (entry == nullptr) return;
+      const std::size_t number = idle_chunks_.back();
+      idle_chunks_.pop_back();
+      Chunk& chunk = chunks_[number];
+      const std::uint64_t limit =
+          entry->priority == ReadPriority::kDemand ? options_.demand_chunk_bytes : options_.prefetch_chunk_bytes;
+      chunk = {};
+      chunk.entry = static_cast<std::size_t>(entry - entries_.data());
+      chunk.begin = entry->next;
+      chunk.bytes = std::min(limit, entry->request.bytes - entry->next);
+      entry->next += chunk.bytes;
+      ++entry->in_flight;
+      note_begin(*entry, chunk.entry);
+      submit(number);
+    }
+  }
+
+  void note_begin(Entry& entry, std::size_t index) {
+    const Clock::time_point now = Clock::now();
+    if (!entry.begun) {
+      entry.begun = true;
+      entry.begin = now;
+      entry.alone = in_flight_ == 0;
+    }
+    if (last_entry_ != index) {
+      // Whoever was under way shares the storage from here on.
+      for (Entry& other : entries_) {
+        if (&other != &entry && other.state == ReadState::kReading && other.begun) other.alone = entry.alone = false;
+      }
+      last_entry_ = index;
+    }
+  }
+
+  void submit(std::size_t number) {
+    const Chunk& chunk = chunks_[number];
+    const Entry& entry = entries_[chunk.entry];
+    if (in_flight_ == 0) busy_since_ = Clock::now();
+    ++in_flight_;
+    if (entry.priority == ReadPriority::kPrefetch) ++prefetch_chunks_;
+    ++statistics_.chunks;
+    // A promoted read's chunks that are in flight already were counted as prefetch: remember how each was counted.
+    counted_as_prefetch(number) = entry.priority == ReadPriority::kPrefetch;
+    const std::uint64_t at = chunk.begin + chunk.done;
+    reader_->submit({number, entry.request.offset + at, static_cast<std::uint32_t>(chunk.bytes - chunk.done),
+                     entry.request.destination + at});
+  }
+
+  void retry_due_chunks() {
+    const Clock::time_point now = Clock::now();
+    for (std::size_t number = 0; number < chunks_.size(); ++number) {
+      Chunk& chunk = chunks_[number];
+      if (!chunk.waiting_for_retry || (chunk.retry_at > now && !entries_[chunk.entry].cancelled)) continue;
+      chunk.waiting_for_retry = false;
+      if (entries_[chunk.entry].cancelled) {
+        retire(number);
+      } else {
+        ++statistics_.retries;
+        submit(number);
+      }
+    }
+  }
+
+  /// Called without the lock, which it takes for all but the checksums; leaves it taken.
+  void complete(const ReadCompletion& completion, std::unique_lock<std::mutex>& lock) {
+    const auto number = static_cast<std::size_t>(completion.tag);
+    if (!lock.owns_lock()) lock.lock();
+    --in_flight_;
+    if (counted_as_prefetch(number) != 0) --prefetch_chunks_;
+    if (in_flight_ == 0) statistics_.busy_seconds += seconds(Clock::now() - busy_since_);
+    Chunk& chunk = chunks_[number];
+    Entry& entry = entries_[chunk.entry];
+    if (completion.result < 0) {
+      failed(number, {ReadFailure::Reason::kSystem, static_cast<int>(-completion.result),
+                      entry.request.offset + chunk.begin + chunk.done});
+      return;
+    }
+    const auto delivered = static_cast<std::uint64_t>(completion.result);
+    statistics_.bytes += delivered;
+    entry.delivery.bytes += delivered;
+    if (delivered < chunk.bytes - chunk.done) {
+      // A short read: go on from its end, at the alignment that O_DIRECT needs.
+      const std::uint64_t whole = delivered / kReadAlignment * kReadAlignment;
+      chunk.done += whole;
+      if (whole == 0) {
+        failed(number,
+               {ReadFailure::Reason::kEndOfFile, 0, entry.request.offset + chunk.begin + chunk.done + delivered + 1});
+      } else if (entry.cancelled) {
+        retire(number);
+      } else {
+        submit(number);
+      }
+      return;
+    }
+    const ReadRequest request = entry.request;
+    const Chunk range = chunk;
+    lock.unlock();
+    const std::uint64_t damaged = first_damaged_block(request, range);
+    lock.lock();
+    if (damaged != kNoBlock) {
+      chunk.done = 0;
+      failed(number, {ReadFailure::Reason::kChecksum, 0, request.offset + damaged});
+      return;
+    }
+    entry.arrived += chunk.bytes;
+    mark_ready(entry, chunk);
+    retire(number);
+  }
+
+  static constexpr std::uint64_t kNoBlock = ~std::uint64_t{0};
+
+  [[nodiscard]] std::uint64_t first_damaged_block(const ReadRequest& request, const Chunk& chunk) const {
+    if (request.checksums.empty()) return kNoBlock;
+    for (std::uint64_t at = chunk.begin; at < chunk.begin + chunk.bytes; at += options_.block_bytes) {
+      const std::uint64_t bytes = std::min<std::uint64_t>(options_.block_bytes, request.bytes - at);
+      const std::span<const std::byte> block(request.destination + at, bytes);
+      if (checksum_of(block) != request.checksums[at / options_.block_bytes]) return at;
+    }
+    return kNoBlock;
+  }
+
+  void mark_ready(Entry& entry, const Chunk& chunk) {
+    for (std::uint64_t at = chunk.begin; at < chunk.begin + chunk.bytes; at += options_.block_bytes) {
+      entry.block_ready[at / options_.block_bytes] = 1;
+    }
+    std::uint64_t ready = entry.ready_bytes.load(std::memory_order_relaxed);
+    while (ready < entry.request.bytes && entry.block_ready[ready / options_.block_bytes] != 0) {
+      ready = std::min(ready + options_.block_bytes, entry.request.bytes);
+    }
+    entry.ready_bytes.store(ready, std::memory_order_release);
+    progress_.notify_all();
+  }
+
+  void failed(std::size_t number, const ReadFailure& failure) {
+    Chunk& chunk = chunks_[number];
+    Entry& entry = entries_[chunk.entry];
+    if (!entry.cancelled && ++chunk.attempts < options_.attempts) {
+      retry_later(number);
+      return;
+    }
+    if (!entry.cancelled) entry.failure = failure;
+    entry.cancelled = true;
+    retire(number);
+  }
+
+  void retry_later(std::size_t number) {
+    chunks_[number].retry_at = Clock::now() + options_.retry_delay;
+    chunks_[number].waiting_for_retry = true;
+  }
+
+  /// The chunk is over, in whatever way. Ends its entry when it was the last.
+  void retire(std::size_t number) {
+    Entry& entry = entries_[chunks_[number].entry];
+    --entry.in_flight;
+    idle_chunks_.push_back(number);
+    if (entry.in_flight > 0) return;
+    if (entry.arrived == entry.request.bytes) {
+      if (entry.alone) entry.delivery.seconds = seconds(Clock::now() - entry.begin);
+      end(entry, ReadState::kDone);
+    } else if (entry.cancelled) {
+      end(entry, entry.failure.reason == ReadFailure::Reason::kNone ? ReadState::kCancelled : ReadState::kFailed);
+    }
+  }
+
+  void cancel_locked(Entry& entry) {
+    entry.cancelled = true;
+    if (entry.in_flight == 0) end(entry, ReadState::kCancelled);
+  }
+
+  void end(Entry& entry, ReadState state) {
+    entry.state.store(state, std::memory_order_release);
+    ended_.fetch_add(1, std::memory_order_release);
+    progress_.notify_all();
+  }
+
+  static double seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
+  std::uint8_t& counted_as_prefetch(std::size_t number) { return counted_as_prefetch_[number]; }
+
+  std::unique_ptr<AsyncReader> reader_;
+  ReadQueueOptions options_;
+  mutable std::mutex mutex_;
+  std::condition_variable progress_;
+  std::vector<Entry> entries_;
+  std::vector<Chunk> chunks_;
+  std::vector<std::uint8_t> counted_as_prefetch_ = std::vector<std::uint8_t>(chunks_.size());
+  std::vector<std::size_t> idle_chunks_;
+  std::vector<ReadCompletion> completions_;
+  std::size_t in_flight_ = 0;
+  std::size_t prefetch_chunks_ = 0;
+  std::size_t last_entry_ = ~std::size_t{0};
+  std::uint64_t next_order_ = 0;
+  std::atomic<std::uint64_t> ended_ = 0;
+  Clock::time_point busy_since_;
+  ReadQueueStatistics statistics_;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+ReadQueue::ReadQueue(std::unique_ptr<AsyncReader> reader, std::size_t entries, const ReadQueueOptions& options)
+    : worker_(std::make_unique<Worker>(std::move(reader), entries, options)) {}
+ReadQueue::~ReadQueue() = default;
+
+void ReadQueue::start(std::size_t entry, const ReadRequest& request, ReadPriority priority) {
+  worker_->start(entry, request, priority);
+}
+void ReadQueue::promote(std::size_t entry) { worker_->promote(entry); }
+void ReadQueue::cancel(std::size_t entry) { worker_->cancel(entry); }
+ReadState ReadQueue::state(std::size_t entry) const { return worker_->state(entry); }
+std::uint64_t ReadQueue::ready_bytes(std::size_t entry) const { return worker_->ready_bytes(entry); }
+ReadState ReadQueue::wait(std::size_t entry, std::uint64_t bytes, Clock::time_point deadline) {
+  return worker_->wait(entry, bytes, deadline);
+}
+std::uint64_t ReadQueue::ended() const { return worker_->ended(); }
+std::uint64_t ReadQueue::wait_for_end(std::uint64_t seen, Clock::time_point deadline) {
+  return worker_->wait_for_end(seen, deadline);
+}
+ReadFailure ReadQueue::failure(std::size_t entry) const { return worker_->failure(entry); }
+ReadQueue::Delivery ReadQueue::delivery(std::size_t entry) const { return worker_->delivery(entry); }
+double ReadQueue::progress(std::size_t entry) const { return worker_->progress(entry); }
+ReadQueueStatistics ReadQueue::statistics() const { return worker_->statistics(); }
+std::string ReadQueue::describe() const { return worker_->describe(); }
+
+}  // namespace flame::io
