@@ -16,7 +16,7 @@ namespace flame::io {
 /// build tensors, dictionaries and plain values only (pickle_reader.h); anything else it asks for is refused by name.
 class PytorchCheckpoint : public TensorFile {
  public:
-  /// Throws FileError or FormatError. Dictionaries inside the dictionary give "outer.inner" names.
+  /// Throws FileError or FormatError. A tensor stored in another order than row-major (a transposed one) is refused.
   explicit PytorchCheckpoint(const std::filesystem::path& path, FileSystem& files = FileSystem::real());
 
   [[nodiscard]] const std::filesystem::path& path() const override { return path_; }
