@@ -39,8 +39,9 @@ struct AttentionInput {
 
 /// output[q][h] = sum over k of softmax_k(query[q][h] · keys[k][h] + bias(h, q, k)) * values[k][h].
 /// Shape of output: [queries, heads * head_size]. Every query sees at least one key. All arithmetic in fp32.
-/// Heads and queries are spread over the thread pool; a query's result depends on nothing but its own arguments.
-/// Memory: 16 rows of `length` floats a thread, kept between calls.
+/// Heads and queries are spread over the thread pool. With fewer than 8 queries a query's result does not depend, bit
+/// for bit, on the others; more go through oneDNN in blocks of 64. Memory: 64 rows of `length` floats a thread, kept
+/// between calls; for bf16 also one head's keys and values as f32.
 void attend(const AttentionInput& input, MatrixView<float> output);
 
 }  // namespace flame::kernels

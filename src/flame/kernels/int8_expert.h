@@ -8,8 +8,8 @@
 #include <span>
 #include <vector>
 
-// The arithmetic of an int8 expert, in plain scalar form. This is the one definition that the CPU's int8 path, the golden
-// model of the accelerator and the RTL share: all three give the same bits.
+// The arithmetic of an int8 expert, in plain scalar form. This is the one definition that the CPU's int8 path, the
+// golden model of the accelerator and the RTL share: all three give the same bits.
 //
 //   x (fp32, d_model)                                   -- the token, after the layer's norm
 //   q_x = quantise_activations(x, s_x)                  int8, s_x = max|x| / 127
@@ -19,9 +19,9 @@
 //   b_o = sum_r wo[o][r] * q_h[r]                       int32, o = 0 .. d_model-1
 //   y_o = float(b_o) * (scale_wo[o] * output_unit)      fp32
 //
-// Weights are symmetric int8 with one fp32 scale per output row. Inside wi the row scales become 16-bit multipliers relative
-// to the largest of them, so that the device needs integers only. The per-token maximum of the hidden vector is exact: the
-// vector is kept at full width until the last row is known, and is brought to int8 while wo reads it.
+// Weights are symmetric int8 with one fp32 scale per output row. Inside wi the row scales become 16-bit multipliers
+// relative to the largest of them, so that the device needs integers only. The per-token maximum of the hidden vector
+// is exact: the vector is kept at full width until the last row is known, and is brought to int8 while wo reads it.
 namespace flame::kernels {
 
 // Largest magnitude of a symmetric int8 code; -128 is never used.
@@ -29,9 +29,9 @@ inline constexpr int kInt8Limit = 127;
 // A multiplier of 1.0: the row with the largest scale of wi.
 inline constexpr std::uint32_t kUnitMultiplier = 1U << 15;
 
-// Quantises `x` to symmetric int8 (round half to even) and returns the scale s with x ~ q * s. A vector of zeros gives scale 0
-// and codes 0. `codes` has the length of `x`; every x must be finite. Used for activations (per token) and for weights (per
-// output row).
+// Quantises `x` to symmetric int8 (round half to even) and returns the scale s with x ~ q * s. A vector of zeros gives
+// scale 0 and codes 0. `codes` has the length of `x`; every x must be finite. Used for activations (per token) and for
+// weights (per output row).
 inline float quantise_symmetric(std::span<const float> x, std::span<std::int8_t> codes) {
   float largest = 0.0F;
   for (const float value : x) largest = std::max(largest, std::fabs(value));
@@ -114,8 +114,8 @@ inline float output_value(std::int32_t accumulator, float wo_row_scale, float un
 struct Int8ExpertView {
   std::size_t d_model = 0;
   std::size_t d_ff = 0;
-  std::span<const std::int8_t> wi;          // [d_ff][d_model]
-  std::span<const std::int8_t> wo;          // [d_model][d_ff]
+  std::span<const std::int8_t> wi;            // [d_ff][d_model]
+  std::span<const std::int8_t> wo;            // [d_model][d_ff]
   std::span<const std::uint16_t> multiplier;  // [d_ff], input_row_scaling
   float input_unit = 0.0F;
   std::span<const float> wo_scales;  // [d_model]

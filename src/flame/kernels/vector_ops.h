@@ -17,7 +17,7 @@ enum class Activation : std::uint8_t { kRelu, kGelu, kGeluNew, kSilu };
 [[nodiscard]] std::string_view name_of(Activation activation);
 
 /// values[i] = activation(values[i]).
-void apply(Activation activation, std::span<float> values);
+void activate(Activation activation, std::span<float> values);
 
 /// T5's layer norm: output[t][i] = weight[i] * input[t][i] / sqrt(mean of input[t]² + epsilon), in fp32, one row a
 /// token. `output` may be `input`.

@@ -1,0 +1,164 @@
+#include "flame/kernels/linear.h"
+
+#include <hwy/cache_control.h>
+
+#include <algorithm>
+#include <cassert>
+
+#include "flame/base/thread_pool.h"
+#include "flame/kernels/gemm.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "flame/kernels/linear.cc"  // this file once for each instruction set
+#include <hwy/foreach_target.h>
+#include <hwy/highway.h>
+
+#include "flame/kernels/widen-inl.h"
+
+HWY_BEFORE_NAMESPACE();
+namespace flame::kernels::HWY_NAMESPACE {
+namespace {
+
+namespace hn = hwy::HWY_NAMESPACE;
+
+// Accumulators live in registers: 32 of them with AVX-512 and NEON, 16 before.
+#if HWY_TARGET <= HWY_AVX3 || HWY_ARCH_ARM_A64
+constexpr std::size_t kRowTile = 8;
+constexpr std::size_t kTokenTile = 3;
+#else
+constexpr std::size_t kRowTile = 4;
+constexpr std::size_t kTokenTile = 2;
+#endif
+
+// Bytes between a row tile's reads and its prefetches. The hardware's own prefetchers stop at every page.
+constexpr std::size_t kPrefetchBytes = 2048;
+
+// Rows x Tokens dot products. Each has exactly one accumulator, which takes the columns in order, whatever the tile:
+// that makes a result independent of its neighbours. Instruction-level parallelism comes from the other rows and
+// tokens.
+template <std::size_t Rows, std::size_t Tokens, typename Element>
+HWY_INLINE void multiply_tile(const Element* weight, std::size_t columns, const float* input, std::size_t input_stride,
+                              float* output, std::size_t output_stride) {
+  const hn::ScalableTag<float> df;
+  using Vector = hn::Vec<decltype(df)>;
+  const std::size_t lanes = hn::Lanes(df);
+
+  Vector sums[Rows][Tokens];
+  for (std::size_t r = 0; r < Rows; ++r) {
+    for (std::size_t t = 0; t < Tokens; ++t) sums[r][t] = hn::Zero(df);
+  }
+  std::size_t c = 0;
+  for (; c + lanes <= columns; c += lanes) {
+    Vector x[Tokens];
+    for (std::size_t t = 0; t < Tokens; ++t) x[t] = hn::LoadU(df, input + t * input_stride + c);
+    for (std::size_t r = 0; r < Rows; ++r) {
+      const Element* const position = weight + r * columns + c;
+      hwy::Prefetch(reinterpret_cast<const std::byte*>(position) + kPrefetchBytes);
+      const Vector w = load_widened(df, position);
+      for (std::size_t t = 0; t < Tokens; ++t) sums[r][t] = hn::MulAdd(w, x[t], sums[r][t]);
+    }
+  }
+  if (c < columns) {
+    HWY_ALIGN Element row_tail[HWY_MAX_BYTES / sizeof(float)] = {};
+    HWY_ALIGN float input_tail[Tokens][HWY_MAX_BYTES / sizeof(float)] = {};
+    for (std::size_t t = 0; t < Tokens; ++t) std::copy_n(input + t * input_stride + c, columns - c, input_tail[t]);
+    for (std::size_t r = 0; r < Rows; ++r) {
+      std::copy_n(weight + r * columns + c, columns - c, row_tail);
+      const Vector w = load_widened(df, row_tail);
+      for (std::size_t t = 0; t < Tokens; ++t) {
+        sums[r][t] = hn::MulAdd(w, hn::Load(df, input_tail[t]), sums[r][t]);
+      }
+    }
+  }
+  for (std::size_t t = 0; t < Tokens; ++t) {
+    for (std::size_t r = 0; r < Rows; ++r) {
+      output[t * output_stride + r] = hn::GetLane(hn::SumOfLanes(df, sums[r][t]));
+    }
+  }
+}
+
+template <std::size_t Rows, typename Element>
+HWY_INLINE void multiply_row_tile(const Element* weight, std::size_t columns, MatrixView<const float> input,
+                                  float* output, std::size_t output_stride) {
+  std::size_t t = 0;
+  for (; t + kTokenTile <= input.rows(); t += kTokenTile) {
+    multiply_tile<Rows, kTokenTile>(weight, columns, input.data() + t * input.stride(), input.stride(),
+                                    output + t * output_stride, output_stride);
+  }
+  for (; t < input.rows(); ++t) {
+    multiply_tile<Rows, 1>(weight, columns, input.data() + t * input.stride(), input.stride(),
+                           output + t * output_stride, output_stride);
+  }
+}
+
+template <typename Element>
+void multiply_rows(const WeightMatrix& weight, MatrixView<const float> input, MatrixView<float> output,
+                   std::size_t first, std::size_t last) {
+  const auto* elements = reinterpret_cast<const Element*>(weight.data);
+  std::size_t r = first;
+  for (; r + kRowTile <= last; r += kRowTile) {
+    multiply_row_tile<kRowTile>(elements + r * weight.columns, weight.columns, input, output.data() + r,
+                                output.stride());
+  }
+  for (; r < last; ++r) {
+    multiply_row_tile<1>(elements + r * weight.columns, weight.columns, input, output.data() + r, output.stride());
+  }
+}
+
+}  // namespace
+
+void gemv(const WeightMatrix& weight, MatrixView<const float> input, MatrixView<float> output, std::size_t first,
+          std::size_t last) {
+  switch (weight.type) {
+    case DataType::kBF16:
+      return multiply_rows<BFloat16>(weight, input, output, first, last);
+    case DataType::kF16:
+      return multiply_rows<Float16>(weight, input, output, first, last);
+    default:
+      return multiply_rows<float>(weight, input, output, first, last);
+  }
+}
+
+}  // namespace flame::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#if HWY_ONCE
+namespace flame::kernels {
+namespace {
+
+HWY_EXPORT(gemv);
+
+// A range of rows worth handing to another thread.
+constexpr std::size_t kRangeBytes = std::size_t{32} << 10;
+// Row tiles of every instruction set divide it, so that ranges end on whole tiles.
+constexpr std::size_t kRangeRows = 16;
+
+std::size_t grain_for(std::size_t row_bytes) { return (kRangeBytes / (row_bytes * kRangeRows) + 1) * kRangeRows; }
+
+}  // namespace
+
+void linear(const WeightMatrix& weight, MatrixView<const float> input, MatrixView<float> output) {
+  assert(input.columns() == weight.columns && output.columns() == weight.rows && output.rows() == input.rows());
+  assert(weight.type == DataType::kF32 || weight.type == DataType::kBF16 || weight.type == DataType::kF16);
+  if (output.empty()) return;
+  if (input.rows() > kMaxGemvTokens) return gemm(weight, input, output);
+  const auto multiply = HWY_DYNAMIC_DISPATCH(gemv);
+  const std::size_t row_bytes = std::max<std::size_t>(weight.columns, 1) * size_of(weight.type);
+  ThreadPool::parallel_for(weight.rows, grain_for(row_bytes),
+                           [&](std::size_t begin, std::size_t end) { multiply(weight, input, output, begin, end); });
+}
+
+void linear_reference(const WeightMatrix& weight, MatrixView<const float> input, MatrixView<float> output) {
+  for (std::size_t t = 0; t < input.rows(); ++t) {
+    for (std::size_t r = 0; r < weight.rows; ++r) {
+      double sum = 0.0;
+      for (std::size_t c = 0; c < weight.columns; ++c) {
+        sum += static_cast<double>(weight_at(weight, r, c)) * static_cast<double>(input.row(t)[c]);
+      }
+      output.row(t)[r] = static_cast<float>(sum);
+    }
+  }
+}
+
+}  // namespace flame::kernels
+#endif  // HWY_ONCE
