@@ -8,9 +8,7 @@
 
 namespace flame::test {
 
-std::filesystem::path data_path(std::string_view relative) {
-  return std::filesystem::path(FLAME_TEST_DATA) / relative;
-}
+std::filesystem::path data_path(std::string_view relative) { return std::filesystem::path(FLAME_TEST_DATA) / relative; }
 
 std::filesystem::path source_path(std::string_view relative) {
   return std::filesystem::path(FLAME_SOURCE_DIRECTORY) / relative;

@@ -1,0 +1,80 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "cli/program.h"
+
+namespace flame::test {
+namespace {
+
+using nlohmann::json;
+using ::testing::HasSubstr;
+
+json inspect(const std::vector<std::string>& arguments) {
+  std::vector<std::string> words = {"inspect"};
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  words.push_back("--json");
+  const ProgramResult result = run_flame(words);
+  EXPECT_EQ(result.exit_code, 0) << result.standard_error;
+  return json::parse(result.standard_output);
+}
+
+TEST(Inspect, GivesThePapersExpertShareOfSwitchBase) {
+  // Figure 4(a) of the FLAME paper: 76.15 % of the parameters with 8 experts, embeddings left out.
+  EXPECT_NEAR(inspect({"switch-base-8"}).at("expert_share_without_embeddings").get<double>(), 0.7615, 0.00005);
+}
+
+TEST(Inspect, CountsTheExpertsThatFitABudget) {
+  const json result = inspect({"switch-base-8", "--expert-memory", "16MiB"});
+  for (const json& format : result.at("formats")) {
+    const auto bytes = format.at("expert_bytes").get<std::uint64_t>();
+    EXPECT_EQ(format.at("slots").get<std::uint64_t>(), (16U << 20) / bytes) << format;
+  }
+}
+
+TEST(Inspect, KnowsTheExactSizeOfAPackedExpert) {
+  // 2 * 768 * 3072 weights; half of them a byte each, 2 bits of position each, and a 4-byte scale for each output row.
+  const std::uint64_t kept = 2 * 768 * 3072 / 2;
+  for (const json& format : inspect({"switch-base-8"}).at("formats")) {
+    if (format.at("pattern") == "2:4" && format.at("dtype") == "int8") {
+      EXPECT_EQ(format.at("expert_bytes").get<std::uint64_t>(), kept + kept / 4 + (768 + 3072) * 4);
+      return;
+    }
+  }
+  FAIL() << "no row for 2:4 int8";
+}
+
+TEST(Inspect, TakesABareConfiguration) {
+  const json result = inspect({(tiny_model() / "config.json").string()});
+  EXPECT_EQ(result.at("num_experts"), 4);
+  EXPECT_EQ(result.at("checkpoint_bytes"), 0);
+}
+
+TEST(Inspect, AgreesBetweenACheckpointAndItsConfiguration) {
+  EXPECT_EQ(inspect({tiny_model().string()}).at("parameters"),
+            inspect({(tiny_model() / "config.json").string()}).at("parameters"));
+}
+
+TEST(Inspect, RefusesASizeItCannotRead) {
+  const ProgramResult result = run_flame({"inspect", "switch-base-8", "--expert-memory", "lots"});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.standard_error, HasSubstr("--expert-memory"));
+}
+
+TEST(Program, ExplainsEverySubcommandWithAnExample) {
+  for (const char* command : {"generate", "inspect", "synth"}) {
+    const ProgramResult result = run_flame({command, "--help"});
+    EXPECT_EQ(result.exit_code, 0);
+    EXPECT_THAT(result.standard_output, HasSubstr("Example:")) << command;
+  }
+}
+
+TEST(Program, ExitsWithTwoForWrongUsage) {
+  EXPECT_EQ(run_flame({}).exit_code, 2);
+  EXPECT_EQ(run_flame({"no-such-command"}).exit_code, 2);
+}
+
+}  // namespace
+}  // namespace flame::test
