@@ -28,10 +28,10 @@ struct GenerationOptions {
 
   std::size_t num_beams = 1;
   std::size_t num_return_sequences = 1;  ///< at most num_beams, unless do_sample
-  float length_penalty = 1.0F;
+  double length_penalty = 1.0;
   EarlyStopping early_stopping = EarlyStopping::kFalse;
 
-  float repetition_penalty = 1.0F;
+  double repetition_penalty = 1.0;
   std::size_t no_repeat_ngram_size = 0;
   std::vector<std::vector<std::int32_t>> bad_words_ids;
   std::vector<std::int32_t> suppress_tokens;
@@ -40,9 +40,9 @@ struct GenerationOptions {
   std::vector<std::int32_t> forced_eos_token_ids;
 
   bool do_sample = false;  ///< with num_beams == 1 only
-  float temperature = 1.0F;
+  double temperature = 1.0;
   std::size_t top_k = 50;  ///< 0: all
-  float top_p = 1.0F;
+  double top_p = 1.0;
   std::uint64_t seed = 0;
   /// With the seed, gives input i of a call the random numbers of input first_input + i: the same whatever the batch
   /// size.

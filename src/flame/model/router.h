@@ -35,7 +35,8 @@ class Router {
   std::size_t expert_capacity_;
   DataType precision_;
   std::vector<float> logits_;          // [experts]
-  std::vector<float> rounded_hidden_;  // [d_model], when the precision is not fp32
+  RouterWeights rounded_;              // the weights in a precision other than fp32
+  std::vector<float> rounded_hidden_;  // [d_model], likewise
   std::vector<std::size_t> taken_;     // [experts]: tokens of the current sequence so far
 };
 

@@ -12,6 +12,7 @@
 #include "flame/kernels/linear.h"
 #include "flame/model/config.h"
 #include "flame/model/router.h"
+#include "flame/model/tensor_names.h"
 
 namespace flame::model {
 
@@ -53,9 +54,6 @@ struct WeightOptions {
   /// Look at every weight for NaN and infinity; the message names the tensor. Costs one read of the file.
   bool check_finite = true;
 };
-
-/// Whether feed-forward layers have a gate: the checkpoint's tensors decide (wi_0 and wi_1, or wi).
-enum class Gating : std::uint8_t { kPlain, kGated };
 
 /// Everything of a model but its experts. Matrices that are stored in the wanted type are views of the file; others,
 /// and all norms, routers and bias tables (fp32), are converted copies. Movable; views stay valid.
@@ -101,12 +99,5 @@ struct ExpertWeights {
 
 /// Which form of feed-forward the checkpoint holds; kPlain when it holds none. Throws ModelError if it holds both.
 [[nodiscard]] Gating find_gating(const io::Checkpoint& checkpoint);
-
-/// Name of an expert's tensor: ("wi", "wi_0", "wi_1" or "wo") of `expert` in the sparse block of `layer`.
-[[nodiscard]] std::string expert_tensor_name(const SwitchConfig& config, MoeLayer layer, std::size_t expert,
-                                             std::string_view matrix);
-
-/// Name of a block's tensor, for example block_tensor_name(Stack::kDecoder, 3, "layer.0.SelfAttention.q.weight").
-[[nodiscard]] std::string block_tensor_name(Stack stack, std::size_t block, std::string_view rest);
 
 }  // namespace flame::model

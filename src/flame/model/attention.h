@@ -1,0 +1,60 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "flame/base/matrix_view.h"
+#include "flame/model/config.h"
+#include "flame/model/kv_cache.h"
+#include "flame/model/position_bias.h"
+#include "flame/model/sequences.h"
+#include "flame/model/weights.h"
+
+namespace flame::model {
+
+/// Scratch of the attention sublayers, kept from call to call so that a decode step allocates nothing.
+struct AttentionScratch {
+  Matrix<float> normed;     // [tokens, d_model]
+  Matrix<float> query;      // [tokens, inner_dim]
+  Matrix<float> key;        // [tokens, inner_dim]
+  Matrix<float> value;      // [tokens, inner_dim]
+  Matrix<float> attended;   // [tokens, inner_dim]
+  Matrix<float> projected;  // [tokens, d_model]
+};
+
+/// Keys and values of the decoder's cross-attention: computed once for each example and shared by all its rows.
+class CrossAttentionCache {
+ public:
+  /// From the encoder's output [tokens, d_model] of `examples`.
+  void compute(const SwitchConfig& config, const StackWeights& decoder, const Sequences& examples,
+               MatrixView<const float> encoded);
+
+  [[nodiscard]] kernels::KeyValueView keys(std::size_t example, std::size_t layer) const;
+  [[nodiscard]] kernels::KeyValueView values(std::size_t example, std::size_t layer) const;
+  [[nodiscard]] std::size_t examples() const { return examples_.count(); }
+  [[nodiscard]] std::size_t bytes() const;
+
+ private:
+  Sequences examples_;
+  std::vector<Matrix<float>> keys_;    // [layer][tokens, inner_dim]
+  std::vector<Matrix<float>> values_;  // likewise
+};
+
+/// hidden += attention of each sequence over itself, both ways (an encoder block's first sublayer).
+void encoder_self_attention(const SwitchConfig& config, const BlockWeights& block, const PositionBias& bias,
+                            const Sequences& sequences, MatrixView<float> hidden, AttentionScratch& scratch);
+
+/// hidden += causal attention of each sequence's tokens over its row of the cache and themselves. Their keys and values
+/// are written to the cache, which the caller has extended and advances when all layers are done.
+void decoder_self_attention(const SwitchConfig& config, const BlockWeights& block, std::size_t layer,
+                            const PositionBias& bias, const Sequences& sequences, KeyValueCache& cache,
+                            MatrixView<float> hidden, AttentionScratch& scratch);
+
+/// hidden += attention over the encoder's output; example_of[s] is that of sequence s.
+void cross_attention(const SwitchConfig& config, const BlockWeights& block, std::size_t layer,
+                     const CrossAttentionCache& cache, std::span<const std::uint32_t> example_of,
+                     const Sequences& sequences, MatrixView<float> hidden, AttentionScratch& scratch);
+
+}  // namespace flame::model
