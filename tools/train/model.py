@@ -38,12 +38,15 @@ class ModelShape:
 
 
 @dataclass
-class RouterLosses:
-    """Collects the auxiliary losses of the MoE layers of one forward pass, and the share of tokens of each expert."""
+class RouterRecord:
+    """What the MoE layers of one forward pass leave behind, a list entry a layer, the encoder's first.
+
+    balance and z are the auxiliary losses; expert is the chosen expert of every token that is not padding, in order.
+    """
 
     balance: list[torch.Tensor] = field(default_factory=list)
     z: list[torch.Tensor] = field(default_factory=list)
-    load: list[torch.Tensor] = field(default_factory=list)
+    expert: list[torch.Tensor] = field(default_factory=list)
 
 
 class NoisePool:
@@ -77,11 +80,11 @@ class NoisePool:
 
 @dataclass
 class Pass:
-    """What every layer of one forward pass shares: compute dtype, noise (training only), collected router losses."""
+    """What every layer of one forward pass shares: compute dtype, noise (training only), what the routers record."""
 
     dtype: torch.dtype = torch.float32
     noise: NoisePool | None = None
-    losses: RouterLosses = field(default_factory=RouterLosses)
+    routers: RouterRecord = field(default_factory=RouterRecord)
 
     def dropout(self, x: torch.Tensor) -> torch.Tensor:
         """Dropout while training, nothing otherwise."""
@@ -186,9 +189,9 @@ class SparseFeedForward(nn.Module):
         probabilities = torch.softmax(logits, dim=-1)
         probability, expert = probabilities.max(dim=-1)
         load = functional.one_hot(expert, logits.shape[-1]).float().mean(0)
-        run.losses.load.append(load)
-        run.losses.balance.append(logits.shape[-1] * (load * probabilities.mean(0)).sum())
-        run.losses.z.append(torch.logsumexp(logits, dim=-1).square().mean())
+        run.routers.expert.append(expert)
+        run.routers.balance.append(logits.shape[-1] * (load * probabilities.mean(0)).sum())
+        run.routers.z.append(torch.logsumexp(logits, dim=-1).square().mean())
         return expert, probability
 
     def forward(self, x, real, run: Pass) -> torch.Tensor:

@@ -26,10 +26,10 @@ import checkpoint
 from batches import BatchSource, PairedDocuments, cut
 from curriculum import Curriculum
 from model import ModelShape, NoisePool, Pass, SwitchModel
+from objective import JITTER, backward
 from optimizer import Optimizer
 from tasks import TaskMaker
 
-BALANCE, ROUTER_Z, JITTER = 0.01, 0.001, 0.02
 AVERAGE = 0.998  # decay per step of the averaged weights
 
 
@@ -48,7 +48,9 @@ class Trainer:
         self.optimizer = Optimizer(self.model, arguments.muon_rate, arguments.adam_rate, arguments.weight_decay)
         self.averaged = {name: parameter.detach().clone() for name, parameter in self.model.named_parameters()}
         self.step = self.window = 0
-        self.rank, self.ranks = (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
+        self.rank, self.ranks = 0, 1
+        if distributed.is_initialized():
+            self.rank, self.ranks = distributed.get_rank(), distributed.get_world_size()
         self.checkpoint = arguments.folder / "checkpoint"
         if checkpoint.exists(self.checkpoint):
             self._restore()
@@ -97,19 +99,16 @@ class Trainer:
         for first in range(0, len(batches) - self.ranks + 1, self.ranks):
             source, target = batches[first + self.rank]
             torch.manual_seed((self.arguments.seed * 1_000_003 + self.step) * self.ranks + self.rank)
-            run = Pass(self.dtype, noise)
-            loss, likelihood, tokens = self.model.loss(source.to(self.device), target.to(self.device),
-                                                       stage.smoothing, run)
-            balance = torch.stack(run.losses.balance).sum()
-            (loss / tokens + BALANCE * balance + ROUTER_Z * torch.stack(run.losses.z).sum()).backward()
+            losses = backward(self.model, source.to(self.device), target.to(self.device), stage.smoothing,
+                              Pass(self.dtype, noise))
             self._share_gradients()
             self.optimizer.step(self.step, self.curriculum.rate_at(self.step))
             self.model.zero_grad(set_to_none=True)
             torch._foreach_lerp_(list(self.averaged.values()), list(self.model.parameters()),
-                                 min(1 - AVERAGE, 10 / (self.step + 10)) if self.step > 100 else 1.0)
+                                 max(1 - AVERAGE, 10 / (self.step + 10)))
             self.step += 1
-            totals += Counter(steps=1, examples=len(source), tokens=tokens, loss=likelihood.item(),
-                              padded=source.numel(), balance=balance.item() / len(run.losses.balance))
+            totals += Counter(steps=1, examples=len(source), padded=source.numel(), tokens=losses.tokens,
+                              loss=losses.likelihood, balance=losses.balance)
         self.window += 1
         seconds = time.monotonic() - started
         speed = {f"{unit}_per_second": totals[unit] * self.ranks / seconds for unit in ("examples", "padded")}
@@ -139,26 +138,16 @@ class Trainer:
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
         """Negative log likelihood per token on the dev set, of the current and of the averaged weights."""
-        results = {}
-        for name, weights in (("dev", dict(self.model.named_parameters())), ("dev_averaged", self.averaged)):
-            loss = tokens = 0.0
-            for source, target in self.held_out:
-                arguments = (source.to(self.device), target.to(self.device), 0.0, Pass(self.dtype))
-                _, likelihood, count = torch.func.functional_call(_LossOf(self.model), {f"model.{key}": value for key, value in weights.items()}, arguments)
-                loss, tokens = loss + float(likelihood), tokens + count
-            results[name] = loss / tokens
-        return results
+        averaged = SwitchModel(self.model.shape).to(self.device)
+        averaged.load_state_dict(self.averaged)
+        return {"dev": self._held_out_loss(self.model), "dev_averaged": self._held_out_loss(averaged)}
 
-
-class _LossOf(torch.nn.Module):
-    """Makes a model's loss callable, as functional_call needs it."""
-
-    def __init__(self, model: SwitchModel):
-        super().__init__()
-        self.model = model
-
-    def forward(self, *arguments):
-        return self.model.loss(*arguments)
+    def _held_out_loss(self, model: SwitchModel) -> float:
+        total = tokens = 0.0
+        for source, target in self.held_out:
+            _, likelihood, count = model.loss(source.to(self.device), target.to(self.device), 0.0, Pass(self.dtype))
+            total, tokens = total + likelihood.item(), tokens + count
+        return total / tokens
 
 
 def parse_arguments() -> argparse.Namespace:

@@ -1,0 +1,85 @@
+"""Fine-tunes a pruned model on DialogSum with its zeros kept, and writes it as a Hugging Face directory again.
+
+A feed-forward matrix counts as pruned when at least --pruned-share of it is exactly zero; the zeros of such matrices
+stay zero, everything else is trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import sentencepiece
+import torch
+
+from batches import BatchSource
+from curriculum import Curriculum, Stage
+from export import export
+from huggingface import from_hugging_face
+from model import NoisePool, Pass, SwitchModel
+from objective import JITTER, backward
+from optimizer import Optimizer
+from tasks import TaskMaker
+
+
+def kept_weights(model: SwitchModel, pruned_share: float) -> dict[str, torch.Tensor]:
+    """For each pruned matrix (of one expert or dense), where its weights are not zero; shape of the parameter."""
+    masks = {}
+    for name, parameter in model.named_parameters():
+        if name.endswith(("feed.wi", "feed.wo")):
+            mask = (parameter != 0).float()
+            if mask.mean() <= 1 - pruned_share:
+                masks[name] = mask
+    return masks
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", type=Path, help="pruned Hugging Face directory")
+    parser.add_argument("--data", type=Path, required=True, help="directory written by prepare_data.py")
+    parser.add_argument("--output", type=Path, required=True, help="Hugging Face directory to write")
+    parser.add_argument("--steps", type=int, default=300, help="optimizer steps (default: %(default)s)")
+    parser.add_argument("--muon-rate", type=float, default=0.002)
+    parser.add_argument("--adam-rate", type=float, default=0.0005)
+    parser.add_argument("--batch-tokens", type=int, default=8192, help="padded source tokens of a batch")
+    parser.add_argument("--pruned-share", type=float, default=0.1, help="zeros that make a matrix pruned")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--dtype", default="bfloat16", help="dtype of the activations (weights are float32)")
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+
+    torch.set_num_threads(arguments.threads)
+    device, dtype = torch.device(arguments.device), getattr(torch, arguments.dtype)
+    model = from_hugging_face(arguments.model).to(device)
+    masks = kept_weights(model, arguments.pruned_share)
+    stage = Stage(arguments.steps, {"summarise-train": (1.0, 1.0)}, dropout=0.1, smoothing=0.1, names=0.2)
+    curriculum = Curriculum((stage,), warmup_steps=max(1, arguments.steps // 20), decay_steps=arguments.steps)
+    tokenizer = arguments.model / "spiece.model"
+    maker = TaskMaker(sentencepiece.SentencePieceProcessor(model_file=str(tokenizer)))
+    batches = BatchSource(arguments.data, maker, curriculum, arguments.seed, arguments.batch_tokens)
+    optimizer = Optimizer(model, arguments.muon_rate, arguments.adam_rate, weight_decay=0.0)
+    noise = NoisePool(stage.dropout, JITTER, device, dtype)
+    print(f"{len(masks)} pruned tensors, {arguments.steps} steps")
+
+    step = window = 0
+    torch.manual_seed(arguments.seed)
+    parameters = dict(model.named_parameters())
+    while step < arguments.steps:
+        likelihood = tokens = 0.0
+        for source, target in batches.window(window, step)[:arguments.steps - step]:
+            losses = backward(model, source.to(device), target.to(device), stage.smoothing, Pass(dtype, noise))
+            optimizer.step(step, curriculum.rate_at(step))
+            model.zero_grad(set_to_none=True)
+            with torch.no_grad():
+                for name, mask in masks.items():
+                    parameters[name].mul_(mask)
+            likelihood, tokens, step = likelihood + losses.likelihood, tokens + losses.tokens, step + 1
+        window += 1
+        print(f"step {step}: loss {likelihood / tokens:.3f}", flush=True)
+    weights = {name: parameter.detach().cpu() for name, parameter in parameters.items()}
+    export(model.shape, weights, tokenizer, arguments.output)
+
+
+if __name__ == "__main__":
+    main()
