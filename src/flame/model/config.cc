@@ -2,14 +2,12 @@
 
 #include <array>
 #include <cmath>
-#include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
-#include <system_error>
 #include <utility>
 
 #include "flame/base/error.h"
 #include "flame/base/json.h"
+#include "flame/io/file.h"
 
 namespace flame::model {
 namespace {
@@ -202,17 +200,13 @@ SwitchConfig parse_config(std::string_view json, const std::filesystem::path& or
 }
 
 SwitchConfig load_config(const std::filesystem::path& model) {
-  std::error_code error;
-  const bool directory = std::filesystem::is_directory(model, error);
+  io::FileSystem& files = io::FileSystem::real();
+  const bool directory = files.is_directory(model);
   const std::filesystem::path path = directory ? model / "config.json" : model;
-  std::ifstream file(path, std::ios::binary);
-  if (!file) {
-    if (directory) throw ModelError(path.string() + ": not found; a model directory needs its config.json");
-    throw FileError(path, "cannot open", errno);
+  if (directory && !files.exists(path)) {
+    throw ModelError(path.string() + ": not found; a model directory needs its config.json");
   }
-  const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  if (file.bad()) throw FileError(path, "cannot read", errno);
-  return parse_config(text, path);
+  return parse_config(io::read_file(path), path);
 }
 
 std::string to_json(const SwitchConfig& config, DataType stored) {

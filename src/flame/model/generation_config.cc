@@ -3,16 +3,14 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <fstream>
-#include <iterator>
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <string_view>
-#include <system_error>
 #include <utility>
 
 #include "flame/base/error.h"
 #include "flame/base/json.h"
+#include "flame/io/file.h"
 
 namespace flame::model {
 namespace {
@@ -143,16 +141,9 @@ void apply(const JsonView& object, GenerationDefaults& defaults) {
   }
 }
 
-std::optional<std::string> read_file(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) {
-    std::error_code error;
-    if (!std::filesystem::exists(path, error)) return std::nullopt;
-    throw FileError(path, "cannot open", errno);
-  }
-  std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  if (file.bad()) throw FileError(path, "cannot read", errno);
-  return text;
+std::optional<std::string> read_if_there(const std::filesystem::path& path) {
+  if (!io::FileSystem::real().exists(path)) return std::nullopt;
+  return io::read_file(path);
 }
 
 void apply_task(const JsonView& config, const std::string& task, GenerationDefaults& defaults) {
@@ -208,10 +199,9 @@ std::size_t GenerationOptions::length_floor() const {
 
 GenerationDefaults load_generation_defaults(const std::filesystem::path& model, const SwitchConfig& config,
                                             const std::optional<std::string>& task) {
-  std::error_code error;
-  const bool directory = std::filesystem::is_directory(model, error);
+  const bool directory = io::FileSystem::real().is_directory(model);
   const std::filesystem::path config_path = directory ? model / "config.json" : model;
-  const std::optional<std::string> config_text = read_file(config_path);
+  const std::optional<std::string> config_text = read_if_there(config_path);
   if (!config_text) throw ModelError(config_path.string() + ": not found; a model directory needs its config.json");
   const Json config_document = parse_json(*config_text, config_path);
   const JsonView config_view(config_document, config_path);
@@ -219,7 +209,7 @@ GenerationDefaults load_generation_defaults(const std::filesystem::path& model, 
   GenerationDefaults defaults;
   use_config_tokens(config, model, defaults);
   const std::filesystem::path path = model / "generation_config.json";
-  const std::optional<std::string> text = directory ? read_file(path) : std::nullopt;
+  const std::optional<std::string> text = directory ? read_if_there(path) : std::nullopt;
   if (text) {
     const Json document = parse_json(*text, path);
     const JsonView view(document, path);

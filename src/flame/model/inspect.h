@@ -3,7 +3,7 @@
 #include <cstdint>
 
 #include "flame/model/config.h"
-#include "flame/model/weights.h"
+#include "flame/model/tensor_names.h"
 
 namespace flame::model {
 
@@ -23,9 +23,7 @@ struct ParameterCount {
   [[nodiscard]] double expert_share_without_embeddings() const;
 };
 
-/// Counts from the configuration alone. `untied_embeddings`: with tie_word_embeddings false, how many separate
-/// embedding matrices the checkpoint has beside the head (transformers saves 3: shared, encoder's and decoder's, of
-/// which it uses 2).
+/// Counts from the configuration alone. Untied, the encoder's embedding, the decoder's and the head are counted each.
 [[nodiscard]] ParameterCount count_parameters(const SwitchConfig& config, Gating gating = Gating::kPlain);
 
 /// Weights of one expert.

@@ -37,12 +37,14 @@ using SynthProgress = std::function<void(std::uint64_t done, std::uint64_t total
 
 /// Writes a checkpoint with random weights: config.json, generation_config.json and model.safetensors (or shards with
 /// their index), in Hugging Face's layout. The same config, type and seed give the same bytes on any number of threads.
-/// Memory in use stays below 64 MiB. The directory is written under a temporary name and renamed: it is whole or
+/// Memory in use stays below 32 MiB. The directory is written under a temporary name and renamed: it is whole or
 /// absent.
 ///
-/// Weights are normal with the standard deviations that keep the variance of activations: 1/sqrt(fan-in), residual
-/// branches scaled down with depth. Routing is skewed but not constant: router rows are normal, scaled so that logits
-/// have a spread of about 1 and the experts' mean logits differ. Throws FileError, UsageError when `directory` exists.
+/// Matrices are normal with the standard deviation that keeps the variance of activations, 1/sqrt(inputs), so that
+/// nothing overflows however many layers there are. Tokens differ, yet share a part: embeddings have a common mean
+/// vector, and the mean of ReLU adds more of it in every layer. A router's rows are scaled for logits with a deviation
+/// of 1.5, so that its choice follows the token while the common part makes some experts busier than others. Throws
+/// FileError, UsageError when `directory` is there and not empty, Interrupted.
 void synthesise(const SwitchConfig& config, const std::filesystem::path& directory, const SynthOptions& options,
                 const SynthProgress& progress = {});
 
