@@ -31,14 +31,18 @@ class Outlook {
   /// The layer `ahead` visits from now (1: the next one), as far as the order is known: after the last decoder layer
   /// comes the first of the next token.
   [[nodiscard]] LayerIndex layer_ahead(std::uint32_t ahead) const;
-  /// The probability that the next visit of its layer uses the expert, corrected by experience with this predictor.
+  /// The probability that the next visit of its layer uses the expert: the forecast, corrected by experience with it,
+  /// as long as forecasts have told more than usage does.
   [[nodiscard]] double probability(ExpertIndex expert) const;
   /// Expected visits until the expert is used: the lower, the more it is worth keeping.
   [[nodiscard]] double next_use(ExpertIndex expert) const;
   /// The share of passes that used the expert, the last ones counting most.
   [[nodiscard]] double usage(ExpertIndex expert) const { return usage_[expert]; }
 
+  [[nodiscard]] const ExpertGrid& grid() const { return grid_; }
   [[nodiscard]] const Calibration& calibration() const { return calibration_; }
+  /// Forecasts have had smaller squared errors than usage, of late.
+  [[nodiscard]] bool believes_forecasts() const { return forecast_error_ <= usage_error_; }
 
  private:
   [[nodiscard]] double remaining_decoder_visits() const;
@@ -49,6 +53,8 @@ class Outlook {
   std::vector<bool> forecast_made_;
   std::vector<bool> used_now_;  ///< [experts per layer], scratch of visit()
   Calibration calibration_;
+  double forecast_error_ = 0.0;  ///< sum of squared errors, forgotten slowly
+  double usage_error_ = 0.0;
   std::int64_t position_ = -1;  ///< layer last visited, -1 before the first
   std::uint64_t visits_ = 0;    ///< of decoder layers in this example
   double expected_visits_;      ///< of decoder layers in an example

@@ -103,7 +103,7 @@ class ExpertPipeline {
   enum class Reason : std::uint8_t { kDemand, kPrefetchUnused, kPrefetchUsed };
   struct SlotRecord {
     Reason reason = Reason::kDemand;
-    std::uint64_t bytes = 0;
+    std::uint64_t bytes = 0;  ///< that are counted as bytes_prefetch_open
   };
   struct Wanted {
     ExpertIndex expert = 0;
@@ -111,17 +111,37 @@ class ExpertPipeline {
     bool started = false;  ///< in a slot, whole or loading
     bool taken = false;    ///< given out by next()
   };
+  struct Candidate {
+    ExpertIndex expert = 0;
+    double gain = 0.0;     ///< seconds that loading it now is expected to save
+    double urgency = 0.0;  ///< what is lost of them when one other load goes first
+  };
 
+  void gather(std::span<const model::RoutingDecision> decisions);
+  void count_lookups();
   void ended(const LoadEnd& end);
   void start_wanted();
-  bool start_demand(Wanted& wanted);
-  std::optional<SlotIndex> victim() const;
+  bool start_demand(ExpertIndex expert);
+  void start(SlotIndex slot, ExpertIndex expert, io::ReadPriority priority);
+  /// The slot whose expert is worth least, of those that may be given away.
+  [[nodiscard]] std::optional<SlotIndex> victim() const;
+  /// The prefetch under way that is worth least.
+  [[nodiscard]] std::optional<SlotIndex> weakest_prefetch();
   void evict(SlotIndex slot);
   void cancel(SlotIndex slot);
-  void drop_contradicted(LayerIndex layer);
+  void drop_contradicted();
   void speculate();
-  [[nodiscard]] bool wanted_now(ExpertIndex expert) const;
+  [[nodiscard]] std::optional<Candidate> best_candidate(double queue_seconds);
+  /// The probability that the slot's expert is needed before it could be loaded again unseen.
+  [[nodiscard]] double need_of(SlotIndex slot) const;
+  /// Seconds that giving a ready slot away is expected to cost.
+  [[nodiscard]] double loss_of(SlotIndex slot) const;
+  /// Seconds that a load under way is expected to save.
+  [[nodiscard]] double value_of_load(SlotIndex slot);
+  [[nodiscard]] bool wanted_now(ExpertIndex expert) const { return pending_[expert]; }
+  /// Seconds until the router decides in the layer so many visits ahead, by measured gaps.
   [[nodiscard]] double time_until(std::uint32_t visits);
+  [[nodiscard]] double queue_seconds();
 
   ExpertGrid grid_;
   PipelineOptions options_;
@@ -132,14 +152,16 @@ class ExpertPipeline {
   std::unique_ptr<ReplacementPolicy> policy_;
   std::unique_ptr<Forecaster> forecaster_;
   std::vector<SlotRecord> records_;       ///< [slots]
-  std::vector<Wanted> wanted_;            ///< of the present pass
+  std::vector<Wanted> wanted_;            ///< of the present pass, in the order in which they are loaded
+  std::vector<bool> pending_;             ///< [experts of the grid]: in wanted_ and not done
+  std::vector<bool> unreadable_;          ///< [experts of the grid]: a prefetch failed; only demand tries again
   std::vector<std::uint32_t> tokens_of_;  ///< [experts per layer], scratch
   std::vector<ExpertIndex> used_;         ///< scratch
   PipelineStatistics statistics_;
+  LayerIndex layer_ = 0;
   double routed_at_ = 0.0;
   double waited_since_route_ = 0.0;
   bool gap_open_ = false;
-  LayerIndex layer_ = 0;
 };
 
 }  // namespace flame::experts

@@ -1,0 +1,400 @@
+#include "flame/experts/pipeline.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace flame::experts {
+namespace {
+
+/// Layers ahead of which loads are begun at most; predictors tell three apart.
+constexpr std::uint32_t kDepth = 3;
+/// Less likely experts are not worth the look.
+constexpr double kLeastProbability = 0.02;
+/// A prefetch that the router contradicts is finished only when so much of it has arrived.
+constexpr double kWorthFinishing = 0.5;
+
+}  // namespace
+
+ExpertPipeline::ExpertPipeline(const ExpertGrid& grid, std::size_t slots, const PipelineOptions& options,
+                               ExpertLoader& loader, std::unique_ptr<ReplacementPolicy> policy,
+                               std::unique_ptr<Forecaster> forecaster, std::span<const float> popularity)
+    : grid_(grid),
+      options_(options),
+      loader_(loader),
+      pool_(slots, grid),
+      outlook_(grid, popularity),
+      costs_(grid, options.expert_bytes, options.chunk_bytes),
+      policy_(std::move(policy)),
+      forecaster_(std::move(forecaster)),
+      records_(slots),
+      pending_(grid.size()),
+      unreadable_(grid.size()),
+      tokens_of_(grid.experts) {
+  wanted_.reserve(grid.experts);
+  used_.reserve(grid.experts);
+}
+
+void ExpertPipeline::begin_batch(std::size_t sequences) {
+  gap_open_ = false;
+  outlook_.begin_example();
+  if (forecaster_ == nullptr) return;
+  forecaster_->begin(sequences);
+  forecaster_->update(outlook_);
+  speculate();
+}
+
+void ExpertPipeline::reorder(std::span<const std::uint32_t> parents) {
+  if (forecaster_ != nullptr) forecaster_->reorder(parents);
+}
+
+void ExpertPipeline::feed(std::span<const std::int32_t> tokens) {
+  if (forecaster_ == nullptr) return;
+  forecaster_->feed(tokens);
+  forecaster_->update(outlook_);
+  speculate();
+}
+
+void ExpertPipeline::approach(model::MoeLayer layer, MatrixView<const float> hidden) {
+  if (forecaster_ == nullptr || layer.stack != model::Stack::kDecoder || !forecaster_->needs_approach()) return;
+  forecaster_->approach(layer.index, hidden);
+  forecaster_->update(outlook_);
+  speculate();
+}
+
+void ExpertPipeline::hidden(model::MoeLayer layer, MatrixView<const float> hidden) {
+  if (forecaster_ != nullptr && layer.stack == model::Stack::kDecoder) forecaster_->hidden(layer.index, hidden);
+}
+
+void ExpertPipeline::routed(model::MoeLayer layer, std::span<const model::RoutingDecision> decisions,
+                            std::span<const std::uint32_t> sequence) {
+  assert(std::all_of(wanted_.begin(), wanted_.end(), [&](const Wanted& w) { return !pending_[w.expert]; }));
+  collect();
+  const double now = loader_.now();
+  if (gap_open_) costs_.observe_gap(layer_, std::max(0.0, now - routed_at_ - waited_since_route_));
+  layer_ = grid_.layer(layer);
+  routed_at_ = now;
+  waited_since_route_ = 0.0;
+  gap_open_ = true;
+
+  gather(decisions);
+  count_lookups();
+  outlook_.visit(layer_, used_);
+  if (forecaster_ != nullptr) {
+    if (layer.stack == model::Stack::kDecoder) forecaster_->observe(layer.index, decisions, sequence);
+    forecaster_->update(outlook_);
+  }
+  drop_contradicted();
+  start_wanted();
+  speculate();
+}
+
+void ExpertPipeline::gather(std::span<const model::RoutingDecision> decisions) {
+  std::fill(tokens_of_.begin(), tokens_of_.end(), 0U);
+  for (const model::RoutingDecision& decision : decisions) {
+    if (!decision.dropped) ++tokens_of_[decision.expert];
+  }
+  wanted_.clear();
+  used_.clear();
+  for (std::uint32_t number = 0; number < grid_.experts; ++number) {
+    if (tokens_of_[number] == 0) continue;
+    const ExpertIndex expert = grid_.expert(layer_, number);
+    wanted_.push_back({expert, tokens_of_[number], false, false});
+    used_.push_back(expert);
+    pending_[expert] = true;
+  }
+  std::stable_sort(wanted_.begin(), wanted_.end(),
+                   [](const Wanted& a, const Wanted& b) { return a.tokens > b.tokens; });
+}
+
+void ExpertPipeline::count_lookups() {
+  LookupCounts& counts = layer_ < grid_.encoder_layers ? statistics_.encoder : statistics_.decoder;
+  for (const ExpertIndex expert : used_) {
+    policy_->used(expert);
+    const std::optional<SlotIndex> slot = pool_.find(expert);
+    if (!slot) {
+      ++counts.misses;
+      continue;
+    }
+    ++(pool_.state(*slot) == SlotState::kReady ? counts.hits : counts.late);
+    SlotRecord& record = records_[*slot];
+    if (record.reason == Reason::kPrefetchUnused) {
+      record.reason = Reason::kPrefetchUsed;
+      statistics_.bytes_prefetch_open -= record.bytes;
+      statistics_.bytes_prefetch_used += record.bytes;
+      record.bytes = 0;
+    }
+  }
+}
+
+std::optional<ExpertWork> ExpertPipeline::next() {
+  if (std::all_of(wanted_.begin(), wanted_.end(), [](const Wanted& w) { return w.taken; })) return std::nullopt;
+  while (true) {
+    collect();
+    start_wanted();
+    Wanted* best = nullptr;
+    double best_progress = -1.0;
+    for (Wanted& wanted : wanted_) {
+      if (wanted.taken || !wanted.started) continue;
+      const SlotIndex slot = *pool_.find(wanted.expert);
+      // Whole experts stand above every share of a load; wanted_ has those with most tokens first.
+      const double progress = pool_.state(slot) == SlotState::kReady ? 2.0 : loader_.progress(slot);
+      if (progress > best_progress) {
+        best = &wanted;
+        best_progress = progress;
+      }
+    }
+    if (best != nullptr) {
+      best->taken = true;
+      const SlotIndex slot = *pool_.find(best->expert);
+      return ExpertWork{best->expert, best->tokens, pool_.pin(slot), pool_.state(slot) == SlotState::kReady};
+    }
+    const double begin = loader_.now();
+    loader_.wait();
+    waited(loader_.now() - begin);
+  }
+}
+
+void ExpertPipeline::done(ExpertWork work) {
+  collect();
+  assert(pool_.state(work.pin.slot()) == SlotState::kReady);
+  pending_[work.expert] = false;
+  work.pin.reset();
+  start_wanted();
+  speculate();
+}
+
+void ExpertPipeline::collect() {
+  while (const std::optional<LoadEnd> end = loader_.poll()) ended(*end);
+}
+
+void ExpertPipeline::ended(const LoadEnd& end) {
+  SlotRecord& record = records_[end.slot];
+  const ExpertIndex expert = pool_.expert_in(end.slot);
+  const bool draining = pool_.state(end.slot) == SlotState::kDraining;
+  const bool kept = end.outcome == LoadEnd::Outcome::kWhole && !draining;
+  switch (record.reason) {
+    case Reason::kDemand:
+      statistics_.bytes_demand += end.bytes;
+      break;
+    case Reason::kPrefetchUsed:
+      statistics_.bytes_prefetch_used += end.bytes;
+      break;
+    case Reason::kPrefetchUnused:
+      (kept ? statistics_.bytes_prefetch_open : statistics_.bytes_prefetch_wasted) += end.bytes;
+      break;
+  }
+  if (end.outcome == LoadEnd::Outcome::kWhole && end.seconds > 0.0) costs_.observe_load(end.seconds);
+  if (draining) {
+    pool_.finish_drain(end.slot);
+  } else if (end.outcome == LoadEnd::Outcome::kWhole) {
+    record.bytes = record.reason == Reason::kPrefetchUnused ? end.bytes : 0;
+    pool_.finish_load(end.slot);
+  } else {
+    if (wanted_now(expert)) loader_.fail(end.slot, expert);
+    unreadable_[expert] = true;
+    pool_.begin_drain(end.slot);
+    pool_.finish_drain(end.slot);
+  }
+}
+
+void ExpertPipeline::start_wanted() {
+  for (Wanted& wanted : wanted_) {
+    if (wanted.started) continue;
+    if (const std::optional<SlotIndex> slot = pool_.find(wanted.expert)) {
+      if (pool_.state(*slot) == SlotState::kLoading) loader_.promote(*slot);
+      wanted.started = true;
+    }
+  }
+  for (Wanted& wanted : wanted_) {
+    if (wanted.started) continue;
+    if (!start_demand(wanted.expert)) return;
+    wanted.started = true;
+  }
+}
+
+bool ExpertPipeline::start_demand(ExpertIndex expert) {
+  std::optional<SlotIndex> slot = pool_.find_free();
+  if (!slot) {
+    // A cancelled load's last chunk occupies the storage in any case: waiting for its slot saves an eviction for free.
+    if (pool_.count(SlotState::kDraining) > 0) return false;
+    const std::optional<SlotIndex> loser = victim();
+    const std::optional<SlotIndex> weakest = weakest_prefetch();
+    // A load that has hardly begun may be worth less than what an expert that is there would save.
+    if (weakest && (!loser || value_of_load(*weakest) < loss_of(*loser))) {
+      cancel(*weakest);
+      collect();
+    } else if (loser) {
+      evict(*loser);
+    }
+    slot = pool_.find_free();
+    if (!slot) return false;
+  }
+  start(*slot, expert, io::ReadPriority::kDemand);
+  return true;
+}
+
+void ExpertPipeline::start(SlotIndex slot, ExpertIndex expert, io::ReadPriority priority) {
+  const bool demand = priority == io::ReadPriority::kDemand;
+  ++(demand ? statistics_.loads_demand : statistics_.loads_prefetch);
+  records_[slot] = {demand ? Reason::kDemand : Reason::kPrefetchUnused, 0};
+  pool_.begin_load(slot, expert);
+  policy_->loaded(expert);
+  loader_.start(slot, expert, priority);
+}
+
+std::optional<SlotIndex> ExpertPipeline::victim() const {
+  std::optional<SlotIndex> loser;
+  double least = 0.0;
+  for (SlotIndex slot = 0; slot < pool_.slots(); ++slot) {
+    if (pool_.state(slot) != SlotState::kReady || pool_.pinned(slot) || wanted_now(pool_.expert_in(slot))) continue;
+    const double worth = policy_->worth(pool_.expert_in(slot), outlook_);
+    if (!loser || worth < least) {
+      loser = slot;
+      least = worth;
+    }
+  }
+  return loser;
+}
+
+std::optional<SlotIndex> ExpertPipeline::weakest_prefetch() {
+  std::optional<SlotIndex> weakest;
+  double least = 0.0;
+  for (SlotIndex slot = 0; slot < pool_.slots(); ++slot) {
+    if (pool_.state(slot) != SlotState::kLoading || pool_.pinned(slot) || wanted_now(pool_.expert_in(slot))) continue;
+    const double value = value_of_load(slot);
+    if (!weakest || value < least) {
+      weakest = slot;
+      least = value;
+    }
+  }
+  return weakest;
+}
+
+void ExpertPipeline::evict(SlotIndex slot) {
+  SlotRecord& record = records_[slot];
+  if (record.reason == Reason::kPrefetchUnused) {
+    statistics_.bytes_prefetch_open -= record.bytes;
+    statistics_.bytes_prefetch_wasted += record.bytes;
+    record.bytes = 0;
+  }
+  pool_.evict(slot);
+}
+
+void ExpertPipeline::cancel(SlotIndex slot) {
+  ++statistics_.cancelled;
+  pool_.begin_drain(slot);
+  loader_.cancel(slot);
+}
+
+void ExpertPipeline::drop_contradicted() {
+  bool dropped = false;
+  for (SlotIndex slot = 0; slot < pool_.slots(); ++slot) {
+    if (pool_.state(slot) != SlotState::kLoading || records_[slot].reason != Reason::kPrefetchUnused) continue;
+    const ExpertIndex expert = pool_.expert_in(slot);
+    const double progress = loader_.progress(slot);
+    const bool contradicted = grid_.layer_of(expert) == layer_ && progress < kWorthFinishing;
+    const bool hopeless = progress == 0.0 && outlook_.probability(expert) < kLeastProbability;
+    if (contradicted || hopeless) {
+      cancel(slot);
+      dropped = true;
+    }
+  }
+  if (dropped) collect();
+}
+
+double ExpertPipeline::time_until(std::uint32_t visits) {
+  double seconds = gap_open_ ? -std::max(0.0, loader_.now() - routed_at_ - waited_since_route_) : 0.0;
+  LayerIndex layer = layer_;
+  for (std::uint32_t visit = 1; visit <= visits; ++visit) {
+    seconds += costs_.gap_seconds(layer);
+    layer = outlook_.layer_ahead(visit);
+  }
+  return std::max(0.0, seconds);
+}
+
+double ExpertPipeline::queue_seconds() {
+  double loads = 0.0;
+  for (SlotIndex slot = 0; slot < pool_.slots(); ++slot) {
+    if (pool_.state(slot) == SlotState::kLoading) loads += 1.0 - loader_.progress(slot);
+  }
+  return loads * costs_.load_seconds();
+}
+
+double ExpertPipeline::need_of(SlotIndex slot) const {
+  const ExpertIndex expert = pool_.expert_in(slot);
+  const double distance = outlook_.distance(grid_.layer_of(expert));
+  // An expert that is far off may be loaded again before it is needed, at the price of the storage's time only.
+  return outlook_.probability(expert) * std::max(0.25, 1.0 / distance);
+}
+
+double ExpertPipeline::loss_of(SlotIndex slot) const { return need_of(slot) * costs_.load_seconds(); }
+
+double ExpertPipeline::value_of_load(SlotIndex slot) {
+  const std::uint32_t distance = outlook_.distance(grid_.layer_of(pool_.expert_in(slot)));
+  // Further layers than these are not timed: a load has ended by then.
+  const double rest = distance <= kDepth ? time_until(distance) : costs_.load_seconds();
+  const double over = loader_.progress(slot) * costs_.load_seconds() + rest;
+  return need_of(slot) * std::min(over, costs_.load_seconds());
+}
+
+std::optional<ExpertPipeline::Candidate> ExpertPipeline::best_candidate(double queue) {
+  std::optional<Candidate> best;
+  const double load = costs_.load_seconds();
+  for (std::uint32_t ahead = 1; ahead <= std::min(kDepth, grid_.layers()); ++ahead) {
+    const LayerIndex layer = outlook_.layer_ahead(ahead);
+    if (layer >= grid_.encoder_layers && !outlook_.has_forecast(layer)) continue;
+    const double time_left = time_until(ahead);
+    for (std::uint32_t number = 0; number < grid_.experts; ++number) {
+      const ExpertIndex expert = grid_.expert(layer, number);
+      const double probability = outlook_.probability(expert);
+      if (probability < kLeastProbability || unreadable_[expert] || wanted_now(expert) || pool_.find(expert)) continue;
+      Candidate candidate{expert, 0.0, 0.0};
+      if (options_.speculate_always) {
+        candidate.gain = candidate.urgency = probability / ahead;
+      } else {
+        candidate.gain = costs_.prefetch_gain(probability, queue, time_left);
+        candidate.urgency = candidate.gain - costs_.prefetch_gain(probability, queue + load, time_left);
+      }
+      if (candidate.gain <= 0.0) continue;
+      if (!best || candidate.urgency > best->urgency ||
+          (candidate.urgency == best->urgency && candidate.gain > best->gain)) {
+        best = candidate;
+      }
+    }
+  }
+  return best;
+}
+
+void ExpertPipeline::speculate() {
+  if (!options_.prefetch || forecaster_ == nullptr) return;
+  if (!std::all_of(wanted_.begin(), wanted_.end(), [](const Wanted& w) { return w.started; })) return;
+  double queue = queue_seconds();
+  // Enough that the storage is not idle before the pipeline gets to think again, and no more: it will know better.
+  const double enough = time_until(1) + costs_.load_seconds();
+  while (queue <= enough) {
+    const std::optional<Candidate> candidate = best_candidate(queue);
+    if (!candidate) return;
+    std::optional<SlotIndex> slot = pool_.find_free();
+    if (!slot) {
+      const std::optional<SlotIndex> loser = victim();
+      if (!loser) return;
+      const ExpertIndex old = pool_.expert_in(*loser);
+      const bool worth_more = outlook_.next_use(old) <= outlook_.next_use(candidate->expert) ||
+                              (!options_.speculate_always && loss_of(*loser) >= candidate->gain);
+      if (worth_more) return;
+      evict(*loser);
+      slot = pool_.find_free();
+    }
+    start(*slot, candidate->expert, io::ReadPriority::kPrefetch);
+    queue += costs_.load_seconds();
+  }
+}
+
+void ExpertPipeline::begin_statistics() {
+  statistics_ = {};
+  for (SlotRecord& record : records_) record.bytes = 0;
+}
+
+PipelineStatistics ExpertPipeline::statistics() const { return statistics_; }
+
+}  // namespace flame::experts
