@@ -97,6 +97,9 @@ struct PredictorOptions {
 /// True for the predictors that a program may use while decoding; false for the bounds `oracle` and `belady`.
 [[nodiscard]] bool is_causal(std::string_view name);
 
+/// True for those whose accuracy depends on PredictorOptions::context.
+[[nodiscard]] bool has_order(std::string_view name);
+
 /// Builds predictor `name` from a profile. The profile is only read here, not kept.
 /// Throws UsageError for an unknown name, an order or depth beyond what the profile counted, or a predictor whose
 /// fitted part (lookahead, pre-attention, mix) the profile does not have, saying which command adds it.

@@ -53,6 +53,15 @@ Json maps_json(const std::vector<LinearMap>& maps) {
   return array;
 }
 
+Json mixture_json(const Mixture& mixture) {
+  Json weights = Json::array();
+  for (const MixWeights& entry : mixture.weights) {
+    weights.push_back({{"layer", entry.layer}, {"depth", entry.depth}, {"weight", numbers_json(entry.weight)}});
+  }
+  return {
+      {"name", mixture.name}, {"context", mixture.context}, {"parts", mixture.parts}, {"weights", std::move(weights)}};
+}
+
 std::vector<std::uint64_t> unsigned_array(const JsonView& view) {
   if (!view.is_array()) view.fail("expected an array of whole numbers");
   std::vector<std::uint64_t> values;
@@ -167,14 +176,7 @@ class ProfileJson {
     if (!learned.router.empty()) fitted["router"] = maps_json(learned.router);
     if (!learned.maps.empty()) fitted["maps"] = maps_json(learned.maps);
     if (!learned.approach.empty()) fitted["approach"] = maps_json(learned.approach);
-    if (!learned.mix.empty()) {
-      Json mix = Json::array();
-      for (const MixWeights& weights : learned.mix) {
-        mix.push_back({{"layer", weights.layer}, {"depth", weights.depth}, {"weight", numbers_json(weights.weight)}});
-      }
-      fitted["mix"] = std::move(mix);
-      fitted["mix_context"] = learned.mix_context;
-    }
+    for (const Mixture& mixture : learned.mixtures) fitted["mixtures"].push_back(mixture_json(mixture));
     if (!fitted.empty()) json["fitted"] = std::move(fitted);
     return json;
   }
@@ -299,20 +301,30 @@ class ProfileJson {
     if (sum != profile.steps_) view.fail("the paths' counts do not add up to the steps");
   }
 
+  static Mixture read_mixture(const JsonView& view, const Profile& profile) {
+    Mixture mixture;
+    mixture.name = view.at("name").as_string();
+    mixture.context = small(view, "context", profile.options_.max_order);
+    const JsonView parts = view.at("parts");
+    for (std::size_t i = 0; i < parts.size(); ++i) mixture.parts.push_back(parts.element(i).as_string());
+    const JsonView weights = view.at("weights");
+    for (std::size_t i = 0; i < weights.size(); ++i) {
+      const JsonView entry = weights.element(i);
+      mixture.weights.push_back({small(entry, "layer", profile.layers() - 1),
+                                 small(entry, "depth", profile.options_.max_depth),
+                                 float_array(entry.at("weight"), mixture.parts.size())});
+    }
+    return mixture;
+  }
+
   static void read_fitted(const JsonView& view, Profile& profile) {
     Fitted& fitted = profile.fitted_;
     if (const auto maps = view.find("router")) fitted.router = read_maps(*maps, profile.model_);
     if (const auto maps = view.find("maps")) fitted.maps = read_maps(*maps, profile.model_);
     if (const auto maps = view.find("approach")) fitted.approach = read_maps(*maps, profile.model_);
-    if (const auto mix = view.find("mix")) {
-      fitted.mix_context = small(view, "mix_context", profile.options_.max_order);
-      for (std::size_t i = 0; i < mix->size(); ++i) {
-        const JsonView entry = mix->element(i);
-        MixWeights weights;
-        weights.layer = small(entry, "layer", profile.layers() - 1);
-        weights.depth = small(entry, "depth", profile.options_.max_depth);
-        weights.weight = float_array(entry.at("weight"), entry.at("weight").size());
-        fitted.mix.push_back(std::move(weights));
+    if (const auto mixtures = view.find("mixtures")) {
+      for (std::size_t i = 0; i < mixtures->size(); ++i) {
+        fitted.mixtures.push_back(read_mixture(mixtures->element(i), profile));
       }
     }
   }

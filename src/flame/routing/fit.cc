@@ -1,0 +1,315 @@
+#include "flame/routing/fit.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <utility>
+
+#include "flame/routing/linear_map.h"
+#include "flame/routing/mix_predictor.h"
+#include "flame/routing/replay.h"
+
+namespace flame::routing {
+namespace {
+
+/// States used for one map: a few hundred times the numbers to be found.
+constexpr std::size_t kMapSamples = 40000;
+constexpr double kRidge = 1e-3;  ///< of the mean squared feature
+
+/// Solves A x = b in place for several b (columns of `b`, [n, columns]) with A symmetric positive definite, [n, n],
+/// lower triangle given (Cholesky).
+void solve(std::vector<double>& a, std::vector<double>& b, std::size_t n, std::size_t columns) {
+  for (std::size_t i = 0; i < n; ++i) {
+    for (std::size_t j = 0; j <= i; ++j) {
+      double sum = a[i * n + j];
+      for (std::size_t k = 0; k < j; ++k) sum -= a[i * n + k] * a[j * n + k];
+      a[i * n + j] = i == j ? std::sqrt(std::max(sum, 1e-12)) : sum / a[j * n + j];
+    }
+  }
+  for (std::size_t i = 0; i < n; ++i) {
+    for (std::size_t c = 0; c < columns; ++c) {
+      double sum = b[i * columns + c];
+      for (std::size_t k = 0; k < i; ++k) sum -= a[i * n + k] * b[k * columns + c];
+      b[i * columns + c] = sum / a[i * n + i];
+    }
+  }
+  for (std::size_t i = n; i-- > 0;) {
+    for (std::size_t c = 0; c < columns; ++c) {
+      double sum = b[i * columns + c];
+      for (std::size_t k = i + 1; k < n; ++k) sum -= a[k * n + i] * b[k * columns + c];
+      b[i * columns + c] = sum / a[i * n + i];
+    }
+  }
+}
+
+/// Pairs of a state of `source` and the expert `distance` positions on, within one example.
+struct Sample {
+  std::size_t position;  ///< of the state, step * layers + layer
+  std::uint16_t expert;
+};
+
+std::vector<Sample> samples_of(const StackTrace& stack, std::uint32_t source, std::uint32_t distance) {
+  std::vector<Sample> samples;
+  for (const StepRange& range : examples_of(stack)) {
+    for (std::size_t step = range.first; step < range.end; ++step) {
+      const std::size_t position = step * stack.layers + source;
+      if (position + distance < range.end * stack.layers) {
+        samples.push_back({position, stack.experts[position + distance]});
+      }
+    }
+  }
+  // Evenly thinned: no need of all the states there are.
+  const std::size_t stride = samples.size() / kMapSamples + 1;
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < samples.size(); i += stride) samples[kept++] = samples[i];
+  samples.resize(kept);
+  return samples;
+}
+
+/// x / rms(x) and a constant 1.
+void feature_of(const std::vector<BFloat16>& states, std::size_t position, std::size_t d_model,
+                std::vector<double>& feature) {
+  double sum = 0.0;
+  for (std::size_t i = 0; i < d_model; ++i) {
+    feature[i] = static_cast<double>(states[position * d_model + i].to_float());
+    sum += feature[i] * feature[i];
+  }
+  const double scale = 1.0 / std::sqrt(sum / static_cast<double>(d_model) + 1e-12);
+  for (std::size_t i = 0; i < d_model; ++i) feature[i] *= scale;
+  feature[d_model] = 1.0;
+}
+
+/// The scale of the logits under which the samples are likeliest, by golden-section search over its logarithm.
+void fit_scale(LinearMap& map, const std::vector<Sample>& samples, const std::vector<BFloat16>& states,
+               std::size_t d_model, std::size_t experts) {
+  constexpr std::size_t kScaleSamples = 4000;
+  const std::size_t stride = samples.size() / kScaleSamples + 1;
+  const LinearMap base = map;
+  std::vector<float> x(d_model);
+  std::vector<float> probability(experts);
+  const auto scaled = [&](double log_scale) {
+    const auto scale = static_cast<float>(std::exp(log_scale));
+    for (std::size_t i = 0; i < map.weight.size(); ++i) map.weight[i] = base.weight[i] * scale;
+    for (std::size_t i = 0; i < map.bias.size(); ++i) map.bias[i] = base.bias[i] * scale;
+  };
+  const auto likelihood = [&](double log_scale) {
+    scaled(log_scale);
+    double sum = 0.0;
+    for (std::size_t s = 0; s < samples.size(); s += stride) {
+      for (std::size_t i = 0; i < d_model; ++i) x[i] = states[samples[s].position * d_model + i].to_float();
+      apply_map(map, x, probability);
+      sum += std::log(std::max(static_cast<double>(probability[samples[s].expert]), 1e-9));
+    }
+    return sum;
+  };
+  const double golden = 0.5 * (std::sqrt(5.0) - 1.0);
+  double low = std::log(0.5);
+  double high = std::log(64.0);
+  for (int i = 0; i < 12; ++i) {
+    const double a = high - golden * (high - low);
+    const double b = low + golden * (high - low);
+    if (likelihood(a) < likelihood(b)) {
+      low = a;
+    } else {
+      high = b;
+    }
+  }
+  scaled(0.5 * (low + high));
+}
+
+}  // namespace
+
+std::vector<LinearMap> fit_maps(const Trace& trace, bool approach, std::uint32_t depth) {
+  const StackTrace& stack = trace.decoder;
+  const std::vector<BFloat16>& states = approach ? stack.approach : stack.hidden;
+  std::vector<LinearMap> maps;
+  if (states.empty()) return maps;
+  const std::size_t d_model = trace.info.d_model;
+  const std::size_t experts = trace.info.experts;
+  const std::size_t n = d_model + 1;
+  std::vector<double> feature(n);
+  for (std::uint32_t source = 0; source < stack.layers; ++source) {
+    for (std::uint32_t ahead = 0; ahead < depth; ++ahead) {
+      const std::uint32_t distance = approach ? ahead : ahead + 1;
+      const std::vector<Sample> samples = samples_of(stack, source, distance);
+      if (samples.empty()) continue;
+      std::vector<double> gram(n * n, 0.0);
+      std::vector<double> target(n * experts, 0.0);
+      for (const Sample& sample : samples) {
+        feature_of(states, sample.position, d_model, feature);
+        for (std::size_t i = 0; i < n; ++i) {
+          double* const row = gram.data() + i * n;
+          for (std::size_t j = 0; j <= i; ++j) row[j] += feature[i] * feature[j];
+          target[i * experts + sample.expert] += feature[i];
+        }
+      }
+      const double ridge = kRidge * static_cast<double>(samples.size());  // features have a mean square of 1
+      for (std::size_t i = 0; i < d_model; ++i) gram[i * n + i] += ridge;
+      solve(gram, target, n, experts);
+      LinearMap map;
+      map.layer = (source + distance) % stack.layers;
+      map.depth = distance;
+      map.normalise = true;
+      map.weight.assign(target.begin(), target.begin() + static_cast<std::ptrdiff_t>(d_model * experts));
+      map.bias.assign(target.begin() + static_cast<std::ptrdiff_t>(d_model * experts), target.end());
+      fit_scale(map, samples, states, d_model, experts);
+      maps.push_back(std::move(map));
+    }
+  }
+  return maps;
+}
+
+namespace {
+
+/// Features ([parts, E]) and choices of one layer at one depth.
+struct Choices {
+  std::vector<float> features;
+  std::vector<std::uint16_t> chosen;
+};
+
+/// Newton's method for the conditional logit, with a weak pull towards equal weights.
+std::vector<float> fit_weights(const Choices& choices, std::size_t parts, std::size_t experts) {
+  constexpr int kIterations = 25;
+  constexpr double kPull = 1.0;
+  const double equal = 1.0 / static_cast<double>(parts);
+  std::vector<double> weight(parts, equal);
+  std::vector<double> probability(experts);
+  std::vector<double> mean(parts);
+  for (int iteration = 0; iteration < kIterations; ++iteration) {
+    std::vector<double> gradient(parts, 0.0);
+    std::vector<double> hessian(parts * parts, 0.0);
+    for (std::size_t i = 0; i < parts; ++i) {
+      gradient[i] = kPull * (equal - weight[i]);
+      hessian[i * parts + i] = kPull;
+    }
+    for (std::size_t s = 0; s < choices.chosen.size(); ++s) {
+      const float* const feature = choices.features.data() + s * parts * experts;
+      double highest = -1e300;
+      for (std::size_t e = 0; e < experts; ++e) {
+        probability[e] = 0.0;
+        for (std::size_t i = 0; i < parts; ++i) {
+          probability[e] += weight[i] * static_cast<double>(feature[i * experts + e]);
+        }
+        highest = std::max(highest, probability[e]);
+      }
+      double sum = 0.0;
+      for (double& value : probability) sum += value = std::exp(value - highest);
+      for (double& value : probability) value /= sum;
+      for (std::size_t i = 0; i < parts; ++i) {
+        mean[i] = 0.0;
+        for (std::size_t e = 0; e < experts; ++e) {
+          mean[i] += probability[e] * static_cast<double>(feature[i * experts + e]);
+        }
+        gradient[i] += static_cast<double>(feature[i * experts + choices.chosen[s]]) - mean[i];
+      }
+      for (std::size_t i = 0; i < parts; ++i) {
+        for (std::size_t j = 0; j <= i; ++j) {
+          double second = 0.0;
+          for (std::size_t e = 0; e < experts; ++e) {
+            second += probability[e] * static_cast<double>(feature[i * experts + e]) *
+                      static_cast<double>(feature[j * experts + e]);
+          }
+          hessian[i * parts + j] += second - mean[i] * mean[j];
+        }
+      }
+    }
+    solve(hessian, gradient, parts, 1);
+    double longest = 0.0;
+    for (const double step : gradient) longest = std::max(longest, std::abs(step));
+    const double damping = longest > 1.0 ? 1.0 / longest : 1.0;  // far from the optimum the quadratic model is not one
+    for (std::size_t i = 0; i < parts; ++i) weight[i] += damping * gradient[i];
+    if (longest < 1e-4) break;
+  }
+  return {weight.begin(), weight.end()};
+}
+
+/// Every fifth example, or the other four fifths.
+Trace part_of(const Trace& trace, bool fifth) {
+  Trace part;
+  part.info = trace.info;
+  const auto copy = [&](const StackTrace& from, StackTrace& to, std::size_t width) {
+    to.layers = from.layers;
+    const std::vector<StepRange> ranges = examples_of(from);
+    for (std::size_t example = 0; example < ranges.size(); ++example) {
+      if ((example % 5 == 4) != fifth) continue;
+      const auto [first, end] = ranges[example];
+      const auto take = [&, first = first, end = end](const auto& source, auto& target, std::size_t elements) {
+        if (source.empty()) return;
+        target.insert(target.end(), source.begin() + static_cast<std::ptrdiff_t>(first * elements),
+                      source.begin() + static_cast<std::ptrdiff_t>(end * elements));
+      };
+      take(from.experts, to.experts, from.layers);
+      take(from.probability, to.probability, from.layers);
+      take(from.token, to.token, 1);
+      take(from.example, to.example, 1);
+      take(from.dropped, to.dropped, from.layers);
+      take(from.hidden, to.hidden, from.layers * width);
+      take(from.approach, to.approach, from.layers * width);
+    }
+  };
+  copy(trace.encoder, part.encoder, trace.info.d_model);
+  copy(trace.decoder, part.decoder, trace.info.d_model);
+  return part;
+}
+
+}  // namespace
+
+Mixture fit_mixture(std::string name, std::vector<std::string> parts, std::uint32_t context, std::uint32_t depth,
+                    const Profile& profile, const Trace& held_out) {
+  /// Choices looked at for one set of weights: a thousand times the numbers to be found.
+  constexpr std::size_t kSamples = 10000;
+  MixPredictor mix(name, make_parts(parts, context, depth, profile), {}, depth, profile);
+  const std::uint32_t layers = profile.layers();
+  const std::size_t stride = held_out.decoder.steps() / kSamples + 1;
+  std::vector<Choices> choices(std::size_t{depth} * layers);
+  Replay replay(held_out, mix);
+  for (const StepRange& range : examples_of(held_out.decoder)) {
+    replay.run(range, [&](std::size_t step, std::uint32_t layer) {
+      if (step % stride != 0) return;
+      const std::size_t position = step * layers + layer;
+      for (std::uint32_t d = 1; d <= depth && position + d - 1 < range.end * layers; ++d) {
+        const std::uint32_t target = (layer + d - 1) % layers;
+        const std::span<const float> features = mix.features(0, target);
+        Choices& into = choices[std::size_t{d - 1} * layers + target];
+        into.features.insert(into.features.end(), features.begin(), features.end());
+        into.chosen.push_back(held_out.decoder.experts[position + d - 1]);
+      }
+    });
+  }
+  Mixture mixture{std::move(name), context, std::move(parts), {}};
+  for (std::uint32_t d = 1; d <= depth; ++d) {
+    for (std::uint32_t layer = 0; layer < layers; ++layer) {
+      mixture.weights.push_back(
+          {layer, d,
+           fit_weights(choices[std::size_t{d - 1} * layers + layer], mixture.parts.size(), profile.experts())});
+    }
+  }
+  return mixture;
+}
+
+Fitted fit(const Trace& trace, const ProfileOptions& options, std::uint32_t context, std::vector<LinearMap> routers) {
+  const Trace counted = part_of(trace, false);
+  const Trace held_out = part_of(trace, true);
+  Profile profile(trace.info, options);
+  profile.add(counted);
+  Fitted partial;
+  partial.maps = fit_maps(counted, false, options.max_depth);
+  partial.approach = fit_maps(counted, true, options.max_depth);
+  partial.router = routers;
+  profile.set_fitted(std::move(partial));
+
+  Fitted fitted;
+  std::vector<std::string> parts = {"backoff", "online", "token", "token-path", "previous-token"};
+  fitted.mixtures.push_back(fit_mixture("mix", parts, context, options.max_depth, profile, held_out));
+  if (!profile.fitted().maps.empty()) parts.emplace_back("lookahead");
+  if (!profile.fitted().approach.empty()) parts.emplace_back("pre-attention");
+  if (parts.size() > 5) {
+    fitted.mixtures.push_back(fit_mixture("mix-hidden", parts, context, options.max_depth, profile, held_out));
+  }
+  fitted.maps = fit_maps(trace, false, options.max_depth);
+  fitted.approach = fit_maps(trace, true, options.max_depth);
+  fitted.router = std::move(routers);
+  return fitted;
+}
+
+}  // namespace flame::routing

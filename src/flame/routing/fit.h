@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "flame/routing/fitted.h"
+#include "flame/routing/profile.h"
+#include "flame/routing/trace.h"
+
+namespace flame::routing {
+
+/// Linear maps by ridge regression from the states of layer l to the one-hot experts of the layers up to `depth`
+/// positions on; the softmax's scale is then fitted by likelihood. Empty when the trace has no such states.
+/// `approach`: from the input of each MoE layer's block, to that very layer and those after it; otherwise from the
+/// routers' inputs, to the layers after.
+[[nodiscard]] std::vector<LinearMap> fit_maps(const Trace& trace, bool approach, std::uint32_t depth);
+
+/// Weights of a mixture of `parts` under which the held-out examples are most likely (a conditional logit: convex,
+/// solved by Newton's method), one set for every layer and depth. The profile must not have counted those examples.
+[[nodiscard]] Mixture fit_mixture(std::string name, std::vector<std::string> parts, std::uint32_t context,
+                                  std::uint32_t depth, const Profile& profile, const Trace& held_out);
+
+/// Everything that can be fitted to a trace: maps where it has hidden states, and both mixtures. The weights of
+/// mixtures are fitted on every fifth example, with tables and maps made of the others; the maps that are kept are of
+/// all. `context`: the order of the mixtures' parts. `routers`: what next-router is to apply, where at hand.
+[[nodiscard]] Fitted fit(const Trace& trace, const ProfileOptions& options, std::uint32_t context,
+                         std::vector<LinearMap> routers);
+
+}  // namespace flame::routing

@@ -1,0 +1,12 @@
+#pragma once
+
+#include <span>
+
+#include "flame/routing/fitted.h"
+
+namespace flame::routing {
+
+/// probability[e] = softmax over the experts of the map's logits for the hidden state `x` ([d_model]).
+void apply_map(const LinearMap& map, std::span<const float> x, std::span<float> probability);
+
+}  // namespace flame::routing

@@ -1,0 +1,133 @@
+// Log-linear mixtures of other predictors, with weights by layer and depth from held-out examples.
+#include "flame/routing/mix_predictor.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "flame/base/error.h"
+#include "flame/routing/predictor_parts.h"
+#include "flame/routing/smoothed_table.h"
+
+namespace flame::routing {
+
+MixPredictor::MixPredictor(std::string name, std::vector<std::unique_ptr<Predictor>> parts,
+                           const std::vector<MixWeights>& weights, std::uint32_t depth, const Profile& profile)
+    : name_(std::move(name)),
+      parts_(std::move(parts)),
+      layers_(profile.layers()),
+      depth_(depth),
+      histories_(profile.layers(), profile.expert_bits()),
+      weights_(std::size_t{depth} * layers_ * parts_.size(), 1.0F / static_cast<float>(parts_.size())),
+      features_(parts_.size() * profile.experts()),
+      score_(profile.experts()),
+      ranked_(profile.experts()) {
+  for (const MixWeights& entry : weights) {
+    if (entry.depth == 0 || entry.depth > depth) continue;
+    const std::size_t place = (std::size_t{entry.depth - 1} * layers_ + entry.layer) * parts_.size();
+    std::copy(entry.weight.begin(), entry.weight.end(), weights_.begin() + static_cast<std::ptrdiff_t>(place));
+  }
+}
+
+void MixPredictor::begin(std::size_t sequences) {
+  histories_.begin(sequences);
+  for (const auto& part : parts_) part->begin(sequences);
+}
+
+void MixPredictor::reorder(std::span<const std::uint32_t> parents) {
+  histories_.reorder(parents);
+  for (const auto& part : parts_) part->reorder(parents);
+}
+
+void MixPredictor::feed(std::span<const std::int32_t> tokens) {
+  histories_.feed(tokens);
+  for (const auto& part : parts_) part->feed(tokens);
+}
+
+void MixPredictor::approach(std::uint32_t layer, MatrixView<const float> hidden) {
+  for (const auto& part : parts_) part->approach(layer, hidden);
+}
+
+void MixPredictor::hidden(std::uint32_t layer, MatrixView<const float> hidden) {
+  for (const auto& part : parts_) part->hidden(layer, hidden);
+}
+
+void MixPredictor::observe(std::size_t sequence, std::uint32_t layer, std::uint16_t expert) {
+  histories_.observe(sequence, layer, expert);
+  for (const auto& part : parts_) part->observe(sequence, layer, expert);
+}
+
+std::span<const float> MixPredictor::features(std::size_t sequence, std::uint32_t layer) {
+  const std::size_t experts = score_.size();
+  for (std::size_t part = 0; part < parts_.size(); ++part) {
+    parts_[part]->rank(sequence, layer, ranked_);
+    for (const RankedExpert& candidate : ranked_) {
+      features_[part * experts + candidate.expert] = std::log(std::max(candidate.probability, kSmallest));
+    }
+  }
+  return features_;
+}
+
+std::size_t MixPredictor::rank(std::size_t sequence, std::uint32_t layer, std::span<RankedExpert> out) {
+  const std::uint32_t depth = std::min(histories_.depth(histories_.row(sequence), layer), depth_);
+  const float* const weight = weights_.data() + (std::size_t{depth - 1} * layers_ + layer) * parts_.size();
+  const std::span<const float> feature = features(sequence, layer);
+  const std::size_t experts = score_.size();
+  std::fill(score_.begin(), score_.end(), 0.0F);
+  for (std::size_t part = 0; part < parts_.size(); ++part) {
+    for (std::size_t expert = 0; expert < experts; ++expert) {
+      score_[expert] += weight[part] * feature[part * experts + expert];
+    }
+  }
+  const float highest = *std::max_element(score_.begin(), score_.end());
+  float sum = 0.0F;
+  for (float& value : score_) sum += value = std::exp(value - highest);
+  for (float& value : score_) value /= sum;
+  return rank_distribution(score_, out);
+}
+
+bool MixPredictor::needs_approach() const {
+  return std::any_of(parts_.begin(), parts_.end(), [](const auto& part) { return part->needs_approach(); });
+}
+
+bool MixPredictor::needs_hidden() const {
+  return std::any_of(parts_.begin(), parts_.end(), [](const auto& part) { return part->needs_hidden(); });
+}
+
+PredictorCost MixPredictor::cost(std::size_t /*k*/) const {
+  PredictorCost cost{weights_.size() * 2, weights_.size() * 2, 0.0};
+  for (const auto& part : parts_) {
+    // The mixture needs each part's whole distribution: all experts, and a byte for each probability.
+    const PredictorCost one = part->cost(score_.size());
+    cost.device_bytes += one.device_bytes;
+    cost.seen_bytes += one.seen_bytes;
+    cost.operations += one.operations + static_cast<double>(score_.size());
+  }
+  return cost;
+}
+
+std::vector<std::unique_ptr<Predictor>> make_parts(std::span<const std::string> names, std::uint32_t context,
+                                                   std::uint32_t depth, const Profile& profile) {
+  std::vector<std::unique_ptr<Predictor>> parts;
+  for (const std::string& part : names) {
+    if (part.starts_with("mix")) throw UsageError("a mixture cannot be a part of a mixture");
+    parts.push_back(make_predictor(part, {.context = context, .depth = depth}, profile));
+  }
+  return parts;
+}
+
+std::unique_ptr<Predictor> make_mix_predictor(std::string_view name, const PredictorOptions& options,
+                                              const Profile& profile) {
+  for (const Mixture& mixture : profile.fitted().mixtures) {
+    if (mixture.name != name || mixture.parts.empty()) continue;
+    return std::make_unique<MixPredictor>(mixture.name,
+                                          make_parts(mixture.parts, mixture.context, options.depth, profile),
+                                          mixture.weights, options.depth, profile);
+  }
+  throw UsageError(fmt::format("{}: the profile has no weights for it; run flame profile --fit{}", name,
+                               name == "mix-hidden" ? " on traces made with --hidden" : ""));
+}
+
+}  // namespace flame::routing

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "flame/routing/fitted.h"
+#include "flame/routing/history.h"
+#include "flame/routing/predictor.h"
+#include "flame/routing/profile.h"
+
+namespace flame::routing {
+
+/// log P(e) = sum over parts of weight[layer][depth][part] * log P_part(e), normalised.
+class MixPredictor final : public Predictor {
+ public:
+  /// Layers and depths without an entry in `weights` take all parts alike.
+  MixPredictor(std::string name, std::vector<std::unique_ptr<Predictor>> parts, const std::vector<MixWeights>& weights,
+               std::uint32_t depth, const Profile& profile);
+
+  void begin(std::size_t sequences) override;
+  void reorder(std::span<const std::uint32_t> parents) override;
+  void feed(std::span<const std::int32_t> tokens) override;
+  void approach(std::uint32_t layer, MatrixView<const float> hidden) override;
+  void hidden(std::uint32_t layer, MatrixView<const float> hidden) override;
+  void observe(std::size_t sequence, std::uint32_t layer, std::uint16_t expert) override;
+  std::size_t rank(std::size_t sequence, std::uint32_t layer, std::span<RankedExpert> out) override;
+  [[nodiscard]] bool needs_approach() const override;
+  [[nodiscard]] bool needs_hidden() const override;
+  [[nodiscard]] PredictorCost cost(std::size_t k) const override;
+  [[nodiscard]] std::string name() const override { return name_; }
+
+  /// [parts, E]: log P_part(e), what the weights are fitted to. Lives until the next call.
+  [[nodiscard]] std::span<const float> features(std::size_t sequence, std::uint32_t layer);
+
+ private:
+  static constexpr float kSmallest = 1e-6F;  ///< probabilities below it count as it: no part can rule an expert out
+
+  std::string name_;
+  std::vector<std::unique_ptr<Predictor>> parts_;
+  std::uint32_t layers_;
+  std::uint32_t depth_;
+  Histories histories_;
+  std::vector<float> weights_;        ///< [depth, layers, parts]
+  std::vector<float> features_;       ///< [parts, E]: scratch
+  std::vector<float> score_;          ///< [E]: scratch
+  std::vector<RankedExpert> ranked_;  ///< [E]: scratch
+};
+
+/// The predictors of those names with contexts of order `context`.
+[[nodiscard]] std::vector<std::unique_ptr<Predictor>> make_parts(std::span<const std::string> names,
+                                                                 std::uint32_t context, std::uint32_t depth,
+                                                                 const Profile& profile);
+
+}  // namespace flame::routing

@@ -1,0 +1,90 @@
+#include "flame/routing/predictor.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "flame/base/error.h"
+#include "flame/routing/predictor_parts.h"
+#include "flame/routing/profile.h"
+
+namespace flame::routing {
+namespace {
+
+using Factory = std::unique_ptr<Predictor> (*)(std::string_view, const PredictorOptions&, const Profile&);
+
+struct Entry {
+  std::string_view name;
+  Factory make;
+};
+
+constexpr std::array<Entry, 19> kPredictors = {{{"cepr", make_table_predictor},
+                                                {"incremental", make_table_predictor},
+                                                {"popularity", make_table_predictor},
+                                                {"random", make_plain_predictor},
+                                                {"previous-token", make_plain_predictor},
+                                                {"edgemoe", make_table_predictor},
+                                                {"lru", make_reuse_predictor},
+                                                {"lifo", make_reuse_predictor},
+                                                {"oracle", make_reuse_predictor},
+                                                {"belady", make_reuse_predictor},
+                                                {"backoff", make_backoff_predictor},
+                                                {"token", make_token_predictor},
+                                                {"token-path", make_token_predictor},
+                                                {"online", make_backoff_predictor},
+                                                {"next-router", make_linear_predictor},
+                                                {"lookahead", make_linear_predictor},
+                                                {"pre-attention", make_linear_predictor},
+                                                {"mix", make_mix_predictor},
+                                                {"mix-hidden", make_mix_predictor}}};
+
+constexpr auto kNames = [] {
+  std::array<std::string_view, kPredictors.size()> names;
+  for (std::size_t i = 0; i < names.size(); ++i) names[i] = kPredictors[i].name;
+  return names;
+}();
+
+}  // namespace
+
+void Predictor::feed(std::span<const std::int32_t> /*tokens*/) {}
+void Predictor::approach(std::uint32_t /*layer*/, MatrixView<const float> /*hidden*/) {}
+void Predictor::hidden(std::uint32_t /*layer*/, MatrixView<const float> /*hidden*/) {}
+void Predictor::foresee(std::size_t /*sequence*/, std::span<const std::uint16_t> /*future*/) {}
+
+std::span<const std::string_view> predictor_names() { return kNames; }
+
+bool is_causal(std::string_view name) { return name != "oracle" && name != "belady"; }
+
+bool has_order(std::string_view name) {
+  return name == "cepr" || name == "incremental" || name == "backoff" || name == "online";
+}
+
+std::size_t dense_bytes(double contexts, std::size_t k, std::uint32_t expert_bits) {
+  return static_cast<std::size_t>(std::ceil(contexts * static_cast<double>(k * expert_bits) / 8));
+}
+
+std::unique_ptr<Predictor> make_predictor(std::string_view name, const PredictorOptions& options,
+                                          const Profile& profile) {
+  const auto* const entry = std::find_if(kPredictors.begin(), kPredictors.end(),
+                                         [&](const Entry& candidate) { return candidate.name == name; });
+  if (entry == kPredictors.end()) {
+    throw UsageError(fmt::format("unknown predictor \"{}\"; there are {}", name, fmt::join(kNames, ", ")));
+  }
+  const ProfileOptions& counted = profile.options();
+  if (options.context > counted.max_order) {
+    throw UsageError(fmt::format("{}: a context of {} experts is asked for, the profile counted contexts up to {}",
+                                 name, options.context, counted.max_order));
+  }
+  if (name == "edgemoe" && counted.max_order < 2) {
+    throw UsageError("edgemoe: it looks at two layers, the profile counted contexts of one");
+  }
+  if (options.depth == 0 || options.depth > counted.max_depth) {
+    throw UsageError(fmt::format("{}: layers 1 to {} ahead can be predicted with this profile, not {}", name,
+                                 counted.max_depth, options.depth));
+  }
+  return entry->make(name, options, profile);
+}
+
+}  // namespace flame::routing
