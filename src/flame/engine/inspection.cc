@@ -38,7 +38,9 @@ std::vector<ExpertFootprint> footprints(const Inspection& inspection) {
                                              .d_model = inspection.config.d_model,
                                              .d_ff = inspection.config.d_ff,
                                              .gated = inspection.gating == model::Gating::kGated};
-    ExpertFootprint footprint{.format = format, .expert_bytes = layout.size_bytes()};
+    ExpertFootprint footprint;
+    footprint.format = format;
+    footprint.expert_bytes = layout.size_bytes();
     footprint.all_experts_bytes = footprint.expert_bytes * inspection.experts;
     if (inspection.expert_memory) {
       footprint.slots = std::min(*inspection.expert_memory / footprint.expert_bytes, inspection.experts);
