@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "flame/base/error.h"
+#include "flame/model/tensor_names.h"
 
 namespace flame::sparsity {
 namespace {
@@ -29,8 +30,6 @@ std::optional<model::Stack> parse_stack(std::string_view name) {
 }
 
 }  // namespace
-
-std::string_view name_of(model::Stack stack) { return stack == model::Stack::kEncoder ? "encoder" : "decoder"; }
 
 std::size_t Pattern::index_bits() const { return dense() ? 0 : static_cast<std::size_t>(std::bit_width(m - 1U)); }
 

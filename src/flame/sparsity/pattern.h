@@ -60,7 +60,4 @@ class LayerPatterns {
   std::map<std::pair<model::Stack, std::uint32_t>, Pattern> layers_;
 };
 
-/// "encoder" or "decoder".
-[[nodiscard]] std::string_view name_of(model::Stack stack);
-
 }  // namespace flame::sparsity

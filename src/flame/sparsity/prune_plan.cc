@@ -1,0 +1,144 @@
+#include "flame/sparsity/prune_plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "flame/base/error.h"
+#include "flame/model/weights.h"
+#include "flame/sparsity/name_filter.h"
+
+namespace flame::sparsity {
+namespace {
+
+using model::MoeLayer;
+using model::Stack;
+
+/// The MoE layer of every expert tensor.
+std::map<std::string, MoeLayer> expert_tensors(const io::Checkpoint& checkpoint, const model::SwitchConfig& config) {
+  std::map<std::string, MoeLayer> tensors;
+  const bool gated = model::find_gating(checkpoint) == model::Gating::kGated;
+  const std::vector<std::string> matrices =
+      gated ? std::vector<std::string>{"wi_0", "wi_1", "wo"} : std::vector<std::string>{"wi", "wo"};
+  for (const Stack stack : {Stack::kEncoder, Stack::kDecoder}) {
+    for (std::uint32_t index = 0; index < config.moe_layers(stack); ++index) {
+      const MoeLayer layer{stack, index};
+      for (std::size_t expert = 0; expert < config.num_experts; ++expert) {
+        for (const std::string& matrix : matrices) {
+          std::string name = model::expert_tensor_name(config, layer, expert, matrix);
+          static_cast<void>(checkpoint.tensor(name));  // names what is missing
+          tensors.emplace(std::move(name), layer);
+        }
+      }
+    }
+  }
+  return tensors;
+}
+
+/// An included tensor beside the experts is pruned like the layers of its stack, or of every stack.
+std::optional<Pattern> pattern_outside(const LayerPatterns& patterns, std::string_view name) {
+  constexpr MoeLayer kNoLayer{Stack::kEncoder, ~std::uint32_t{0}};
+  MoeLayer layer = kNoLayer;
+  if (name.starts_with("decoder.")) layer.stack = Stack::kDecoder;
+  return patterns.of(layer);
+}
+
+void check_options(const PruneOptions& options, const model::SwitchConfig& config) {
+  options.patterns.check(config.moe_layers(Stack::kEncoder), config.moe_layers(Stack::kDecoder));
+  const bool patterns_given = options.patterns != LayerPatterns();
+  if (is_pattern_method(options.method)) {
+    if (options.sparsity) {
+      throw UsageError(fmt::format("method {} prunes to N:M: give a pattern, not a sparsity", name_of(options.method)));
+    }
+    if (!patterns_given) throw UsageError("no pattern given: which N of every M weights are to stay, for example 2:4");
+  } else if (options.sparsity.has_value() == patterns_given) {
+    throw UsageError(fmt::format("method {} takes a sparsity (for example 0.5), or a pattern whose sparsity it takes",
+                                 name_of(options.method)));
+  }
+  if (options.sparsity && !(*options.sparsity >= 0.0 && *options.sparsity < 1.0)) {
+    throw UsageError(fmt::format("sparsity {}: expected the share to remove, from 0 to below 1", *options.sparsity));
+  }
+  if (needs_calibration(options.method)) {
+    if (options.calibration.empty()) {
+      throw UsageError(fmt::format("method {} needs calibration examples", name_of(options.method)));
+    }
+    if (!options.include.empty()) {
+      throw UsageError(fmt::format("method {} knows the inputs of experts only: nothing else can be included",
+                                   name_of(options.method)));
+    }
+    if (!(options.damping > 0.0 && options.damping <= 1.0)) {
+      throw UsageError(fmt::format("damping {}: expected more than 0 and at most 1", options.damping));
+    }
+  }
+}
+
+void check_shape(const PlannedTensor& tensor, const PruneOptions& options) {
+  if (options.pad || tensor.shape.columns % tensor.pattern.m == 0) return;
+  throw ModelError(fmt::format(
+      "tensor {}: its rows have {} weights, which {} does not divide into groups of {}; choose another M, or "
+      "fill rows up with zeros (--pad)",
+      tensor.name, tensor.shape.columns, tensor.pattern.to_string(), tensor.pattern.m));
+}
+
+}  // namespace
+
+std::vector<PlannedTensor> plan_pruning(const io::Checkpoint& checkpoint, const model::SwitchConfig& config,
+                                        const PruneOptions& options) {
+  check_options(options, config);
+  const std::map<std::string, MoeLayer> experts = expert_tensors(checkpoint, config);
+  std::vector<PlannedTensor> plan;
+  std::vector<bool> include_used(options.include.size(), false);
+  std::vector<bool> exclude_used(options.exclude.size(), false);
+  const auto any_match = [](const std::vector<std::string>& patterns, std::string_view name, std::vector<bool>& used) {
+    bool any = false;
+    for (std::size_t i = 0; i < patterns.size(); ++i) {
+      if (!matches(patterns[i], name)) continue;
+      used[i] = true;
+      any = true;
+    }
+    return any;
+  };
+  for (const std::string& name : checkpoint.names()) {
+    const bool included = any_match(options.include, name, include_used);
+    const bool excluded = any_match(options.exclude, name, exclude_used);
+    const auto expert = experts.find(name);
+    if (excluded || (expert == experts.end() && !included)) continue;
+    const std::optional<Pattern> pattern =
+        expert == experts.end() ? pattern_outside(options.patterns, name) : options.patterns.of(expert->second);
+    const double sparsity = options.sparsity.value_or(pattern ? pattern->sparsity() : 0.0);
+    if (is_pattern_method(options.method) ? !pattern || pattern->dense() : sparsity == 0.0) continue;
+    PlannedTensor tensor;
+    tensor.name = name;
+    tensor.shape = stored_shape(name, checkpoint.tensor(name));
+    if (is_pattern_method(options.method)) {
+      tensor.pattern = *pattern;
+      check_shape(tensor, options);
+    }
+    tensor.sparsity = sparsity;
+    plan.push_back(std::move(tensor));
+  }
+  for (std::size_t i = 0; i < include_used.size(); ++i) {
+    if (!include_used[i]) throw UsageError(fmt::format("--include {}: no tensor has such a name", options.include[i]));
+  }
+  for (std::size_t i = 0; i < exclude_used.size(); ++i) {
+    if (!exclude_used[i]) throw UsageError(fmt::format("--exclude {}: no tensor has such a name", options.exclude[i]));
+  }
+  return plan;
+}
+
+IndexStorage index_storage_of(const PlannedTensor& tensor, const PruneOptions& options,
+                              std::span<const std::byte> pruned) {
+  const StoredShape& shape = tensor.shape;
+  if (is_pattern_method(options.method)) return pattern_index_storage(tensor.pattern, shape.rows, shape.columns);
+  if (options.method == Method::kColumnBlock) {
+    return column_block_index_storage(tensor.sparsity, options.block, shape.rows, shape.columns);
+  }
+  const Matrix<float> weights = widen(shape, pruned);
+  Matrix<std::uint8_t> kept(shape.rows, shape.columns);
+  std::transform(weights.data(), weights.data() + shape.rows * shape.columns, kept.data(),
+                 [](float weight) { return static_cast<std::uint8_t>(weight != 0.0F); });
+  return unstructured_index_storage(kept, 8 * size_of(shape.type));
+}
+
+}  // namespace flame::sparsity
