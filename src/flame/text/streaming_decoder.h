@@ -22,7 +22,7 @@ class StreamingDecoder {
  private:
   const Tokenizer* tokenizer_;
   bool skip_special_tokens_;
-  std::vector<TokenId> ids_;
+  std::vector<std::string> tokens_;
   std::size_t emitted_bytes_ = 0;
 };
 

@@ -11,10 +11,11 @@
 #include <vector>
 
 #include "flame/io/file.h"
+#include "flame/text/word_encoder.h"
 
 namespace flame::text {
 
-using TokenId = std::int32_t;
+struct TokenizerParts;
 
 /// Text to ids and back, as transformers' T5Tokenizer does it for the same model directory. Immutable, so any number of
 /// threads may use one.
@@ -54,10 +55,9 @@ class Tokenizer {
 
  private:
   friend class StreamingDecoder;
-  struct Parts;
-  explicit Tokenizer(std::unique_ptr<Parts> parts);
+  explicit Tokenizer(std::unique_ptr<TokenizerParts> parts);
 
-  std::unique_ptr<Parts> parts_;
+  std::unique_ptr<TokenizerParts> parts_;
 };
 
 }  // namespace flame::text
