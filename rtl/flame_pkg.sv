@@ -3,11 +3,8 @@ package flame_pkg;
 
   // Rows of the PE array: one AXI beat of 64 bytes feeds one weight to each row.
   localparam int unsigned Rows = 64;
-  localparam int unsigned BeatBits = 512;
   // Steps (columns of kept weights) that share one group of index words.
   localparam int unsigned GroupSteps = 8;
-  // Rows that leave the array in one cycle when a block of 64 is drained.
-  localparam int unsigned DrainRows = 8;
 
   // Commands, byte 0 of a 64-byte command record.
   localparam logic [7:0] OpEnd = 8'd0;

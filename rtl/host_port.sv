@@ -1,0 +1,170 @@
+/// AXI4 master for commands, tokens, tables and results: one read request and one write request at a time, each split into
+/// INCR bursts of at most 64 beats that stay within 4 KiB. Addresses are multiples of 64.
+/// Read data leave as they come (the user takes every beat); write data are taken with valid/ready.
+module host_port (
+    input  logic         clk_i,
+    input  logic         rst_ni,
+    // Read request.
+    input  logic         read_i,
+    output logic         read_ready_o,
+    input  logic [ 63:0] read_address_i,
+    input  logic [ 15:0] read_beats_i,
+    output logic         data_valid_o,
+    output logic [511:0] data_o,
+    output logic         read_error_o,
+    // Write request.
+    input  logic         write_i,
+    output logic         write_ready_o,
+    input  logic [ 63:0] write_address_i,
+    input  logic [ 15:0] write_beats_i,
+    input  logic         write_data_valid_i,
+    output logic         write_data_ready_o,
+    input  logic [511:0] write_data_i,
+    output logic         write_error_o,
+    // AXI4.
+    output logic         arvalid_o,
+    input  logic         arready_i,
+    output logic [ 63:0] araddr_o,
+    output logic [  7:0] arlen_o,
+    input  logic         rvalid_i,
+    output logic         rready_o,
+    input  logic [511:0] rdata_i,
+    input  logic [  1:0] rresp_i,
+    input  logic         rlast_i,
+    output logic         awvalid_o,
+    input  logic         awready_i,
+    output logic [ 63:0] awaddr_o,
+    output logic [  7:0] awlen_o,
+    output logic         wvalid_o,
+    input  logic         wready_i,
+    output logic [511:0] wdata_o,
+    output logic         wlast_o,
+    input  logic         bvalid_i,
+    output logic         bready_o,
+    input  logic [  1:0] bresp_i
+);
+
+  // ---- Reads.
+  logic [63:0] read_address_q;
+  logic [15:0] read_request_q, read_waiting_q;  // beats to ask for; beats still to come
+  logic arvalid_q;
+  logic [63:0] araddr_q;
+  logic [7:0] arlen_q;
+  logic [6:0] read_burst;
+  logic [2:0] bursts_q;
+  logic read_issue;
+
+  function automatic logic [6:0] burst_beats(input logic [5:0] beat_in_page, input logic [15:0] beats);
+    burst_beats = 7'd64 - 7'(beat_in_page);
+    if (16'(burst_beats) > beats) burst_beats = 7'(beats);
+  endfunction
+
+  assign read_burst = burst_beats(read_address_q[11:6], read_request_q);
+  assign read_issue = read_request_q != '0 && (!arvalid_q || arready_i) && bursts_q != 3'd4;
+  assign read_ready_o = read_waiting_q == '0;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      read_address_q <= '0;
+      read_request_q <= '0;
+      read_waiting_q <= '0;
+      arvalid_q      <= 1'b0;
+      araddr_q       <= '0;
+      arlen_q        <= '0;
+      bursts_q       <= '0;
+    end else begin
+      if (read_i && read_ready_o) begin
+        read_address_q <= read_address_i;
+        read_request_q <= read_beats_i;
+        read_waiting_q <= read_beats_i;
+      end else if (rvalid_i) begin
+        read_waiting_q <= read_waiting_q - 1'b1;
+      end
+      if (read_issue) begin
+        arvalid_q      <= 1'b1;
+        araddr_q       <= read_address_q;
+        arlen_q        <= 8'(read_burst - 1'b1);
+        read_address_q <= read_address_q + (64'(read_burst) << 6);
+        read_request_q <= read_request_q - 16'(read_burst);
+      end else if (arready_i) begin
+        arvalid_q <= 1'b0;
+      end
+      if (read_issue && !(rvalid_i && rlast_i)) bursts_q <= bursts_q + 1'b1;
+      if (!read_issue && rvalid_i && rlast_i) bursts_q <= bursts_q - 1'b1;
+    end
+  end
+
+  assign arvalid_o = arvalid_q;
+  assign araddr_o = araddr_q;
+  assign arlen_o = arlen_q;
+  assign rready_o = 1'b1;
+  assign data_valid_o = rvalid_i;
+  assign data_o = rdata_i;
+  assign read_error_o = rvalid_i && rresp_i != 2'b00;
+
+  // ---- Writes: one burst after the other; the response of a burst is awaited before the next.
+  typedef enum logic [1:0] {
+    WriteIdle,
+    WriteAddress,
+    WriteData,
+    WriteResponse
+  } write_state_e;
+  write_state_e write_state_q;
+  logic [63:0] write_address_q;
+  logic [15:0] write_left_q;
+  logic [6:0] write_burst_q, write_burst;
+  assign write_burst = burst_beats(write_address_q[11:6], write_left_q);
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      write_state_q   <= WriteIdle;
+      write_address_q <= '0;
+      write_left_q    <= '0;
+      write_burst_q   <= '0;
+    end else begin
+      unique case (write_state_q)
+        WriteIdle:
+        if (write_i) begin
+          write_address_q <= write_address_i;
+          write_left_q    <= write_beats_i;
+          write_state_q   <= WriteAddress;
+        end
+        WriteAddress:
+        if (awready_i) begin
+          write_burst_q   <= write_burst;
+          write_address_q <= write_address_q + (64'(write_burst) << 6);
+          write_left_q    <= write_left_q - 16'(write_burst);
+          write_state_q   <= WriteData;
+        end
+        WriteData:
+        if (wvalid_o && wready_i) begin
+          write_burst_q <= write_burst_q - 1'b1;
+          if (wlast_o) write_state_q <= WriteResponse;
+        end
+        WriteResponse: if (bvalid_i) write_state_q <= (write_left_q == '0) ? WriteIdle : WriteAddress;
+        default: write_state_q <= WriteIdle;
+      endcase
+    end
+  end
+
+  assign write_ready_o = write_state_q == WriteIdle;
+  assign awvalid_o = write_state_q == WriteAddress;
+  assign awaddr_o = write_address_q;
+  assign awlen_o = 8'(write_burst - 1'b1);
+  assign wvalid_o = write_state_q == WriteData && write_data_valid_i;
+  assign write_data_ready_o = write_state_q == WriteData && wready_i;
+  assign wdata_o = write_data_i;
+  assign wlast_o = write_burst_q == 7'd1;
+  assign bready_o = write_state_q == WriteResponse;
+  assign write_error_o = bvalid_i && bready_o && bresp_i != 2'b00;
+
+`ifndef SYNTHESIS
+  always_ff @(posedge clk_i) begin
+    if (rst_ni) begin
+      assert (!rvalid_i || read_waiting_q != '0) else $error("host_port: a beat nobody asked for");
+      assert (!read_i || read_address_i[5:0] == '0) else $error("host_port: read address not a multiple of 64");
+    end
+  end
+`endif
+
+endmodule

@@ -1,0 +1,477 @@
+/// Runs the command list: fetches commands eight at a time, brings tokens to router and engine, asks the expert buffer, starts
+/// the engine, tells the predictor, writes results. One command at a time: a layer's result is in memory before the next
+/// command begins, as a decoder's data dependence demands.
+module sequencer #(
+    parameter int unsigned MaxExperts = 8,
+    parameter int unsigned MaxLayers = 12,
+    parameter int unsigned MaxDModel = 1024,
+    parameter int unsigned MaxDff = 4096,
+    parameter int unsigned MaxSlots = 64,
+    parameter int unsigned NumSequences = 64,
+    parameter int unsigned TableAddressBits = 16,
+    localparam int unsigned SlotBits = $clog2(MaxSlots),
+    localparam int unsigned LayerBits = $clog2(MaxLayers),
+    localparam int unsigned ExpertBits = $clog2(MaxExperts),
+    localparam int unsigned SequenceBits = $clog2(NumSequences),
+    localparam int unsigned RouterBeatBits = $clog2(MaxDModel / 16),
+    localparam int unsigned TokenBeatBits = $clog2(MaxDModel / 64)
+) (
+    input  logic                          clk_i,
+    input  logic                          rst_ni,
+    input  logic                          start_i,
+    output logic                          done_o,
+    output logic                          idle_o,
+    output logic [                   7:0] error_o,
+    output logic [                  23:0] command_index_o,
+    output logic [                   3:0] cycle_kind_o,
+    // Arguments.
+    input  logic [                  63:0] commands_i,
+    input  logic [                  23:0] command_count_i,
+    input  logic [                   7:0] model_blocks_i,        // d_model / 64
+    input  logic [                   7:0] ff_blocks_i,
+    input  logic [                   4:0] experts_i,
+    input  logic [                   4:0] layers_i,
+    input  logic [                  31:0] slots_i,
+    input  logic                          slots_fit_i,           // slots * bank words <= capacity
+    // Host port.
+    output logic                          read_o,
+    input  logic                          read_ready_i,
+    output logic [                  63:0] read_address_o,
+    output logic [                  15:0] read_beats_o,
+    input  logic                          data_valid_i,
+    input  logic [                 511:0] data_i,
+    output logic                          write_o,
+    input  logic                          write_ready_i,
+    output logic [                  63:0] write_address_o,
+    output logic [                  15:0] write_beats_o,
+    output logic                          write_data_valid_o,
+    input  logic                          write_data_ready_i,
+    output logic [                 511:0] write_data_o,
+    input  logic                          read_error_i,
+    input  logic                          write_error_i,
+    // Router.
+    output logic                          router_write_o,
+    output logic [         LayerBits-1:0] router_layer_o,
+    output logic [        ExpertBits-1:0] router_expert_o,
+    output logic [    RouterBeatBits-1:0] router_beat_o,
+    output logic                          router_start_o,
+    output logic                          router_beat_valid_o,
+    input  logic                          router_done_i,
+    input  logic [        ExpertBits-1:0] router_choice_i,
+    input  logic [     32*MaxExperts-1:0] router_logits_i,
+    // Predictor.
+    output logic                          table_write_o,
+    output logic [  TableAddressBits-5:0] table_beat_o,
+    output logic                          sequence_clear_o,
+    output logic                          sequence_copy_o,
+    output logic [      SequenceBits-1:0] sequence_source_o,
+    output logic [      SequenceBits-1:0] sequence_o,
+    output logic                          observe_o,
+    input  logic                          observe_ready_i,
+    // Expert buffer.
+    output logic                          decide_o,
+    output logic [                   7:0] decide_key_o,
+    output logic                          decide_count_o,
+    output logic                          decide_hold_o,
+    input  logic                          answer_i,
+    input  logic [          SlotBits-1:0] answer_slot_i,
+    input  logic [                   1:0] answer_class_i,
+    output logic                          pin_o,
+    output logic [          SlotBits-1:0] slot_o,
+    output logic                          prefetch_o,
+    input  logic                          prefetch_ready_i,
+    output logic                          flush_o,
+    input  logic                          flushed_i,
+    output logic                          keep_write_o,
+    output logic [                   3:0] keep_layer_o,
+    // Engine.
+    output logic                          token_write_o,
+    output logic [     TokenBeatBits-1:0] token_beat_o,
+    output logic                          engine_start_o,
+    input  logic                          engine_done_i,
+    input  logic                          engine_issue_i,
+    input  logic                          engine_starved_i,
+    input  logic [                  31:0] hidden_maximum_i,
+    output logic                          result_read_o,
+    output logic [    RouterBeatBits-1:0] result_beat_o,
+    input  logic [                 511:0] result_data_i
+);
+
+  typedef enum logic [3:0] {
+    StateIdle,
+    StateFetch,
+    StateFetchWait,
+    StateDecode,
+    StateRoute,
+    StateDecide,
+    StateArm,
+    StateCompute,
+    StateResult,
+    StateResultWait,
+    StateDelay,
+    StateTables,
+    StateFlush,
+    StatePrefetch,
+    StateDone
+  } state_e;
+
+  state_e state_q;
+  logic [7:0] error_q;
+  logic [23:0] command_q;
+  logic [223:0] fetched_q[8];
+  logic [223:0] current;
+  logic [31:0] delay_q, cycles_q;
+  logic [15:0] beat_q;
+  logic [RouterBeatBits:0] router_beats;
+  logic [TokenBeatBits:0] token_beats;
+  logic [15:0] wanted_beats;
+  logic token_complete, armed_q;
+  logic [7:0] expert_q;
+  logic [SlotBits-1:0] slot_q;
+  logic [1:0] class_q;
+  logic pinned_q;
+  logic [3:0] load_expert_q;
+
+  // ---- Command fields.
+  logic [7:0] opcode, flags, layer, expert, sequence_id, source_id;
+  logic [63:0] input_address, output_address;
+  logic [31:0] count;
+  logic route, forced, lookup, observe, compute;
+  assign current = fetched_q[command_q[2:0]];
+  assign opcode = current[7:0];
+  assign flags = current[15:8];
+  assign layer = current[23:16];
+  assign expert = current[31:24];
+  assign sequence_id = current[39:32];
+  assign source_id = current[47:40];
+  assign input_address = current[127:64];
+  assign output_address = current[191:128];
+  assign count = current[223:192];
+  assign route = flags[flame_pkg::FlagRoute];
+  assign forced = flags[flame_pkg::FlagForced];
+  assign lookup = flags[flame_pkg::FlagLookup];
+  assign observe = flags[flame_pkg::FlagObserve];
+  assign compute = flags[flame_pkg::FlagCompute];
+
+  assign router_beats = (RouterBeatBits + 1)'({model_blocks_i, 2'b00});
+  assign token_beats = (TokenBeatBits + 1)'(model_blocks_i);
+  assign wanted_beats = (route ? 16'(router_beats) : 16'd0) + (compute ? 16'(token_beats) : 16'd0);
+  assign token_complete = beat_q == wanted_beats;
+
+  // ---- Checks made when a command is decoded.
+  logic [7:0] command_error, start_error;
+  always_comb begin
+    command_error = flame_pkg::ErrorNone;
+    if (opcode > flame_pkg::OpPrefetch) command_error = flame_pkg::ErrorOpcode;
+    if (opcode == flame_pkg::OpLayer || opcode == flame_pkg::OpPrefetch) begin
+      if (layer >= 8'(layers_i)) command_error = flame_pkg::ErrorLayer;
+      if ((!route || forced) && expert >= 8'(experts_i)) command_error = flame_pkg::ErrorExpert;
+      if (sequence_id >= 8'(NumSequences)) command_error = flame_pkg::ErrorSequence;
+    end
+    if (opcode == flame_pkg::OpLoadRouter && layer >= 8'(layers_i)) command_error = flame_pkg::ErrorLayer;
+    if ((opcode == flame_pkg::OpClearSequence || opcode == flame_pkg::OpCopySequence) &&
+        (sequence_id >= 8'(NumSequences) || source_id >= 8'(NumSequences))) begin
+      command_error = flame_pkg::ErrorSequence;
+    end
+    start_error = flame_pkg::ErrorNone;
+    if (model_blocks_i == '0 || 32'(model_blocks_i) > MaxDModel / 64 || ff_blocks_i == '0 ||
+        32'(ff_blocks_i) > MaxDff / 64 || experts_i == '0 || 32'(experts_i) > MaxExperts || layers_i == '0 ||
+        32'(layers_i) > MaxLayers) begin
+      start_error = flame_pkg::ErrorShape;
+    end
+    if (slots_i == '0 || slots_i > MaxSlots || !slots_fit_i) start_error = flame_pkg::ErrorSlots;
+  end
+
+  logic take_read;
+  logic [223:0] data_command;
+  assign take_read = read_o && read_ready_i;
+  assign data_command = data_i[223:0];
+
+  always_ff @(posedge clk_i) begin
+    if (state_q == StateFetchWait && data_valid_i) fetched_q[beat_q[2:0]] <= data_command;
+  end
+
+  logic results_sent, load_done;
+  logic [15:0] load_beats;
+  assign load_beats = count[15:0];
+  assign load_done = beat_q == load_beats;
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) begin
+      state_q       <= StateIdle;
+      error_q       <= flame_pkg::ErrorNone;
+      command_q     <= '0;
+      delay_q       <= '0;
+      cycles_q      <= '0;
+      beat_q        <= '0;
+      expert_q      <= '0;
+      slot_q        <= '0;
+      class_q       <= '0;
+      pinned_q      <= 1'b0;
+      armed_q       <= 1'b0;
+      load_expert_q <= '0;
+    end else begin
+      cycles_q <= cycles_q + 1'b1;
+      if (data_valid_i) beat_q <= beat_q + 1'b1;
+      unique case (state_q)
+        StateIdle:
+        if (start_i) begin
+          command_q <= '0;
+          error_q   <= start_error;
+          state_q   <= (start_error != flame_pkg::ErrorNone) ? StateDone : StateFetch;
+        end
+
+        StateFetch: begin
+          cycles_q <= '0;
+          if (error_q != flame_pkg::ErrorNone || command_q == command_count_i) begin
+            state_q <= StateDone;
+          end else if (command_q[2:0] != '0) begin
+            state_q <= StateDecode;
+          end else if (read_ready_i) begin
+            beat_q  <= '0;
+            state_q <= StateFetchWait;
+          end
+        end
+        StateFetchWait: if (beat_q == 16'd8) state_q <= StateDecode;
+
+        StateDecode: begin
+          beat_q        <= '0;
+          load_expert_q <= '0;
+          expert_q      <= expert;
+          class_q       <= flame_pkg::ClassNone;
+          delay_q       <= count;
+          if (command_error != flame_pkg::ErrorNone) begin
+            error_q <= command_error;
+            state_q <= StateDone;
+          end else begin
+            unique case (opcode)
+              flame_pkg::OpLayer:
+              if (!(route || compute) || read_ready_i) begin
+                state_q <= route ? StateRoute : (lookup || compute) ? StateDecide : StateArm;
+              end
+              flame_pkg::OpDelay: state_q <= StateDelay;
+              flame_pkg::OpLoadRouter, flame_pkg::OpLoadTable, flame_pkg::OpLoadKeep:
+              if (read_ready_i) state_q <= StateTables;
+              flame_pkg::OpFlush: state_q <= StateFlush;
+              flame_pkg::OpPrefetch: state_q <= StatePrefetch;
+              flame_pkg::OpEnd: state_q <= StateDone;
+              default: begin
+                command_q <= command_q + 1'b1;
+                state_q   <= StateFetch;
+              end
+            endcase
+          end
+        end
+
+        StateRoute:
+        if (router_done_i) begin
+          if (!forced) expert_q <= 8'(router_choice_i);
+          state_q <= (lookup || compute) ? StateDecide : StateArm;
+        end
+
+        StateDecide:
+        if (answer_i) begin
+          slot_q   <= answer_slot_i;
+          class_q  <= lookup ? answer_class_i : flame_pkg::ClassNone;
+          pinned_q <= compute;
+          state_q  <= StateArm;
+        end
+
+        // Tell the predictor; wait for the rest of the token; start the engine.
+        StateArm: begin
+          if (observe && observe_ready_i && !armed_q) armed_q <= 1'b1;
+          if ((!observe || armed_q) && token_complete) begin
+            armed_q <= 1'b0;
+            state_q <= compute ? StateCompute : StateResult;
+          end
+        end
+
+        StateCompute:
+        if (engine_done_i) begin
+          pinned_q <= 1'b0;
+          state_q  <= StateResult;
+        end
+
+        StateResult: if (write_ready_i) state_q <= StateResultWait;
+        StateResultWait:
+        if (results_sent && write_ready_i) begin
+          command_q <= command_q + 1'b1;
+          state_q   <= StateFetch;
+        end
+
+        StateDelay: begin
+          delay_q <= delay_q - 1'b1;
+          if (delay_q <= 32'd1) begin
+            command_q <= command_q + 1'b1;
+            state_q   <= StateFetch;
+          end
+        end
+
+        StateTables: begin
+          if (data_valid_i && opcode == flame_pkg::OpLoadRouter && beat_q + 1'b1 == 16'(router_beats)) begin
+            beat_q        <= '0;
+            load_expert_q <= load_expert_q + 1'b1;
+            if (5'(load_expert_q) + 1'b1 == experts_i) begin
+              command_q <= command_q + 1'b1;
+              state_q   <= StateFetch;
+            end
+          end
+          if (opcode != flame_pkg::OpLoadRouter && load_done) begin
+            command_q <= command_q + 1'b1;
+            state_q   <= StateFetch;
+          end
+        end
+
+        StateFlush:
+        if (flushed_i) begin
+          command_q <= command_q + 1'b1;
+          state_q   <= StateFetch;
+        end
+
+        StatePrefetch:
+        if (prefetch_ready_i) begin
+          command_q <= command_q + 1'b1;
+          state_q   <= StateFetch;
+        end
+
+        StateDone: state_q <= StateIdle;
+        default:   state_q <= StateIdle;
+      endcase
+      // The first error stays; the command at hand ends in its own time, then the kernel is done.
+      if (error_q == flame_pkg::ErrorNone && state_q != StateIdle) begin
+        if (read_error_i) error_q <= flame_pkg::ErrorAxiRead;
+        if (write_error_i) error_q <= flame_pkg::ErrorAxiWrite;
+      end
+    end
+  end
+
+  // ---- Requests.
+  always_comb begin
+    read_o = 1'b0;
+    read_address_o = input_address;
+    read_beats_o = wanted_beats;
+    if (state_q == StateFetch) begin
+      read_o = error_q == flame_pkg::ErrorNone && command_q != command_count_i && command_q[2:0] == '0;
+      read_address_o = commands_i + (64'(command_q) << 6);
+      read_beats_o = 16'd8;
+    end else if (state_q == StateDecode && command_error == flame_pkg::ErrorNone) begin
+      if (opcode == flame_pkg::OpLayer) read_o = route || compute;
+      if (opcode == flame_pkg::OpLoadRouter || opcode == flame_pkg::OpLoadTable || opcode == flame_pkg::OpLoadKeep) begin
+        read_o = 1'b1;
+        read_beats_o = (opcode == flame_pkg::OpLoadRouter) ? 16'(experts_i) * 16'(router_beats) : load_beats;
+      end
+    end
+  end
+
+  assign router_start_o = state_q == StateDecode && opcode == flame_pkg::OpLayer && route && take_read;
+  assign router_beat_valid_o = data_valid_i && route && opcode == flame_pkg::OpLayer && beat_q < 16'(router_beats) &&
+                               state_q == StateRoute;
+  logic token_state;
+  assign token_state = state_q == StateRoute || state_q == StateDecide || state_q == StateArm;
+  assign token_write_o = data_valid_i && compute && token_state && (!route || beat_q >= 16'(router_beats));
+  assign token_beat_o = TokenBeatBits'(beat_q - (route ? 16'(router_beats) : 16'd0));
+  assign router_write_o = data_valid_i && state_q == StateTables && opcode == flame_pkg::OpLoadRouter;
+  assign router_layer_o = LayerBits'(layer);
+  assign router_expert_o = ExpertBits'(load_expert_q);
+  assign router_beat_o = RouterBeatBits'(beat_q);
+  assign table_write_o = data_valid_i && state_q == StateTables && opcode == flame_pkg::OpLoadTable;
+  assign table_beat_o = (TableAddressBits - 4)'(32'(current[63:48]) + 32'(beat_q));
+  assign keep_write_o = data_valid_i && state_q == StateTables && opcode == flame_pkg::OpLoadKeep;
+  assign keep_layer_o = beat_q[3:0];
+  assign sequence_clear_o = state_q == StateDecode && opcode == flame_pkg::OpClearSequence &&
+                            command_error == flame_pkg::ErrorNone;
+  assign sequence_copy_o = state_q == StateDecode && opcode == flame_pkg::OpCopySequence &&
+                           command_error == flame_pkg::ErrorNone;
+  assign sequence_o = SequenceBits'(sequence_id);
+  assign sequence_source_o = SequenceBits'(source_id);
+  assign observe_o = state_q == StateArm && observe && observe_ready_i && !armed_q;
+  assign decide_o = state_q == StateDecide;
+  assign decide_key_o = {layer[3:0], expert_q[3:0]};
+  assign decide_count_o = lookup;
+  assign decide_hold_o = !compute;
+  assign pin_o = pinned_q;
+  assign slot_o = slot_q;
+  assign prefetch_o = state_q == StatePrefetch;
+  assign flush_o = state_q == StateFlush;
+  assign engine_start_o = state_q == StateArm && compute && (!observe || armed_q) && token_complete;
+
+  // ---- Results: two beats about the command, then the sums; one word of look-ahead hides the memory's latency.
+  logic [15:0] result_beats, next_result_q, sent_q;
+  logic pushing_q, status_q, logits_q, queue_ready, queue_valid;
+  logic [511:0] queue_data, status_beat, logits_beat;
+  logic [2:0] queued;
+  logic request;
+  assign result_beats = 16'd2 + (compute ? 16'(router_beats) : 16'd0);
+  assign request = (state_q == StateResultWait) && next_result_q != result_beats && queued + 3'(pushing_q) < 3'd3;
+  assign result_read_o = request && next_result_q >= 16'd2;
+  assign result_beat_o = RouterBeatBits'(next_result_q - 16'd2);
+  assign status_beat = {384'd0, cycles_q, hidden_maximum_i, 16'd0, 6'd0, class_q, expert_q, 32'hF1A3_0001};
+  assign logits_beat = 512'(router_logits_i);
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni || state_q == StateResult) begin
+      next_result_q <= '0;
+      sent_q        <= '0;
+      pushing_q     <= 1'b0;
+      status_q      <= 1'b0;
+      logits_q      <= 1'b0;
+    end else begin
+      pushing_q <= request;
+      status_q  <= next_result_q == '0;
+      logits_q  <= next_result_q == 16'd1;
+      if (request) next_result_q <= next_result_q + 1'b1;
+      if (write_data_valid_o && write_data_ready_i) sent_q <= sent_q + 1'b1;
+    end
+  end
+  assign queue_data = status_q ? status_beat : logits_q ? logits_beat : result_data_i;
+  assign results_sent = sent_q == result_beats;
+
+  fifo #(
+      .Width(512),
+      .Depth(4)
+  ) u_results (
+      .clk_i,
+      .rst_ni,
+      .clear_i(state_q == StateResult),
+      .valid_i(pushing_q),
+      .ready_o(queue_ready),
+      .data_i (queue_data),
+      .valid_o(queue_valid),
+      .ready_i(write_data_ready_i),
+      .data_o (write_data_o),
+      .count_o(queued)
+  );
+  assign write_data_valid_o = queue_valid;
+  assign write_o = state_q == StateResult;
+  assign write_address_o = output_address;
+  assign write_beats_o = result_beats;
+
+  assign done_o = state_q == StateDone;
+  assign idle_o = state_q == StateIdle;
+  assign error_o = error_q;
+  assign command_index_o = command_q;
+
+  always_comb begin
+    unique case (state_q)
+      StateIdle: cycle_kind_o = flame_pkg::CycleIdle;
+      StateRoute, StateArm: cycle_kind_o = flame_pkg::CycleInput;
+      StateDecide, StatePrefetch: cycle_kind_o = flame_pkg::CycleDecide;
+      StateCompute:
+      cycle_kind_o = engine_issue_i ? flame_pkg::CycleCompute :
+                     engine_starved_i ? flame_pkg::CycleMemory : flame_pkg::CycleOverhead;
+      StateResult, StateResultWait: cycle_kind_o = flame_pkg::CycleOutput;
+      StateDelay: cycle_kind_o = flame_pkg::CycleDelay;
+      StateTables, StateFlush: cycle_kind_o = flame_pkg::CycleTables;
+      default: cycle_kind_o = flame_pkg::CycleCommand;
+    endcase
+  end
+
+`ifndef SYNTHESIS
+  always_ff @(posedge clk_i) begin
+    if (rst_ni) begin
+      assert (!pushing_q || queue_ready) else $error("sequencer: a result was lost");
+    end
+  end
+`endif
+
+endmodule

@@ -1,0 +1,127 @@
+#include "flame/accel/axi_memory.h"
+
+#include <cstring>
+
+#include "flame/base/error.h"
+#include "fmt/core.h"
+
+namespace flame::accel {
+
+namespace {
+constexpr std::size_t kReadQueueBeats = 4096;  // more than the kernel ever has in flight
+constexpr std::size_t kPage = 4096;
+}  // namespace
+
+std::uint64_t MemoryBank::allocate(std::size_t bytes) {
+  const std::uint64_t offset = bytes_.size();
+  bytes_.resize((offset + bytes + kPage - 1) / kPage * kPage);
+  return offset;
+}
+
+void AxiPort::set_stalls(const StallRates& rates, std::uint64_t seed) {
+  stalls_ = rates;
+  random_.seed(seed);
+}
+
+void AxiPort::inject_read_error(std::uint64_t first, std::uint64_t last) {
+  error_first_ = first;
+  error_last_ = last;
+}
+
+void AxiPort::fail(const char* rule, std::uint64_t cycle) const {
+  throw DeviceError(fmt::format("AXI port {} broke a rule in cycle {}: {}", number_, cycle, rule));
+}
+
+bool AxiPort::withhold(unsigned rate) { return rate != 0 && (random_() & 0xFF) < rate; }
+
+void AxiPort::check_burst(std::uint64_t address, unsigned beats, const char* what, std::uint64_t cycle) const {
+  if (address % kPage + std::uint64_t{beats} * sizeof(Beat) > kPage) fail("a burst crosses a 4 KiB boundary", cycle);
+  if (address % sizeof(Beat) != 0) fail("an address is not a multiple of the beat", cycle);
+  const std::uint64_t offset = address - base_;
+  if (address < base_ || offset > bank_.size() || bank_.size() - offset < beats * sizeof(Beat)) {
+    throw DeviceError(
+        fmt::format("AXI port {}, cycle {}: {} of {} beats at {:#x} lies outside the {} bytes of its bank at {:#x}",
+                    number_, cycle, what, beats, address, bank_.size(), base_));
+  }
+}
+
+void AxiPort::respond(const AxiMasterSignals& kernel, std::uint64_t cycle, AxiSlaveSignals& memory) {
+  // The kernel's side: nothing that was offered and not taken may change.
+  if (before_.ar_valid && !answered_.ar_ready &&
+      (!kernel.ar_valid || kernel.ar_address != before_.ar_address || kernel.ar_length != before_.ar_length)) {
+    fail("ARVALID or its payload changed before ARREADY", cycle);
+  }
+  if (before_.aw_valid && !answered_.aw_ready &&
+      (!kernel.aw_valid || kernel.aw_address != before_.aw_address || kernel.aw_length != before_.aw_length)) {
+    fail("AWVALID or its payload changed before AWREADY", cycle);
+  }
+  if (before_.w_valid && !answered_.w_ready &&
+      (!kernel.w_valid || kernel.w_last != before_.w_last || *kernel.w_data != before_data_)) {
+    fail("WVALID or its payload changed before WREADY", cycle);
+  }
+
+  memory.ar_ready = reads_.size() < kReadQueueBeats && !withhold(stalls_.ar);
+  if (kernel.ar_valid && memory.ar_ready) {
+    const unsigned beats = kernel.ar_length + 1U;
+    check_burst(kernel.ar_address, beats, "a read", cycle);
+    ++bursts_read_;
+    for (unsigned i = 0; i < beats; ++i) {
+      const std::uint64_t address = kernel.ar_address - base_ + i * sizeof(Beat);
+      reads_.push_back({address, bank_.timing().schedule(address, false, cycle), i + 1 == beats});
+    }
+  }
+
+  if (!r_held_) memory.r_valid = !reads_.empty() && reads_.front().ready <= cycle && !withhold(stalls_.r);
+  if (memory.r_valid) {
+    const ReadBeat& beat = reads_.front();
+    std::memcpy(memory.r_data.data(), bank_.bytes().data() + beat.address, sizeof(Beat));
+    memory.r_last = beat.last;
+    const bool bad = beat.address >= error_first_ && beat.address < error_last_;
+    memory.r_response = bad ? 2 : 0;
+    r_held_ = !kernel.r_ready;
+    if (kernel.r_ready) {
+      reads_.pop_front();
+      ++beats_read_;
+    }
+  }
+
+  memory.aw_ready = !withhold(stalls_.aw);
+  if (kernel.aw_valid && memory.aw_ready) {
+    check_burst(kernel.aw_address, kernel.aw_length + 1U, "a write", cycle);
+    writes_.push_back({kernel.aw_address - base_, kernel.aw_length + 1U, 0});
+  }
+
+  memory.w_ready = !withhold(stalls_.w);
+  if (kernel.w_valid && memory.w_ready) {
+    WriteBurst* open = nullptr;
+    for (WriteBurst& burst : writes_) {
+      if (burst.done < burst.beats) {
+        open = &burst;
+        break;
+      }
+    }
+    if (open == nullptr) fail("write data before its address", cycle);
+    const std::uint64_t address = open->address + open->done * sizeof(Beat);
+    std::memcpy(bank_.bytes().data() + address, kernel.w_data->data(), sizeof(Beat));
+    open->response = bank_.timing().schedule(address, true, cycle);
+    ++open->done;
+    ++beats_written_;
+    if (kernel.w_last != (open->done == open->beats)) fail("WLAST is not on the burst's last beat", cycle);
+  }
+
+  if (!b_held_) {
+    memory.b_valid = !writes_.empty() && writes_.front().done == writes_.front().beats &&
+                     writes_.front().response <= cycle && !withhold(stalls_.b);
+  }
+  memory.b_response = 0;
+  if (memory.b_valid) {
+    b_held_ = !kernel.b_ready;
+    if (kernel.b_ready) writes_.pop_front();
+  }
+
+  before_ = kernel;
+  if (kernel.w_valid) before_data_ = *kernel.w_data;
+  answered_ = memory;
+}
+
+}  // namespace flame::accel

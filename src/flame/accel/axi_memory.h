@@ -1,0 +1,88 @@
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <random>
+#include <span>
+#include <vector>
+
+#include "flame/accel/memory_timing.h"
+#include "flame/accel/rtl_kernel.h"
+
+namespace flame::accel {
+
+/// Bytes of one DDR bank and the time they take. Addresses are relative to the bank.
+class MemoryBank {
+ public:
+  explicit MemoryBank(std::unique_ptr<MemoryTiming> timing) : timing_(std::move(timing)) {}
+
+  /// Reserves `bytes` (rounded up to 4 KiB), zeroed. Result: the offset in the bank.
+  std::uint64_t allocate(std::size_t bytes);
+  [[nodiscard]] std::size_t size() const { return bytes_.size(); }
+  [[nodiscard]] std::span<std::uint8_t> bytes() { return bytes_; }
+  [[nodiscard]] MemoryTiming& timing() { return *timing_; }
+
+ private:
+  std::vector<std::uint8_t> bytes_;
+  std::unique_ptr<MemoryTiming> timing_;
+};
+
+/// How often, out of 256 cycles, a handshake of the memory side is withheld although it could go on.
+struct StallRates {
+  unsigned ar = 0, r = 0, aw = 0, w = 0, b = 0;
+};
+
+/// The memory side of one AXI4 port of the kernel, and a monitor of both sides' protocol: a broken rule throws
+/// DeviceError that names port, rule and cycle. Rules: once valid, payload and valid hold until ready; no burst crosses
+/// 4 KiB or leaves the memory; as many write beats as announced, the last one marked; no write data before its address;
+/// no response before its data.
+class AxiPort {
+ public:
+  /// `bank` outlives the port. Bank-relative addresses are those of the kernel minus `base`.
+  AxiPort(std::size_t number, MemoryBank& bank, std::uint64_t base) : number_(number), bank_(bank), base_(base) {}
+
+  void set_stalls(const StallRates& rates, std::uint64_t seed);
+  /// Reads that touch [first, last) answer SLVERR.
+  void inject_read_error(std::uint64_t first, std::uint64_t last);
+
+  /// Looks at what the kernel drives in cycle `cycle` and decides what the memory drives in the same cycle.
+  void respond(const AxiMasterSignals& kernel, std::uint64_t cycle, AxiSlaveSignals& memory);
+
+  [[nodiscard]] std::uint64_t beats_read() const { return beats_read_; }
+  [[nodiscard]] std::uint64_t beats_written() const { return beats_written_; }
+  [[nodiscard]] std::uint64_t bursts_read() const { return bursts_read_; }
+  /// Requests accepted and not yet answered in full.
+  [[nodiscard]] bool busy() const { return !reads_.empty() || !writes_.empty(); }
+
+ private:
+  struct ReadBeat {
+    std::uint64_t address, ready;
+    bool last;
+  };
+  struct WriteBurst {
+    std::uint64_t address;
+    unsigned beats, done;
+    std::uint64_t response = 0;
+  };
+
+  [[noreturn]] void fail(const char* rule, std::uint64_t cycle) const;
+  bool withhold(unsigned rate);
+  void check_burst(std::uint64_t address, unsigned beats, const char* what, std::uint64_t cycle) const;
+
+  std::size_t number_;
+  MemoryBank& bank_;
+  std::uint64_t base_;
+  StallRates stalls_;
+  std::mt19937_64 random_;
+  std::uint64_t error_first_ = 0, error_last_ = 0;
+  std::deque<ReadBeat> reads_;
+  std::deque<WriteBurst> writes_;
+  AxiMasterSignals before_;
+  AxiSlaveSignals answered_;
+  Beat before_data_{};
+  bool r_held_ = false, b_held_ = false;
+  std::uint64_t beats_read_ = 0, beats_written_ = 0, bursts_read_ = 0;
+};
+
+}  // namespace flame::accel

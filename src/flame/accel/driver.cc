@@ -1,0 +1,397 @@
+#include "flame/accel/driver.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstring>
+
+#include "flame/accel/registers.h"
+#include "flame/base/error.h"
+#include "fmt/core.h"
+
+namespace flame::accel {
+
+namespace {
+
+constexpr std::size_t kRouterBits = 27;        // of a token's fixed-point element
+constexpr std::size_t kRouterWeightBits = 18;  // of a router weight
+constexpr unsigned kLogitShift = 19;           // the kernel hands out sums / 2^19
+constexpr std::size_t kEntriesPerBeat = 16;
+
+const char* describe_error(std::uint32_t code) {
+  switch (code) {
+    case 1:
+      return "unknown opcode";
+    case 2:
+      return "layer out of range";
+    case 3:
+      return "expert out of range";
+    case 4:
+      return "shape beyond the kernel's limits";
+    case 5:
+      return "more slots than the kernel's memory holds";
+    case 6:
+      return "the memory answered a read with an error";
+    case 7:
+      return "the memory answered a write with an error";
+    case 8:
+      return "sequence out of range";
+    default:
+      return "unknown error";
+  }
+}
+
+/// x as integers of `bits` bits, and the scale that undoes it.
+float quantise(std::span<const float> x, unsigned bits, std::span<std::int32_t> codes) {
+  float largest = 0.0F;
+  for (const float value : x) largest = std::max(largest, std::fabs(value));
+  if (largest == 0.0F) {
+    std::fill(codes.begin(), codes.end(), 0);
+    return 0.0F;
+  }
+  const double limit = static_cast<double>((std::int64_t{1} << (bits - 1)) - 1);
+  const double scale = static_cast<double>(largest) / limit;
+  for (std::size_t i = 0; i < x.size(); ++i) {
+    codes[i] = static_cast<std::int32_t>(std::nearbyint(static_cast<double>(x[i]) / scale));
+  }
+  return static_cast<float>(scale);
+}
+
+std::span<const std::uint8_t> as_bytes(std::span<const std::int32_t> words) {
+  return {reinterpret_cast<const std::uint8_t*>(words.data()), words.size_bytes()};
+}
+
+}  // namespace
+
+const char* describe(CycleKind kind) {
+  switch (kind) {
+    case CycleKind::kCommand:
+      return "fetching commands";
+    case CycleKind::kInput:
+      return "token and router";
+    case CycleKind::kDecide:
+      return "expert buffer";
+    case CycleKind::kCompute:
+      return "array busy";
+    case CycleKind::kMemory:
+      return "waiting for weights";
+    case CycleKind::kOverhead:
+      return "scales, turn, drain";
+    case CycleKind::kOutput:
+      return "writing results";
+    case CycleKind::kDelay:
+      return "dense layers (modelled)";
+    case CycleKind::kTables:
+      return "loading tables";
+    case CycleKind::kIdle:
+      return "not started";
+  }
+  return "";
+}
+
+std::uint64_t KernelCounters::busy_cycles() const {
+  std::uint64_t sum = 0;
+  for (const std::uint64_t value : cycles) sum += value;
+  return sum - (*this)[CycleKind::kIdle];
+}
+
+KernelCounters::Lookups KernelCounters::lookups() const {
+  Lookups sum;
+  for (const Lookups& layer : layers) {
+    sum.hits += layer.hits;
+    sum.late += layer.late;
+    sum.misses += layer.misses;
+  }
+  return sum;
+}
+
+Driver::Driver(std::unique_ptr<KernelBackend> backend) : backend_(std::move(backend)) {
+  const std::uint32_t version = backend_->read_register(registers::kVersion);
+  if (version != registers::kExpectedVersion) {
+    throw DeviceError(
+        fmt::format("the kernel calls itself {:#010x}, this program drives {:#010x}; load a bitstream made from this "
+                    "version's rtl/",
+                    version, registers::kExpectedVersion));
+  }
+  const std::uint32_t capabilities = backend_->read_register(registers::kCapabilities);
+  limits_.positions = capabilities & 0xFF;
+  limits_.channels = capabilities >> 8 & 0xFF;
+  limits_.max_slots = capabilities >> 16 & 0xFF;
+  limits_.max_experts = capabilities >> 24;
+  limits_.bank_words = backend_->read_register(registers::kCapacity);
+  const std::uint32_t shape = backend_->read_register(registers::kLimits);
+  limits_.max_d_model = (shape & 0xFF) * kRows;
+  limits_.max_d_ff = (shape >> 8 & 0xFF) * kRows;
+  limits_.max_layers = shape >> 16 & 0xFF;
+  limits_.sequences = shape >> 24;
+  const std::uint32_t predictor = backend_->read_register(registers::kPredictorLimits);
+  limits_.table_address_bits = predictor >> 8 & 0xFF;
+  limits_.max_order = predictor >> 16 & 0xFF;
+  limits_.ranked = predictor >> 24;
+}
+
+void Driver::write64(std::uint32_t offset, std::uint64_t value) {
+  backend_->write_register(offset, static_cast<std::uint32_t>(value));
+  backend_->write_register(offset + 4, static_cast<std::uint32_t>(value >> 32));
+}
+
+std::uint64_t Driver::read64(std::uint32_t offset) {
+  const std::uint64_t low = backend_->read_register(offset);
+  return low | std::uint64_t{backend_->read_register(offset + 4)} << 32;
+}
+
+void Driver::configure(std::size_t d_model, std::size_t d_ff, DevicePattern pattern, std::size_t layers,
+                       std::size_t experts, std::size_t slots) {
+  layout_ = ExpertLayout::make(d_model, d_ff, pattern, limits_.positions, limits_.channels, limits_.max_d_model,
+                               limits_.max_d_ff);
+  if (experts == 0 || experts > limits_.max_experts || layers == 0 || layers > limits_.max_layers) {
+    throw UsageError(fmt::format(
+        "a model of {} MoE layers with {} experts does not fit the accelerator, built for at most {} and {}", layers,
+        experts, limits_.max_layers, limits_.max_experts));
+  }
+  layers_ = layers;
+  experts_ = experts;
+  router_scales_.assign(layers, 0.0F);
+  for (std::size_t channel = 0; channel < limits_.channels; ++channel) {
+    weights_[channel] = backend_->allocate(layers * experts * layout_.channel_stride(), channel);
+    write64(registers::kWeights0 + static_cast<std::uint32_t>(channel) * registers::kWeightsStep, weights_[channel]);
+  }
+  const auto word = [](std::size_t value) { return static_cast<std::uint32_t>(value); };
+  backend_->write_register(registers::kShape,
+                           word(layout_.output_blocks() | layout_.input_blocks() << 8 |
+                                std::size_t{pattern.log2_n} << 16 | std::size_t{pattern.log2_m} << 18 | experts << 24));
+  backend_->write_register(registers::kSteps, word(layout_.input_steps() | layout_.output_steps() << 16));
+  backend_->write_register(registers::kHeaderWords, word(layout_.header_words()));
+  backend_->write_register(registers::kBankWords, word(layout_.bank_words()));
+  backend_->write_register(registers::kStride, word(layout_.channel_stride()));
+  set_slots(slots);
+  policy_.path_layers = layers;
+  write_predictor();
+}
+
+std::size_t Driver::slots_for(std::size_t budget_bytes) const {
+  const std::size_t fit = std::min(limits_.bank_words / layout_.bank_words(), limits_.max_slots);
+  return std::min(fit, budget_bytes / layout_.slot_bytes());
+}
+
+void Driver::set_slots(std::size_t slots) {
+  const std::size_t fit = slots_for(limits_.slot_bytes());
+  if (slots > fit) {
+    throw UsageError(fmt::format("{} slots of {} bytes do not fit the accelerator's {} bytes ({} slots do)", slots,
+                                 layout_.slot_bytes(), limits_.slot_bytes(), fit));
+  }
+  slots_ = slots == 0 ? std::min(fit, layers_ * experts_) : slots;
+  backend_->write_register(registers::kSlots, static_cast<std::uint32_t>(slots_));
+}
+
+std::size_t Driver::expert_bits() const {
+  return std::max<std::size_t>(1, static_cast<std::size_t>(std::bit_width(experts_ - 1)));
+}
+
+void Driver::write_predictor() {
+  backend_->write_register(
+      registers::kPredictor,
+      static_cast<std::uint32_t>(policy_.order | expert_bits() << 4 | policy_.prefetch_count << 8 |
+                                 policy_.path_layers << 12 | std::size_t{policy_.drop_contradicted ? 1U : 0U} << 16 |
+                                 layers_ << 20));
+}
+
+void Driver::set_policy(const PolicySettings& policy) {
+  if (policy.order > limits_.max_order) {
+    throw UsageError(
+        fmt::format("the accelerator predicts from at most {} decisions, not {}", limits_.max_order, policy.order));
+  }
+  if (policy.prefetch_count > limits_.ranked) {
+    throw UsageError(
+        fmt::format("the accelerator ranks at most {} experts, not {}", limits_.ranked, policy.prefetch_count));
+  }
+  const std::size_t bits = policy.order * expert_bits() + 1;
+  if (policy.prefetch_count != 0 && policy.path_layers << bits > std::size_t{1} << limits_.table_address_bits) {
+    throw UsageError(fmt::format("a table of order {} over {} layers does not fit the accelerator's {} entries",
+                                 policy.order, policy.path_layers, std::size_t{1} << limits_.table_address_bits));
+  }
+  policy_ = policy;
+  write_predictor();
+}
+
+std::uint64_t Driver::scratch(std::size_t bytes) {
+  if (bytes > scratch_capacity_) {
+    scratch_capacity_ = bytes;
+    scratch_address_ = backend_->allocate(bytes, 4);
+  }
+  return scratch_address_;
+}
+
+void Driver::load_expert(std::size_t layer, std::size_t expert, const kernels::Int8ExpertView& view) {
+  const std::size_t index = layer * experts_ + expert;
+  for (std::size_t channel = 0; channel < limits_.channels; ++channel) {
+    backend_->upload(weights_[channel] + index * layout_.channel_stride(), pack_expert_channel(layout_, view, channel));
+  }
+}
+
+void Driver::load_router(std::size_t layer, std::span<const float> weights) {
+  const std::size_t padded = layout_.padded_d_model();
+  std::vector<std::int32_t> codes(experts_ * layout_.d_model);
+  router_scales_[layer] = quantise(weights, kRouterWeightBits, codes);
+  std::vector<std::int32_t> rows(experts_ * padded);
+  for (std::size_t e = 0; e < experts_; ++e) {
+    for (std::size_t k = 0; k < layout_.d_model; ++k) rows[e * padded + k] = codes[e * layout_.d_model + k];
+  }
+  const std::uint64_t address = scratch(rows.size() * sizeof(std::int32_t));
+  backend_->upload(address, as_bytes(rows));
+  CommandList commands;
+  commands.load_router(layer, address);
+  run(commands);
+}
+
+std::size_t Driver::table_address(std::size_t layer, std::span<const std::uint8_t> context) const {
+  const std::size_t bits = expert_bits();
+  std::size_t address = 1;
+  for (const std::uint8_t expert : context) address = address << bits | expert;
+  return address + (layer << (policy_.order * bits + 1));
+}
+
+void Driver::load_table(std::span<const TableEntry> entries) {
+  const std::size_t used =
+      std::max<std::size_t>(policy_.path_layers << (policy_.order * expert_bits() + 1), kEntriesPerBeat);
+  std::vector<std::int32_t> words((used + kEntriesPerBeat - 1) / kEntriesPerBeat * kEntriesPerBeat);
+  for (const TableEntry& entry : entries) {
+    if (entry.layer >= policy_.path_layers || entry.context.size() > policy_.order || entry.ranked.empty()) {
+      throw UsageError("a predictor table entry does not fit the predictor's layers and order");
+    }
+    std::uint32_t word = 1U << (4 * limits_.ranked);
+    for (std::size_t i = 0; i < limits_.ranked; ++i) {
+      // A context with fewer experts repeats its last: prefetching it twice is one prefetch.
+      const std::uint8_t expert = entry.ranked[std::min(i, entry.ranked.size() - 1)];
+      word |= static_cast<std::uint32_t>(expert) << (4 * i);
+    }
+    words[table_address(entry.layer, entry.context)] = static_cast<std::int32_t>(word);
+  }
+  const std::uint64_t address = scratch(words.size() * sizeof(std::int32_t));
+  backend_->upload(address, as_bytes(words));
+  CommandList commands;
+  commands.load_table(address, 0, words.size() / kEntriesPerBeat);
+  run(commands);
+}
+
+void Driver::load_keep(std::span<const std::uint8_t> values) {
+  std::vector<std::uint8_t> beats(layers_ * kBeatBytes);
+  for (std::size_t layer = 0; layer < layers_; ++layer) {
+    for (std::size_t e = 0; e < experts_; ++e) beats[layer * kBeatBytes + e] = values[layer * experts_ + e];
+  }
+  const std::uint64_t address = scratch(beats.size());
+  backend_->upload(address, beats);
+  CommandList commands;
+  commands.load_keep(address, layers_);
+  run(commands);
+}
+
+TokenRecord Driver::make_token(std::span<const float> x, bool with_router, bool with_codes) const {
+  TokenRecord record;
+  const std::size_t padded = layout_.padded_d_model();
+  if (with_router) {
+    std::vector<std::int32_t> fixed(padded);
+    record.router_scale = quantise(x, kRouterBits, std::span(fixed).first(x.size()));
+    const auto bytes = as_bytes(fixed);
+    record.bytes.insert(record.bytes.end(), bytes.begin(), bytes.end());
+  }
+  if (with_codes) {
+    std::vector<std::int8_t> codes(padded);
+    record.activation_scale = kernels::quantise_symmetric(x, std::span(codes).first(x.size()));
+    for (const std::int8_t code : codes) record.bytes.push_back(static_cast<std::uint8_t>(code));
+  }
+  return record;
+}
+
+float Driver::logit(std::size_t layer, std::int32_t sum, float router_scale) const {
+  return static_cast<float>(std::ldexp(static_cast<double>(sum), kLogitShift) * static_cast<double>(router_scale) *
+                            static_cast<double>(router_scales_[layer]));
+}
+
+void Driver::reserve(std::size_t tokens) {
+  if (tokens <= tokens_capacity_) return;
+  tokens_capacity_ = std::max(tokens, 2 * tokens_capacity_);
+  const std::size_t padded = layout_.padded_d_model();
+  const std::size_t record = padded * 5 + (2 * kBeatBytes + padded * 4);
+  tokens_address_ = backend_->allocate(tokens_capacity_ * record, 4);
+}
+
+std::uint64_t Driver::token_address(std::size_t token) const {
+  return tokens_address_ + token * layout_.padded_d_model() * 5;
+}
+
+std::uint64_t Driver::result_address(std::size_t token) const {
+  const std::size_t padded = layout_.padded_d_model();
+  return tokens_address_ + tokens_capacity_ * padded * 5 + token * (2 * kBeatBytes + padded * 4);
+}
+
+void Driver::upload_token(std::size_t token, const TokenRecord& record) {
+  backend_->upload(token_address(token), record.bytes);
+}
+
+LayerResult Driver::download_result(std::size_t token, bool computed) {
+  std::vector<std::uint8_t> bytes(2 * kBeatBytes + (computed ? layout_.padded_d_model() * 4 : 0));
+  backend_->download(result_address(token), bytes);
+  const auto word = [&](std::size_t index) {
+    std::int32_t value = 0;
+    std::memcpy(&value, bytes.data() + 4 * index, sizeof(value));
+    return value;
+  };
+  if (static_cast<std::uint32_t>(word(0)) != registers::kExpectedVersion) {
+    throw DeviceError("a result record without its mark: the kernel did not write it");
+  }
+  LayerResult result;
+  result.expert = static_cast<std::size_t>(word(1)) & 0xFF;
+  result.lookup = static_cast<LookupClass>(word(1) >> 8 & 3);
+  result.hidden_maximum = static_cast<std::uint32_t>(word(2));
+  result.cycles = static_cast<std::uint32_t>(word(3));
+  for (std::size_t e = 0; e < experts_; ++e) result.logits.push_back(word(16 + e));
+  if (computed) {
+    for (std::size_t i = 0; i < layout_.d_model; ++i) result.accumulators.push_back(word(32 + i));
+  }
+  return result;
+}
+
+void Driver::run(const CommandList& commands, bool clear_counters) {
+  const std::vector<std::uint8_t> bytes = commands.bytes();
+  if (bytes.size() > commands_capacity_) {
+    commands_capacity_ = 2 * bytes.size();
+    commands_address_ = backend_->allocate(commands_capacity_, 4);
+    write64(registers::kCommands, commands_address_);
+  }
+  backend_->upload(commands_address_, bytes);
+  backend_->write_register(registers::kCommandCount, static_cast<std::uint32_t>(commands.size()));
+  backend_->write_register(registers::kFlags, clear_counters ? 1 : 0);
+  backend_->run();
+  const std::uint32_t status = backend_->read_register(registers::kStatus);
+  if ((status & 0xFF) != 0) {
+    throw DeviceError(fmt::format("the kernel stopped at command {} of {}: {}", status >> 8, commands.size(),
+                                  describe_error(status & 0xFF)));
+  }
+}
+
+KernelCounters Driver::counters() {
+  KernelCounters result;
+  for (std::size_t kind = 0; kind < kCycleKinds; ++kind) {
+    result.cycles[kind] = read64(registers::kCycleCounters + static_cast<std::uint32_t>(8 * kind));
+  }
+  std::array<std::uint64_t, 7> traffic{};
+  for (std::size_t i = 0; i < traffic.size(); ++i) {
+    traffic[i] = read64(registers::kTrafficCounters + static_cast<std::uint32_t>(8 * i));
+  }
+  result.load_beats = traffic[0];
+  result.demand_loads = traffic[1];
+  result.prefetch_loads = traffic[2];
+  result.prefetch_used = traffic[3];
+  result.prefetch_dropped = traffic[4];
+  result.read_beats = traffic[5];
+  result.write_beats = traffic[6];
+  for (std::size_t layer = 0; layer < layers_; ++layer) {
+    const std::uint32_t base = registers::kClassCounters + static_cast<std::uint32_t>(16 * layer);
+    result.layers.push_back(
+        {backend_->read_register(base + 4), backend_->read_register(base + 8), backend_->read_register(base + 12)});
+  }
+  return result;
+}
+
+}  // namespace flame::accel
