@@ -95,6 +95,8 @@ std::size_t Engine::longest_input() const { return parts_->longest_input; }
 
 model::Generator& Engine::generator() { return *parts_->generator; }
 
+const model::DenseWeights& Engine::dense_weights() const { return parts_->dense; }
+
 model::MoeDevice& Engine::device() { return *parts_->device; }
 
 const model::MoeDevice& Engine::device() const { return *parts_->device; }

@@ -15,6 +15,7 @@
 #include "flame/model/generation.h"
 #include "flame/model/generation_config.h"
 #include "flame/model/moe_device.h"
+#include "flame/model/weights.h"
 #include "flame/text/tokenizer.h"
 
 namespace flame::engine {
@@ -58,6 +59,7 @@ class Engine {
   [[nodiscard]] std::size_t longest_input() const;
 
   [[nodiscard]] model::Generator& generator();
+  [[nodiscard]] const model::DenseWeights& dense_weights() const;
   [[nodiscard]] model::MoeDevice& device();
   [[nodiscard]] const model::MoeDevice& device() const;
 
