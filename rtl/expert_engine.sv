@@ -127,8 +127,8 @@ module expert_engine #(
                        !(issue_value && value_parity == index_parity);
   assign index_group_done = issue_index && plane_q + 1'b1 == log2_m_i;
   assign issue_o = issue_value && working;
-  assign starved_o = state_q != StateIdle && !issue_value &&
-                     ((may_issue && !value_present) || (working && !index_ready && index_word_q >= available_i));
+  assign starved_o = !issue_value && (state_q == StateHeader || working) &&
+                     (!value_present || (!index_ready && index_word_q >= available_i));
 
   logic [ActivationBits-1:0] first_kept, window_byte;
   assign first_kept = ActivationBits'(step_q) << PositionBits;

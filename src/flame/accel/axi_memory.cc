@@ -8,7 +8,6 @@
 namespace flame::accel {
 
 namespace {
-constexpr std::size_t kReadQueueBeats = 4096;  // more than the kernel ever has in flight
 constexpr std::size_t kPage = 4096;
 }  // namespace
 
@@ -16,6 +15,17 @@ std::uint64_t MemoryBank::allocate(std::size_t bytes) {
   const std::uint64_t offset = bytes_.size();
   bytes_.resize((offset + bytes + kPage - 1) / kPage * kPage);
   return offset;
+}
+
+bool MemoryBank::grant(std::size_t number, std::uint64_t cycle) {
+  const std::uint32_t mine = 1U << number;
+  if (!timing_->accepts(cycle) || ((waiting_ & ~mine) != 0 && last_granted_ == number)) {
+    waiting_ |= mine;
+    return false;
+  }
+  waiting_ &= ~mine;
+  last_granted_ = number;
+  return true;
 }
 
 void AxiPort::set_stalls(const StallRates& rates, std::uint64_t seed) {
@@ -60,8 +70,8 @@ void AxiPort::respond(const AxiMasterSignals& kernel, std::uint64_t cycle, AxiSl
     fail("WVALID or its payload changed before WREADY", cycle);
   }
 
-  memory.ar_ready = reads_.size() < kReadQueueBeats && !withhold(stalls_.ar);
-  if (kernel.ar_valid && memory.ar_ready) {
+  memory.ar_ready = kernel.ar_valid && !withhold(stalls_.ar) && bank_.grant(number_, cycle);
+  if (memory.ar_ready) {
     const unsigned beats = kernel.ar_length + 1U;
     check_burst(kernel.ar_address, beats, "a read", cycle);
     ++bursts_read_;

@@ -23,7 +23,13 @@ class MemoryBank {
   [[nodiscard]] std::span<std::uint8_t> bytes() { return bytes_; }
   [[nodiscard]] MemoryTiming& timing() { return *timing_; }
 
+  /// Round-robin between the ports of a bank, a burst at a time: whether port `number` may send one in `cycle`. A port
+  /// that is refused is remembered as waiting.
+  bool grant(std::size_t number, std::uint64_t cycle);
+
  private:
+  std::uint32_t waiting_ = 0;  // bit per port
+  std::size_t last_granted_ = 0;
   std::vector<std::uint8_t> bytes_;
   std::unique_ptr<MemoryTiming> timing_;
 };

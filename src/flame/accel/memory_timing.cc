@@ -7,7 +7,8 @@ namespace flame::accel {
 
 namespace {
 
-constexpr double kBurstClocks = 4.0;  // BL8 on both edges
+constexpr double kBurstClocks = 4.0;     // BL8 on both edges
+constexpr double kWaitingAccesses = 16;  // what a controller queues before it stops taking bursts
 
 class FixedBandwidthTiming final : public MemoryTiming {
  public:
@@ -16,6 +17,10 @@ class FixedBandwidthTiming final : public MemoryTiming {
   std::uint64_t schedule(std::uint64_t /*address*/, bool /*write*/, std::uint64_t cycle) override {
     free_ = std::max(free_, static_cast<double>(cycle)) + 64.0 / p_.bytes_per_cycle;
     return static_cast<std::uint64_t>(std::ceil(free_)) + p_.latency_cycles;
+  }
+
+  [[nodiscard]] bool accepts(std::uint64_t cycle) const override {
+    return free_ - static_cast<double>(cycle) <= kWaitingAccesses * 64.0 / p_.bytes_per_cycle;
   }
 
  private:
@@ -54,6 +59,14 @@ void Ddr4Timing::refresh_until(double time) {
   }
 }
 
+double Ddr4Timing::arrival(std::uint64_t cycle) const {
+  return static_cast<double>(cycle) * clocks_per_cycle_ + p_.interface_latency_ns * 1e-3 * p_.clock_mhz / 2.0;
+}
+
+bool Ddr4Timing::accepts(std::uint64_t cycle) const {
+  return last_column_ - arrival(cycle) <= kWaitingAccesses * kBurstClocks;
+}
+
 std::uint64_t Ddr4Timing::schedule(std::uint64_t address, bool write, std::uint64_t cycle) {
   const std::uint64_t burst = address / 64;
   const std::uint64_t groups = 1ULL << p_.bank_group_bits;
@@ -72,10 +85,8 @@ std::uint64_t Ddr4Timing::schedule(std::uint64_t address, bool write, std::uint6
   const auto row = static_cast<std::int64_t>(rest >> p_.bank_bits);
   Bank& bank = banks_[group << p_.bank_bits | bank_in_group];
 
-  const double arrival =
-      static_cast<double>(cycle) * clocks_per_cycle_ + p_.interface_latency_ns * 1e-3 * p_.clock_mhz / 2.0;
   // A request is seen by the controller once the one `queue` places before it has been served.
-  double seen = arrival;
+  double seen = arrival(cycle);
   if (queue_.size() >= p_.queue) {
     seen = std::max(seen, queue_.front());
     queue_.pop_front();

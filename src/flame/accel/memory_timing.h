@@ -16,6 +16,10 @@ class MemoryTiming {
   /// One 64-byte access that reaches the channel in kernel cycle `cycle` (never earlier than in the call before).
   /// Result: the kernel cycle in which its data beat can be on the bus, later than that of the access before it.
   virtual std::uint64_t schedule(std::uint64_t address, bool write, std::uint64_t cycle) = 0;
+
+  /// Whether the controller takes another burst in kernel cycle `cycle`, or has enough waiting: so ports that share a
+  /// channel take turns burst by burst, and a long queue of one does not hold up the other.
+  [[nodiscard]] virtual bool accepts(std::uint64_t cycle) const = 0;
 };
 
 /// Every beat takes the same time: the bound that a real memory is held against.
@@ -47,6 +51,7 @@ class Ddr4Timing final : public MemoryTiming {
  public:
   explicit Ddr4Timing(const Ddr4Parameters& parameters);
   std::uint64_t schedule(std::uint64_t address, bool write, std::uint64_t cycle) override;
+  [[nodiscard]] bool accepts(std::uint64_t cycle) const override;
 
   [[nodiscard]] std::uint64_t row_misses() const { return row_misses_; }
   [[nodiscard]] std::uint64_t refreshes() const { return refreshes_; }
@@ -59,6 +64,7 @@ class Ddr4Timing final : public MemoryTiming {
   };
 
   void refresh_until(double time);
+  [[nodiscard]] double arrival(std::uint64_t cycle) const;
 
   Ddr4Parameters p_;
   double clocks_per_cycle_;
