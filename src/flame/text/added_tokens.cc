@@ -94,7 +94,7 @@ std::vector<AddedTokens::Part> AddedTokens::split(std::string_view text, const N
       if (match.begin > position) {
         on_text(whole.substr(position, match.begin - position), at_beginning && position == 0);
       }
-      parts.push_back({match.token->id, at_beginning && match.begin == 0});
+      parts.push_back({match.token->id, {}, at_beginning && match.begin == 0});
       position = match.end;
     }
     if (position < whole.size()) on_text(whole.substr(position), at_beginning && position == 0);
@@ -102,7 +102,7 @@ std::vector<AddedTokens::Part> AddedTokens::split(std::string_view text, const N
   walk(text, raw_, true, [&](std::string_view raw, bool at_beginning) {
     const std::string normal = normalizer.normalize(raw);
     walk(normal, normalized_, at_beginning, [&](std::string_view part, bool part_at_beginning) {
-      parts.push_back({std::string(part), part_at_beginning});
+      parts.push_back({std::nullopt, std::string(part), part_at_beginning});
     });
   });
   return parts;

@@ -2,15 +2,15 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
-#include <variant>
 #include <vector>
 
 #include "flame/base/json.h"
 #include "flame/text/normalizer.h"
-#include "flame/text/word_encoder.h"
+#include "flame/text/token_id.h"
 
 namespace flame::text {
 
@@ -36,10 +36,11 @@ class AddedTokens {
   void prepare(const Normalizer& normalizer);
 
   struct Part {
-    std::variant<std::string, TokenId> what;  ///< normalized text between added tokens, or the token found
-    bool at_beginning = false;                ///< the input begins with this part
+    std::optional<TokenId> token;  ///< the token found; nothing for text between tokens
+    std::string text;              ///< normalized text, not empty; unused for a token
+    bool at_beginning = false;     ///< the input begins with this part
   };
-  /// Cuts the input at its added tokens and normalizes what lies between. Parts of text are never empty.
+  /// Cuts the input at its added tokens and normalizes what lies between.
   [[nodiscard]] std::vector<Part> split(std::string_view text, const Normalizer& normalizer) const;
 
   [[nodiscard]] const std::vector<AddedToken>& tokens() const { return tokens_; }

@@ -3,13 +3,10 @@
 #include <fmt/format.h>
 #include <sentencepiece_processor.h>
 
-#include <algorithm>
-#include <cstddef>
 #include <cstdint>
-#include <utility>
+#include <optional>
 
 #include "flame/base/error.h"
-#include "flame/base/utf8.h"
 
 namespace flame::text {
 namespace {
@@ -74,68 +71,58 @@ class ProtobufFields {
 
 // Field numbers of sentencepiece_model.proto.
 constexpr std::uint64_t kModelPieces = 1;
+constexpr std::uint64_t kModelTrainer = 2;
 constexpr std::uint64_t kModelNormalizer = 3;
 constexpr std::uint64_t kPieceType = 3;
 constexpr std::uint64_t kTypeUserDefined = 4;
+constexpr std::uint64_t kTrainerModelType = 3;
+constexpr std::uint64_t kModelTypeUnigram = 1;
 constexpr std::uint64_t kNormalizerCharsmap = 2;
-constexpr std::uint64_t kNormalizerDummyPrefix = 3;
 
-bool piece_is_user_defined(std::string_view piece, const std::filesystem::path& source) {
-  ProtobufFields fields(piece, source);
-  bool user_defined = false;
+/// The last value of an integer field; `missing` when the message does not have it.
+std::uint64_t integer_field(std::string_view message, std::uint64_t number, std::uint64_t missing,
+                            const std::filesystem::path& source) {
+  ProtobufFields fields(message, source);
+  std::uint64_t value = missing;
   while (const auto field = fields.next()) {
-    if (field->number == kPieceType) user_defined = field->integer == kTypeUserDefined;
+    if (field->number == number) value = field->integer;
   }
-  return user_defined;
+  return value;
 }
 
 }  // namespace
 
-SentencePieceModel::SentencePieceModel(std::string_view bytes, const std::filesystem::path& source)
-    : source_(source), processor_(std::make_unique<sentencepiece::SentencePieceProcessor>()) {
-  if (const auto status = processor_->LoadFromSerializedProto(bytes); !status.ok()) {
+SentencePieceModel read_sentencepiece_model(std::string_view bytes, const std::filesystem::path& source) {
+  sentencepiece::SentencePieceProcessor processor;
+  if (const auto status = processor.LoadFromSerializedProto(bytes); !status.ok()) {
     throw FormatError(source, fmt::format("not a SentencePiece model: {}", status.message()));
   }
-  for (int id = 0; id < processor_->GetPieceSize(); ++id) pieces_.push_back(processor_->IdToPiece(id));
-  const auto mark = std::find(pieces_.begin(), pieces_.end(), kSpaceMark);
-  space_mark_id_ = mark == pieces_.end() ? unknown_id() : static_cast<TokenId>(mark - pieces_.begin());
+  SentencePieceModel model;
+  for (int id = 0; id < processor.GetPieceSize(); ++id) {
+    model.vocabulary.pieces.push_back({processor.IdToPiece(id), static_cast<double>(processor.GetScore(id))});
+    if (processor.IsControl(id)) model.control.push_back(id);
+  }
+  model.vocabulary.unknown = processor.unk_id();
 
-  bool dummy_prefix = true;
-  ProtobufFields model(bytes, source);
-  while (const auto part = model.next()) {
-    if (part->number == kModelPieces) user_defined_.push_back(piece_is_user_defined(part->bytes, source));
-    if (part->number != kModelNormalizer) continue;
-    ProtobufFields normalizer(part->bytes, source);
-    while (const auto field = normalizer.next()) {
-      if (field->number == kNormalizerCharsmap && !field->bytes.empty()) charsmap_.emplace(field->bytes, source);
-      if (field->number == kNormalizerDummyPrefix) dummy_prefix = field->integer != 0;
+  ProtobufFields parts(bytes, source);
+  for (TokenId id = 0; const auto part = parts.next();) {
+    if (part->number == kModelPieces) {
+      if (integer_field(part->bytes, kPieceType, 0, source) == kTypeUserDefined) model.user_defined.push_back(id);
+      ++id;
+    } else if (part->number == kModelTrainer) {
+      const std::uint64_t type = integer_field(part->bytes, kTrainerModelType, kModelTypeUnigram, source);
+      if (type != kModelTypeUnigram) {
+        throw ModelError(
+            fmt::format("{}: a SentencePiece model of type {}; T5's kind is Unigram (1)", source.string(), type));
+      }
+    } else if (part->number == kModelNormalizer) {
+      ProtobufFields normalizer(part->bytes, source);
+      while (const auto field = normalizer.next()) {
+        if (field->number == kNormalizerCharsmap && !field->bytes.empty()) model.charsmap.emplace(field->bytes, source);
+      }
     }
   }
-  user_defined_.resize(pieces_.size());
-  if (!dummy_prefix) {
-    throw ModelError(
-        fmt::format("{}: a SentencePiece model without add_dummy_prefix is not one of T5's kind", source.string()));
-  }
-}
-
-SentencePieceModel::~SentencePieceModel() = default;
-
-bool SentencePieceModel::is_control(TokenId id) const { return processor_->IsControl(id); }
-bool SentencePieceModel::is_user_defined(TokenId id) const { return user_defined_[static_cast<std::size_t>(id)]; }
-TokenId SentencePieceModel::unknown_id() const { return processor_->unk_id(); }
-
-void SentencePieceModel::encode(std::string_view word, std::vector<TokenId>& ids) const {
-  // The library puts the mark in front of the text itself, and gives nothing for a text that is the mark alone.
-  if (word.starts_with(kSpaceMark)) word.remove_prefix(kSpaceMark.size());
-  if (word.empty()) {
-    ids.push_back(space_mark_id_);
-    return;
-  }
-  std::vector<int> found;
-  if (const auto status = processor_->Encode(word, &found); !status.ok()) {
-    throw ModelError(fmt::format("{}: SentencePiece failed: {}", source_.string(), status.message()));
-  }
-  ids.insert(ids.end(), found.begin(), found.end());
+  return model;
 }
 
 }  // namespace flame::text

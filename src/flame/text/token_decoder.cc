@@ -12,7 +12,7 @@
 #include "flame/base/error.h"
 #include "flame/base/utf8.h"
 #include "flame/text/text_operations.h"
-#include "flame/text/word_encoder.h"
+#include "flame/text/token_id.h"
 
 namespace flame::text {
 namespace {

@@ -26,12 +26,12 @@ std::vector<TokenId> Tokenizer::encode(std::string_view text) const {
   }
   std::vector<TokenId> ids = parts_->prefix;
   for (const AddedTokens::Part& part : parts_->added_tokens.split(text, parts_->normalizer)) {
-    if (const auto* const token = std::get_if<TokenId>(&part.what)) {
-      ids.push_back(*token);
+    if (part.token) {
+      ids.push_back(*part.token);
       continue;
     }
-    for (const std::string& word : parts_->pre_tokenizer.split(std::get<std::string>(part.what), part.at_beginning)) {
-      parts_->encoder->encode(word, ids);
+    for (const std::string& word : parts_->pre_tokenizer.split(part.text, part.at_beginning)) {
+      parts_->model->encode(word, ids);
     }
   }
   ids.insert(ids.end(), parts_->suffix.begin(), parts_->suffix.end());

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "flame/io/file.h"
-#include "flame/text/word_encoder.h"
+#include "flame/text/token_id.h"
 
 namespace flame::text {
 

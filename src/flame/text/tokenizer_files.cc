@@ -11,7 +11,6 @@
 #include "flame/base/json.h"
 #include "flame/text/sentencepiece_model.h"
 #include "flame/text/tokenizer_parts.h"
-#include "flame/text/unigram_model.h"
 
 namespace flame::text {
 namespace {
@@ -39,7 +38,6 @@ class Reader {
     } else {
       read_tokenizer_json();
     }
-    const std::size_t pieces = parts_->encoder->pieces().size();
     add_configured_tokens();
     parts_->added_tokens.prepare(parts_->normalizer);
     if (!sentencepiece) read_post_processor();
@@ -47,7 +45,7 @@ class Reader {
       parts_->decoder.set_clean_up(clean_up->as_bool());
     }
     parts_->description =
-        fmt::format("{}, {} pieces + {} added tokens", source, pieces, parts_->tokens.size() - pieces);
+        fmt::format("{}, {} pieces + {} added tokens", source, pieces_, parts_->tokens.size() - pieces_);
     return std::move(parts_);
   }
 
@@ -68,11 +66,11 @@ class Reader {
 
   // ---- vocabulary
 
-  void take_pieces() {
-    parts_->tokens = parts_->encoder->pieces();
-    for (std::size_t id = 0; id < parts_->tokens.size(); ++id) {
-      parts_->ids[parts_->tokens[id]] =
-          static_cast<TokenId>(id);  // a piece that is there twice counts with its last id
+  void set_model(UnigramVocabulary vocabulary, const std::filesystem::path& path) {
+    parts_->model = std::make_unique<UnigramModel>(std::move(vocabulary), path);
+    for (const auto& piece : parts_->model->pieces()) {
+      parts_->ids[piece.text] = static_cast<TokenId>(parts_->tokens.size());
+      parts_->tokens.push_back(piece.text);
     }
   }
 
@@ -94,33 +92,28 @@ class Reader {
   void read_sentencepiece() {
     const std::filesystem::path path = directory_ / kSentencePieceFile;
     parts_->files.push_back(path);
-    auto model = std::make_unique<SentencePieceModel>(io::read_file(path, files_), path);
-    const SentencePieceModel& pieces = *model;
-    if (pieces.charsmap()) parts_->normalizer = Normalizer(*pieces.charsmap());
-    parts_->encoder = std::move(model);
-    take_pieces();
+    SentencePieceModel read = read_sentencepiece_model(io::read_file(path, files_), path);
+    pieces_ = read.vocabulary.pieces.size();
+    if (read.charsmap) parts_->normalizer = Normalizer(*std::move(read.charsmap));
+    // transformers makes the extra ids part of the vocabulary, with a score of 0.
     const auto extra_ids = config_value("extra_ids");
+    std::vector<std::string> extra;
     for (std::int64_t i = extra_ids ? extra_ids->as_integer(0, kMostExtraIds) : 100; i-- > 0;) {
-      add_special(fmt::format("<extra_id_{}>", i));
+      extra.push_back(fmt::format("<extra_id_{}>", i));
+      read.vocabulary.pieces.push_back({extra.back(), 0.0});
     }
-    for (TokenId id = 0; id < static_cast<TokenId>(pieces.pieces().size()); ++id) {
-      const std::string& piece = pieces.pieces()[static_cast<std::size_t>(id)];
-      if (pieces.is_control(id)) add_special(piece);
-      if (pieces.is_user_defined(id)) add_token({.content = piece});
-    }
+    set_model(std::move(read.vocabulary), path);
+    for (const std::string& token : extra) add_special(token);
+    for (const TokenId id : read.control) add_special(parts_->tokens[static_cast<std::size_t>(id)]);
+    for (const TokenId id : read.user_defined) add_token({.content = parts_->tokens[static_cast<std::size_t>(id)]});
   }
 
   void read_tokenizer_json() {
     const std::filesystem::path path = directory_ / kTokenizerJson;
     tokenizer_json_ = read_json(kTokenizerJson);
     const JsonView root(*tokenizer_json_, path);
-    const JsonView model = root.at("model");
-    if (const auto type = model.find("type"); type && type->as_string() != "Unigram") {
-      throw ModelError(
-          fmt::format("{}: a model of type \"{}\"; FLAME has Unigram only", path.string(), type->as_string()));
-    }
-    parts_->encoder = std::make_unique<UnigramModel>(model);
-    take_pieces();
+    set_model(read_unigram_vocabulary(root.at("model")), path);
+    pieces_ = parts_->tokens.size();
     // A missing part is what T5Tokenizer would put there.
     if (const auto normalizer = root.find("normalizer")) parts_->normalizer = Normalizer(*normalizer);
     if (const auto pre_tokenizer = root.find("pre_tokenizer")) parts_->pre_tokenizer = PreTokenizer(*pre_tokenizer);
@@ -229,6 +222,7 @@ class Reader {
   std::filesystem::path directory_;
   io::FileSystem& files_;
   std::unique_ptr<TokenizerParts> parts_;
+  std::size_t pieces_ = 0;  // in the file
   std::optional<Json> config_;
   std::optional<Json> tokenizer_json_;
 };

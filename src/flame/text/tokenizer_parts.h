@@ -11,20 +11,21 @@
 #include "flame/text/normalizer.h"
 #include "flame/text/pre_tokenizer.h"
 #include "flame/text/token_decoder.h"
-#include "flame/text/word_encoder.h"
+#include "flame/text/token_id.h"
+#include "flame/text/unigram_model.h"
 
 namespace flame::text {
 
 /// What a tokenizer is made of. Private to this folder: text goes through added_tokens, normalizer, pre_tokenizer and
-/// encoder, in this order; ids go through tokens and decoder.
+/// model, in this order; ids go through tokens and decoder.
 struct TokenizerParts {
   AddedTokens added_tokens;
   Normalizer normalizer;
   PreTokenizer pre_tokenizer;
-  std::unique_ptr<WordEncoder> encoder;
+  std::unique_ptr<UnigramModel> model;
   TokenDecoder decoder;
 
-  std::vector<std::string> tokens;  // by id: the encoder's pieces, then the added tokens behind them
+  std::vector<std::string> tokens;  // by id: the model's pieces, then the added tokens behind them
   std::unordered_map<std::string, TokenId> ids;
   std::vector<TokenId> prefix;  // around every encoded text
   std::vector<TokenId> suffix;

@@ -21,37 +21,50 @@ constexpr std::size_t kMostPieces = std::size_t{1} << 24;
 
 }  // namespace
 
-UnigramModel::UnigramModel(const JsonView& model) : source_(model.source()) {
-  const JsonView vocabulary = model.at("vocab");
-  if (vocabulary.size() == 0 || vocabulary.size() > kMostPieces) {
-    vocabulary.fail(fmt::format("expected 1 to {} pieces, found {}", kMostPieces, vocabulary.size()));
+UnigramVocabulary read_unigram_vocabulary(const JsonView& model) {
+  if (const auto type = model.find("type"); type && type->as_string() != "Unigram") {
+    throw ModelError(
+        fmt::format("{}: a model of type \"{}\"; FLAME has Unigram only", model.source().string(), type->as_string()));
   }
-  pieces_.reserve(vocabulary.size());
-  scores_.reserve(vocabulary.size());
-  for (std::size_t i = 0; i < vocabulary.size(); ++i) {
-    const JsonView piece = vocabulary.element(i);
+  UnigramVocabulary vocabulary;
+  const JsonView list = model.at("vocab");
+  vocabulary.pieces.reserve(list.size());
+  for (std::size_t i = 0; i < list.size(); ++i) {
+    const JsonView piece = list.element(i);
     if (piece.size() != 2) piece.fail("expected [piece, score]");
-    pieces_.push_back(piece.element(0).as_string());
-    scores_.push_back(piece.element(1).as_number());
+    vocabulary.pieces.push_back({piece.element(0).as_string(), piece.element(1).as_number()});
   }
-  lowest_score_ = *std::min_element(scores_.begin(), scores_.end());
   if (const auto unknown = model.find("unk_id")) {
-    unknown_ = static_cast<TokenId>(unknown->as_integer(0, static_cast<std::int64_t>(pieces_.size()) - 1));
+    vocabulary.unknown =
+        static_cast<TokenId>(unknown->as_integer(0, static_cast<std::int64_t>(vocabulary.pieces.size()) - 1));
   }
+  if (const auto fallback = model.find("byte_fallback")) vocabulary.byte_fallback = fallback->as_bool();
+  return vocabulary;
+}
+
+UnigramModel::UnigramModel(UnigramVocabulary vocabulary, const std::filesystem::path& source)
+    : source_(source), vocabulary_(std::move(vocabulary)) {
+  const auto& pieces = vocabulary_.pieces;
+  if (pieces.empty() || pieces.size() > kMostPieces) {
+    throw FormatError(source, fmt::format("a vocabulary of {} pieces; expected 1 to {}", pieces.size(), kMostPieces));
+  }
+  lowest_score_ = pieces.front().score;
+  for (const auto& piece : pieces) lowest_score_ = std::min(lowest_score_, piece.score);
   build_trie();
-  if (const auto fallback = model.find("byte_fallback"); fallback && fallback->as_bool()) {
-    for (unsigned byte = 0; byte < 256; ++byte) {
-      const auto token = std::find(pieces_.begin(), pieces_.end(), fmt::format("<0x{:02X}>", byte));
-      if (token == pieces_.end()) model.fail(fmt::format("byte_fallback without a piece <0x{:02X}>", byte));
-      byte_tokens_.push_back(static_cast<TokenId>(token - pieces_.begin()));
-    }
+  if (!vocabulary_.byte_fallback) return;
+  for (unsigned byte = 0; byte < 256; ++byte) {
+    const std::string name = fmt::format("<0x{:02X}>", byte);
+    const auto token =
+        std::find_if(pieces.begin(), pieces.end(), [&](const auto& piece) { return piece.text == name; });
+    if (token == pieces.end()) throw FormatError(source, fmt::format("byte_fallback without a piece {}", name));
+    byte_tokens_.push_back(static_cast<TokenId>(token - pieces.begin()));
   }
 }
 
 void UnigramModel::build_trie() {
-  std::vector<TokenId> order(pieces_.size());
+  std::vector<TokenId> order(vocabulary_.pieces.size());
   std::iota(order.begin(), order.end(), 0);
-  const auto text = [&](TokenId id) { return std::string_view(pieces_[static_cast<std::size_t>(id)]); };
+  const auto text = [&](TokenId id) { return std::string_view(vocabulary_.pieces[static_cast<std::size_t>(id)].text); };
   std::stable_sort(order.begin(), order.end(), [&](TokenId a, TokenId b) { return text(a) < text(b); });
 
   // Breadth first, without recursion: pieces come from a file and may be of any length.
@@ -92,10 +105,10 @@ void UnigramModel::append_unknown(std::string_view text, std::vector<TokenId>& i
     for (const char c : text) ids.push_back(byte_tokens_[static_cast<unsigned char>(c)]);
     return;
   }
-  if (!unknown_) {
+  if (!vocabulary_.unknown) {
     throw ModelError(fmt::format("{}: the vocabulary lacks \"{}\" and has no unknown token", source_.string(), text));
   }
-  ids.push_back(*unknown_);
+  ids.push_back(*vocabulary_.unknown);
 }
 
 void UnigramModel::encode(std::string_view word, std::vector<TokenId>& ids) const {
@@ -121,7 +134,7 @@ void UnigramModel::encode(std::string_view word, std::vector<TokenId>& ids) cons
       if (node == nullptr) break;
       ++end;
       if (node->token < 0) continue;
-      offer(start, end, scores_[static_cast<std::size_t>(node->token)], node->token);
+      offer(start, end, vocabulary_.pieces[static_cast<std::size_t>(node->token)].score, node->token);
       character_is_piece = character_is_piece || end == next;
     }
     if (!character_is_piece) offer(start, next, lowest_score_ - kUnknownPenalty, -1);
@@ -132,7 +145,7 @@ void UnigramModel::encode(std::string_view word, std::vector<TokenId>& ids) cons
   std::vector<TokenId> tokens;
   for (std::size_t end = word.size(); end > 0;) {
     const End& best = ends[end];
-    const bool unknown = best.token < 0 || best.token == unknown_;
+    const bool unknown = best.token < 0 || best.token == vocabulary_.unknown;
     if (unknown && !tokens.empty() && tokens.back() < 0) {
       cuts.back().first = best.start;
     } else {

@@ -9,22 +9,37 @@
 #include <vector>
 
 #include "flame/base/json.h"
-#include "flame/text/word_encoder.h"
+#include "flame/text/token_id.h"
 
 namespace flame::text {
 
-/// The Unigram model of a tokenizer.json (Kudo, ACL 2018): the cut into pieces whose summed log probability is highest,
-/// found by the Viterbi algorithm, with the arithmetic and the treatment of unknown characters of Hugging Face's
-/// tokenizers library, so that ties and near-ties fall alike.
-class UnigramModel : public WordEncoder {
- public:
-  /// From the "model" object. Throws FormatError.
-  explicit UnigramModel(const JsonView& model);
+/// What a Unigram model consists of.
+struct UnigramVocabulary {
+  struct Piece {
+    std::string text;
+    double score = 0.0;  ///< log probability
+  };
+  std::vector<Piece> pieces;       ///< by id; a text that is there twice counts with its last id
+  std::optional<TokenId> unknown;  ///< must be there for text with characters that no piece has
+  bool byte_fallback = false;      ///< unknown characters become their bytes, pieces "<0x00>" to "<0xFF>"
+};
 
-  /// Consecutive unknown characters become one unknown token, or, with byte fallback, the tokens of their bytes.
-  void encode(std::string_view word, std::vector<TokenId>& ids) const override;
-  [[nodiscard]] const std::vector<std::string>& pieces() const override { return pieces_; }
-  [[nodiscard]] std::optional<TokenId> unknown_id() const { return unknown_; }
+/// The "model" object of a tokenizer.json. Throws FormatError, and ModelError for another type than Unigram.
+[[nodiscard]] UnigramVocabulary read_unigram_vocabulary(const JsonView& model);
+
+/// The Unigram model (Kudo, ACL 2018): the cut into pieces whose summed log probability is highest, found by the
+/// Viterbi algorithm, with the arithmetic and the treatment of unknown characters of Hugging Face's tokenizers library,
+/// so that ties and near-ties fall alike. (SentencePiece itself sums in single precision, and cuts "Ahhhh" in another
+/// way.) Immutable.
+class UnigramModel {
+ public:
+  /// Throws FormatError naming `source` for a vocabulary that is empty or lacks the pieces its byte_fallback needs.
+  UnigramModel(UnigramVocabulary vocabulary, const std::filesystem::path& source);
+
+  /// Appends the ids of the best cut of `word`, which is valid UTF-8. Consecutive unknown characters become one unknown
+  /// token, or, with byte fallback, the tokens of their bytes.
+  void encode(std::string_view word, std::vector<TokenId>& ids) const;
+  [[nodiscard]] const std::vector<UnigramVocabulary::Piece>& pieces() const { return vocabulary_.pieces; }
 
  private:
   /// Node of a byte trie; its children lie side by side in nodes_, sorted by label.
@@ -40,10 +55,8 @@ class UnigramModel : public WordEncoder {
   void append_unknown(std::string_view text, std::vector<TokenId>& ids) const;
 
   std::filesystem::path source_;
-  std::vector<std::string> pieces_;
-  std::vector<double> scores_;
+  UnigramVocabulary vocabulary_;
   double lowest_score_ = 0.0;
-  std::optional<TokenId> unknown_;
   std::vector<TokenId> byte_tokens_;  // 256 of them, or none without byte fallback
   std::vector<Node> nodes_;
 };
