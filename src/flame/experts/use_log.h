@@ -1,0 +1,48 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "flame/experts/expert_grid.h"
+
+namespace flame::experts {
+
+/// Which experts were wanted by which pass, in order: the input of bounds and replays.
+class UseLog {
+ public:
+  void begin_example() { examples_.push_back(passes_.size()); }
+  void add(LayerIndex layer, std::span<const ExpertIndex> experts) {
+    if (uses_.size() >= kMostUses) return;
+    passes_.push_back({layer, static_cast<std::uint32_t>(uses_.size()), static_cast<std::uint32_t>(experts.size())});
+    uses_.insert(uses_.end(), experts.begin(), experts.end());
+  }
+  void clear() {
+    passes_.clear();
+    uses_.clear();
+    examples_.clear();
+  }
+
+  [[nodiscard]] std::size_t passes() const { return passes_.size(); }
+  [[nodiscard]] LayerIndex layer(std::size_t pass) const { return passes_[pass].layer; }
+  [[nodiscard]] std::span<const ExpertIndex> experts(std::size_t pass) const {
+    return std::span(uses_).subspan(passes_[pass].first, passes_[pass].count);
+  }
+  /// All of them, pass after pass.
+  [[nodiscard]] std::span<const ExpertIndex> all() const { return uses_; }
+  /// Passes with which an example begins, rising.
+  [[nodiscard]] std::span<const std::size_t> examples() const { return examples_; }
+
+ private:
+  static constexpr std::size_t kMostUses = std::size_t{16} << 20;
+  struct Pass {
+    LayerIndex layer;
+    std::uint32_t first;
+    std::uint32_t count;
+  };
+  std::vector<Pass> passes_;
+  std::vector<ExpertIndex> uses_;
+  std::vector<std::size_t> examples_;
+};
+
+}  // namespace flame::experts
