@@ -12,36 +12,37 @@ namespace flame::kernels {
 
 /// Tokens in the form that packed kernels read: copied once, then used for any number of row ranges.
 /// f32 and bf16 formats read fp32 tokens. int8 and int4 formats read int8 tokens: each token is quantised symmetrically
-/// by its own largest magnitude (scale = max|x| / 127, round half to even), so one token's result never depends on the
-/// tokens beside it. Memory is kept between calls.
+/// by its own largest magnitude (quantise_symmetric of kernels/int8_expert.h), so a token never depends on those beside
+/// it. Memory is kept between calls.
 class PackedInput {
  public:
   /// `tokens` is [tokens, layout.columns()].
   void assign(const PackedLayout& layout, MatrixView<const float> tokens);
-  /// For int8 and int4 formats: tokens that are integers already; token t stands for scales[t] * tokens[t].
-  void assign(const PackedLayout& layout, MatrixView<const std::int8_t> tokens, std::span<const float> scales);
+  /// For int8 and int4 formats: tokens that are integers already; token t stands for scales[t] * codes[t].
+  void assign(const PackedLayout& layout, MatrixView<const std::int8_t> codes, std::span<const float> scales);
 
   [[nodiscard]] std::size_t tokens() const { return tokens_; }
   [[nodiscard]] std::size_t columns() const { return columns_; }
-  [[nodiscard]] bool is_integer() const { return integer_; }
-  /// [tokens, stride] with zeros from columns() on. The integers are offset by +128 (u8), as VNNI wants one side
-  /// unsigned.
+
+  // What kernels read: rows of `stride` elements with zeros from columns() on, for as far as the format looks.
   [[nodiscard]] const float* floats(std::size_t token) const { return floats_.data() + token * stride_; }
-  [[nodiscard]] const std::uint8_t* offset_integers(std::size_t token) const {
-    return integers_.data() + token * stride_;
-  }
+  /// Codes plus code_offset(), as VNNI wants one operand unsigned.
+  [[nodiscard]] const std::uint8_t* codes(std::size_t token) const { return codes_.data() + token * stride_; }
+  /// 128, or 0 when no code is negative (after a ReLU): then nothing has to be corrected.
+  [[nodiscard]] std::int32_t code_offset() const { return code_offset_; }
   [[nodiscard]] float scale(std::size_t token) const { return scales_[token]; }
 
  private:
-  void reset(const PackedLayout& layout, std::size_t tokens, bool integer);
+  void reset(const PackedLayout& layout, std::size_t tokens);
+  void store_codes(std::size_t token, std::span<const std::int8_t> codes);
 
   std::vector<float> floats_;
-  std::vector<std::uint8_t> integers_;
+  std::vector<std::uint8_t> codes_;
   std::vector<float> scales_;
   std::size_t tokens_ = 0;
   std::size_t columns_ = 0;
   std::size_t stride_ = 0;
-  bool integer_ = false;
+  std::int32_t code_offset_ = 0;
 };
 
 /// output[t][r] = sum over c of weight[r][c] * token[t][c] for rows r in [first, first + count) of a packed matrix.

@@ -38,7 +38,7 @@ struct PackedFormat {
   friend bool operator==(const PackedFormat&, const PackedFormat&) = default;
 };
 
-/// Throws UsageError unless 1 <= n <= m <= 16 and int4_group is 32 or 64.
+/// Throws UsageError unless 1 <= n <= m <= 16 and, for int4, int4_group is 32 or 64.
 void check(const PackedFormat& format);
 
 /// Rows that are stored together, and kept values of one row that are stored together.
@@ -73,7 +73,14 @@ class PackedLayout {
   [[nodiscard]] std::size_t padded_columns() const { return padded_columns_; }
   /// int4: scales of one row, ceil(padded_columns / int4_group). int8: 1. Otherwise 0.
   [[nodiscard]] std::size_t scale_groups() const { return scale_groups_; }
-  [[nodiscard]] std::size_t chunks() const { return chunks_; }
+  /// Chunks of a row, and the kept values in one: kPackedChunk but for the last.
+  [[nodiscard]] std::size_t chunks() const { return (kept_ + kPackedChunk - 1) / kPackedChunk; }
+  [[nodiscard]] std::size_t chunk_values(std::size_t chunk) const {
+    return chunk < kept_ / kPackedChunk ? kPackedChunk : kept_ % kPackedChunk;
+  }
+  /// Bytes of `values` kept values (of their positions) of one row in one chunk.
+  [[nodiscard]] std::size_t value_bytes_of(std::size_t values) const;
+  [[nodiscard]] std::size_t index_bytes_of(std::size_t values) const { return (values * index_bits_ + 7) / 8; }
 
   /// Bytes that the values (the positions, the scales) of one row, and of the whole matrix, take.
   [[nodiscard]] std::size_t row_value_bytes() const { return row_value_bytes_; }
@@ -101,19 +108,29 @@ class PackedLayout {
   std::size_t kept_ = 0;
   std::size_t padded_columns_ = 0;
   std::size_t scale_groups_ = 0;
-  std::size_t chunks_ = 0;
+  std::size_t index_bits_ = 0;
   std::size_t row_value_bytes_ = 0;
   std::size_t row_index_bytes_ = 0;
   std::size_t row_scale_bytes_ = 0;
 };
 
 /// A packed matrix whose bytes somebody else owns. `bytes` needs no alignment (64 is faster) and must have
-/// layout.size_bytes() elements, of which only the blocks asked for are read. Any bytes are safe to compute on:
-/// a position past the group's end reads a zero.
+/// layout.size_bytes() elements, of which only the blocks asked for are read. Any bytes are safe to compute on;
+/// positions that no packer writes (past a group's end) give a meaningless number.
 struct PackedMatrixView {
   PackedLayout layout;
   std::span<const std::byte> bytes;
 };
+
+/// Where one chunk of one row lies, in bytes from the start of its block.
+struct PackedChunkPlace {
+  std::size_t values = 0;
+  std::size_t positions = 0;
+};
+
+/// `block_rows` is layout.block_rows(block).
+[[nodiscard]] PackedChunkPlace chunk_place(const PackedLayout& layout, std::size_t block_rows, std::size_t row_in_block,
+                                           std::size_t chunk);
 
 /// One kept value as it is stored.
 struct PackedEntry {
@@ -125,7 +142,7 @@ struct PackedEntry {
 /// The reference reader: kept value number `index` (0 … kept() - 1) of row `row`.
 [[nodiscard]] PackedEntry packed_entry(const PackedMatrixView& matrix, std::size_t row, std::size_t index);
 
-/// The scale that the reference reader multiplies row `row`'s integer at `column` with; 1 for f32 and bf16.
+/// The scale of row `row` at `column` (int8: of the whole row); 1 for f32 and bf16.
 [[nodiscard]] float packed_scale(const PackedMatrixView& matrix, std::size_t row, std::size_t column);
 
 /// Writes the dense, dequantised rows [first, first + count) to `output` [count, columns].

@@ -21,8 +21,8 @@ namespace flame::sparsity {
 void pack_rows(const kernels::PackedLayout& layout, std::size_t first, MatrixView<const float> dense,
                std::span<std::byte> bytes);
 
-/// The same for kept values given by a mask: keep[r][c] != 0 exactly n times in each group (fewer only in a tail group
-/// that is shorter than n). Other values of `dense` are ignored.
+/// The same for kept values given by a mask: keep[r][c] != 0 at most n times in each group. Other values of `dense` are
+/// ignored.
 void pack_rows(const kernels::PackedLayout& layout, std::size_t first, MatrixView<const float> dense,
                MatrixView<const std::uint8_t> keep, std::span<std::byte> bytes);
 

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "flame/kernels/packed_linear.h"
+#include "flame/kernels/packed_matrix.h"
+
+// What the sources of the packed kernels share; not for users of the library.
+namespace flame::kernels {
+
+/// One row block of a packed matrix.
+struct PackedBlock {
+  const PackedLayout& layout;
+  const std::byte* bytes;
+  std::size_t rows;  ///< 1 … kPackedBlockRows
+};
+
+/// Where the results of a block go: token t, row r of the block at [t * stride + r]. Exactly one pointer is set.
+struct BlockOutput {
+  float* values = nullptr;
+  std::int32_t* sums = nullptr;  ///< int8 only: before any scale
+  std::size_t stride = 0;
+};
+
+/// Multiplies all tokens by one block.
+using BlockKernel = void (*)(const PackedBlock&, const PackedInput&, const BlockOutput&);
+
+/// Writes the exact sums of rows [first_row, first_row + rows) of an int8 block for one token: as they are, or scaled.
+void store_int8_sums(const PackedBlock& block, const PackedInput& input, std::size_t token, std::size_t first_row,
+                     std::size_t rows, const std::int32_t* sums, const BlockOutput& output);
+
+/// Spreads eight positions of Bits bits each over the bytes of a word.
+template <unsigned Bits>
+constexpr std::uint64_t spread_positions(std::uint64_t packed) {
+  static_assert(1 <= Bits && Bits <= 4);
+  constexpr std::uint64_t kField = (std::uint64_t{1} << Bits) - 1;
+  constexpr std::uint64_t kFour = (std::uint64_t{1} << (4 * Bits)) - 1;
+  constexpr std::uint64_t kTwo = (std::uint64_t{1} << (2 * Bits)) - 1;
+  packed = (packed | packed << (32 - 4 * Bits)) & (kFour | kFour << 32);
+  packed = (packed | packed << (16 - 2 * Bits)) & (kTwo * 0x0001000100010001U);
+  return (packed | packed << (8 - Bits)) & (kField * 0x0101010101010101U);
+}
+
+}  // namespace flame::kernels

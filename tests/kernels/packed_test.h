@@ -1,0 +1,69 @@
+#pragma once
+
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "flame/base/data_type.h"
+#include "flame/kernels/packed_matrix.h"
+
+namespace flame::kernels {
+
+/// A packed matrix with random contents at an odd address: any values, any positions within the groups.
+class RandomPacked {
+ public:
+  RandomPacked(const PackedFormat& format, std::size_t rows, std::size_t columns, unsigned seed)
+      : layout_(format, rows, columns), storage_(layout_.size_bytes() + 1, std::byte{0}), random_(seed) {
+    for (std::size_t block = 0; block < layout_.blocks(); ++block) fill_block(block);
+  }
+  RandomPacked(const RandomPacked&) = delete;
+  RandomPacked& operator=(const RandomPacked&) = delete;
+
+  [[nodiscard]] PackedMatrixView view() const { return {layout_, std::span(storage_).subspan(1)}; }
+
+ private:
+  template <typename T>
+  static void store(T value, std::byte* position) {
+    std::memcpy(position, &value, sizeof(value));
+  }
+  static void store_bits(std::size_t value, std::size_t first_bit, std::size_t count, std::byte* bytes) {
+    for (std::size_t i = 0; i < count; ++i) {
+      bytes[(first_bit + i) / 8] |= static_cast<std::byte>(((value >> i) & 1U) << ((first_bit + i) % 8));
+    }
+  }
+
+  void fill_block(std::size_t block) {
+    std::byte* bytes = storage_.data() + 1 + layout_.block_offset(block);
+    const std::size_t rows = layout_.block_rows(block);
+    const PackedFormat& format = layout_.format();
+    std::uniform_real_distribution<float> uniform(-1.0F, 1.0F);
+    std::uniform_real_distribution<float> positive(0.001F, 0.01F);
+    for (std::size_t r = 0; r < rows; ++r) {
+      std::byte* scales = bytes + r * layout_.row_scale_bytes();
+      if (format.type == PackedType::kInt8) store(positive(random_), scales);
+      if (format.type == PackedType::kInt4) {
+        for (std::size_t g = 0; g < layout_.scale_groups(); ++g)
+          store(Float16::from_float(positive(random_)), scales + 2 * g);
+      }
+      for (std::size_t i = 0; i < layout_.kept(); ++i) {
+        const PackedChunkPlace place = chunk_place(layout_, rows, r, i / kPackedChunk);
+        const std::size_t k = i % kPackedChunk;
+        std::byte* values = bytes + place.values;
+        if (format.type == PackedType::kF32) store(uniform(random_), values + 4 * k);
+        if (format.type == PackedType::kBF16) store(BFloat16::from_float(uniform(random_)), values + 2 * k);
+        if (format.type == PackedType::kInt8)
+          store(static_cast<std::int8_t>(static_cast<int>(random_() % 255) - 127), values + k);
+        if (format.type == PackedType::kInt4)
+          store_bits((static_cast<std::size_t>(random_() % 15) + 9) % 16, 4 * k, 4, values);
+        if (!format.dense())
+          store_bits(random_() % format.m, k * format.index_bits(), format.index_bits(), bytes + place.positions);
+      }
+    }
+  }
+
+  PackedLayout layout_;
+  std::vector<std::byte> storage_;
+  std::mt19937 random_;
+};
+
+}  // namespace flame::kernels
