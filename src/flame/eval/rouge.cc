@@ -1,8 +1,11 @@
 #include "flame/eval/rouge.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cassert>
 #include <cstdint>
+#include <nlohmann/json.hpp>
 #include <unordered_map>
 
 #include "flame/base/matrix_view.h"
@@ -233,6 +236,34 @@ RougeSummary summarize(std::span<const RougeScores> examples, const Bootstrap& b
                                                        interval_of(measure, &RougeScore::f)};
   }
   return summary;
+}
+
+Json rouge_to_json(const RougeSummary& summary) {
+  const auto interval_to_json = [](const Interval& interval) {
+    return Json{{"mean", interval.mean}, {"low", interval.low}, {"high", interval.high}};
+  };
+  Json json;
+  for (const RougeMeasure measure : kRougeMeasures) {
+    const RougeSummary::Row& row = summary[measure];
+    json[std::string(name_of(measure))] = {{"precision", interval_to_json(row.precision)},
+                                           {"recall", interval_to_json(row.recall)},
+                                           {"f", interval_to_json(row.f)}};
+  }
+  return json;
+}
+
+std::string rouge_to_text(const RougeSummary& summary, const Bootstrap& bootstrap) {
+  std::string text = fmt::format("{:<12}{:>22}{:>22}{:>22}   mean, {:.0f} % interval\n", "", "precision", "recall", "F",
+                                 100.0 * bootstrap.confidence);
+  const auto cell = [](const Interval& interval) {
+    return fmt::format("{:.2f} ({:.2f} {:.2f})", 100.0 * interval.mean, 100.0 * interval.low, 100.0 * interval.high);
+  };
+  for (const RougeMeasure measure : kRougeMeasures) {
+    const RougeSummary::Row& row = summary[measure];
+    text +=
+        fmt::format("{:<12}{:>22}{:>22}{:>22}\n", name_of(measure), cell(row.precision), cell(row.recall), cell(row.f));
+  }
+  return text;
 }
 
 }  // namespace flame::eval

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "flame/base/json.h"
 #include "flame/eval/bootstrap.h"
 
 namespace flame::eval {
@@ -67,5 +68,11 @@ struct RougeSummary {
 
 /// Aggregates the scores of many examples.
 [[nodiscard]] RougeSummary summarize(std::span<const RougeScores> examples, const Bootstrap& bootstrap);
+
+/// {"rouge1": {"precision": {"mean", "low", "high"}, "recall": …, "f": …}, …}
+[[nodiscard]] Json rouge_to_json(const RougeSummary& summary);
+
+/// A table of the same for people, in percent.
+[[nodiscard]] std::string rouge_to_text(const RougeSummary& summary, const Bootstrap& bootstrap);
 
 }  // namespace flame::eval

@@ -1,0 +1,14 @@
+#include <CLI/CLI.hpp>
+
+#include "flame/commands.h"
+
+namespace flame::cli {
+
+void add_eval_command(CLI::App& app) {
+  CLI::App* eval = app.add_subcommand("eval", "Measures text, pruning, prediction, buffering");
+  eval->require_subcommand(1);
+  add_eval_rouge_command(*eval);
+  add_eval_pruning_command(*eval);
+}
+
+}  // namespace flame::cli

@@ -1,0 +1,379 @@
+#include "flame/eval/pruning.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <utility>
+
+#include "flame/base/byte_size.h"
+#include "flame/base/error.h"
+#include "flame/base/interrupt.h"
+#include "flame/base/progress.h"
+#include "flame/eval/perplexity.h"
+#include "flame/eval/text_predictions.h"
+#include "flame/io/atomic_output.h"
+#include "flame/io/checkpoint.h"
+#include "flame/io/file.h"
+#include "flame/kernels/packed_matrix.h"
+#include "flame/sparsity/prune_plan.h"
+
+namespace flame::eval {
+namespace {
+
+using sparsity::Method;
+using sparsity::Pattern;
+
+// FLAME (DAC'24), section 4: N:M loses 0.85 % of the accuracy of unstructured pruning and gains 37.6 % over
+// column-balanced block pruning at equal sparsity.
+constexpr double kPaperAgainstUnstructured = -0.85;
+constexpr double kPaperAgainstColumnBlock = 37.6;
+
+constexpr std::array<kernels::PackedType, 3> kPackedTypes = {kernels::PackedType::kBF16, kernels::PackedType::kInt8,
+                                                             kernels::PackedType::kInt4};
+
+bool is_baseline(const PruningCell& cell) { return cell.method && !sparsity::is_pattern_method(*cell.method); }
+
+std::filesystem::path cell_path(const PruningSweep& sweep, const PruningCell& cell) {
+  return sweep.directory / (cell.file_name() + ".json");
+}
+
+std::filesystem::path predictions_path(const PruningSweep& sweep, const PruningCell& cell) {
+  return sweep.directory / (cell.file_name() + ".predictions.jsonl");
+}
+
+sparsity::PruneOptions options_of(const PruningSweep& sweep, const PruningCell& cell) {
+  sparsity::PruneOptions options = sweep.pruning;
+  options.method = cell.method.value_or(Method::kMagnitude);
+  options.patterns = {};
+  options.sparsity.reset();
+  if (is_baseline(cell)) {
+    options.sparsity = cell.pattern.sparsity();
+  } else {
+    options.patterns = sparsity::LayerPatterns(cell.pattern);
+  }
+  if (!sparsity::needs_calibration(options.method)) options.calibration.clear();
+  options.existing = io::Existing::kReplace;
+  return options;
+}
+
+/// Bytes that the kept values of the pruned tensors and what is stored beside them take. N:M: the packed layout,
+/// exactly. Baselines: the kept values at the same types and scales, with the smallest index.
+std::map<std::string, std::uint64_t> packed_bytes(const std::vector<sparsity::PlannedTensor>& plan,
+                                                  const PruningCell& cell, std::uint64_t index_bytes) {
+  std::map<std::string, std::uint64_t> bytes;
+  for (const kernels::PackedType type : kPackedTypes) {
+    std::uint64_t total = is_baseline(cell) ? index_bytes : 0;
+    for (const sparsity::PlannedTensor& tensor : plan) {
+      const Pattern pattern = is_baseline(cell) ? Pattern{1, 1} : cell.pattern;
+      const kernels::PackedFormat format{.n = pattern.n, .m = pattern.m, .type = type, .int4_group = 64};
+      const kernels::PackedLayout layout(format, tensor.shape.rows, tensor.shape.columns);
+      if (is_baseline(cell)) {
+        const double kept = 1.0 - cell.pattern.sparsity();
+        total += layout.scale_bytes() +
+                 static_cast<std::uint64_t>(std::llround(kept * static_cast<double>(layout.value_bytes())));
+      } else {
+        total += layout.size_bytes();
+      }
+    }
+    bytes[std::string(kernels::name_of(type))] = total;
+  }
+  return bytes;
+}
+
+double measure_perplexity(const PruningSweep& sweep, engine::Engine& engine) {
+  TokenLoss total;
+  Progress progress("perplexity", sweep.examples.size());
+  const text::Tokenizer& tokenizer = engine.require_tokenizer();
+  for (const TextExample& example : sweep.examples) {
+    throw_if_interrupted();
+    const auto input = tokenizer.encode(sweep.generation.prefix + example.input);
+    for (const std::string& reference : example.references) {
+      const TokenLoss loss =
+          token_loss(engine.config(), engine.dense_weights(), engine.device(), input, tokenizer.encode(reference));
+      total.negative_log_likelihood += loss.negative_log_likelihood;
+      total.tokens += loss.tokens;
+    }
+    progress.advance();
+  }
+  return total.perplexity();
+}
+
+/// What a finished cell keeps. Scores are not kept: the predictions are, and ROUGE is computed again from them.
+Json kept_of(const PruningResult& result) {
+  return {
+      {"name", result.cell.name()},   {"perplexity", result.perplexity},   {"relative_error", result.relative_error},
+      {"zeros", result.zeros},        {"index_bytes", result.index_bytes}, {"packed_bytes", result.packed_bytes},
+      {"fallbacks", result.fallbacks}};
+}
+
+void take_kept(const std::filesystem::path& path, PruningResult& result) {
+  const Json json = parse_json(io::read_file(path), path);
+  const JsonView view(json, path);
+  if (view.at("name").as_string() != result.cell.name())
+    view.at("name").fail("is not the cell the file is named after");
+  result.perplexity = view.at("perplexity").as_number();
+  result.relative_error = view.at("relative_error").as_number();
+  result.zeros = view.at("zeros").as_number();
+  result.fallbacks = view.at("fallbacks").as_unsigned();
+  const JsonView index = view.at("index_bytes");
+  if (!index.is_null()) {
+    for (const std::string& key : index.keys()) result.index_bytes[key] = index.at(key).as_unsigned();
+  }
+  const JsonView packed = view.at("packed_bytes");
+  for (const std::string& key : packed.keys()) result.packed_bytes[key] = packed.at(key).as_unsigned();
+}
+
+void write_text(const std::filesystem::path& path, const std::string& text) {
+  io::AtomicFile file(path);
+  file.file().append(text);
+  file.commit();
+}
+
+void run_cell(const PruningSweep& sweep, PruningResult& result,
+              const std::function<void(const std::string& message)>& on_note) {
+  const PruningCell& cell = result.cell;
+  const std::filesystem::path pruned = sweep.directory / (cell.file_name() + ".model");
+  const sparsity::PruneOptions options = options_of(sweep, cell);
+  {
+    // Plans and sizes do not need the pruning to have run; dense has no plan of its own, so 1:2 stands in for its list.
+    const io::Checkpoint checkpoint = io::Checkpoint::open(sweep.model);
+    sparsity::PruneOptions plan_options = options;
+    if (!cell.method) plan_options.patterns = sparsity::LayerPatterns(Pattern{1, 2});
+    const auto plan = sparsity::plan_pruning(checkpoint, model::load_config(sweep.model), plan_options);
+    if (cell.method) {
+      const sparsity::PruneReport report = sparsity::prune_checkpoint(sweep.model, pruned, options);
+      result.relative_error = report.relative_error();
+      result.zeros =
+          static_cast<double>(report.zeros) / static_cast<double>(std::max<std::uint64_t>(report.weights, 1));
+      result.index_bytes = report.index_storage;
+      result.fallbacks = report.fallbacks.size();
+    } else {
+      result.index_bytes = {{"none", 0}};
+    }
+    result.packed_bytes = packed_bytes(plan, cell, sparsity::smallest(result.index_bytes).second);
+  }
+  engine::Engine engine = engine::Engine::open(cell.method ? pruned : sweep.model, sweep.engine);
+  const TextPredictions predictions =
+      generate_predictions(engine, sweep.examples, sweep.generation, predictions_path(sweep, cell), on_note);
+  result.scores = score(sweep.examples, predictions, sweep.stem, sweep.many);
+  result.perplexity = measure_perplexity(sweep, engine);
+  write_text(cell_path(sweep, cell), kept_of(result).dump(2) + "\n");
+  if (cell.method) io::FileSystem::real().remove(pruned);
+}
+
+/// What two runs must agree on for their cells to belong to one table.
+Json settings_of(const PruningSweep& sweep) {
+  const model::GenerationOptions& generation = sweep.generation.generation;
+  return {{"model", io::Checkpoint::open(sweep.model).content_checksum()},
+          {"examples", sweep.examples_source},
+          {"number_of_examples", sweep.examples.size()},
+          {"calibration", sweep.pruning.calibration_source},
+          {"calibration_examples", sweep.pruning.calibration.size()},
+          {"damping", sweep.pruning.damping},
+          {"minimum_tokens", sweep.pruning.minimum_tokens},
+          {"block", sweep.pruning.block.to_string()},
+          {"prefix", sweep.generation.prefix},
+          {"beams", generation.num_beams},
+          {"length_limit", generation.length_limit()},
+          {"length_floor", generation.length_floor()},
+          {"length_penalty", generation.length_penalty},
+          {"no_repeat_ngram", generation.no_repeat_ngram_size},
+          {"repetition_penalty", generation.repetition_penalty}};
+}
+
+void check_settings(const PruningSweep& sweep) {
+  io::FileSystem& files = io::FileSystem::real();
+  files.create_directories(sweep.directory);
+  const std::filesystem::path path = sweep.directory / "settings.json";
+  const std::string text = settings_of(sweep).dump(2) + "\n";
+  if (!files.exists(path)) {
+    write_text(path, text);
+    return;
+  }
+  const Json kept = parse_json(io::read_file(path), path);
+  const Json asked = parse_json(text, path);
+  for (const auto& [key, value] : asked.items()) {
+    if (kept.contains(key) && kept.at(key) == value) continue;
+    throw UsageError(
+        fmt::format("{}: its cells were measured with another setting of \"{}\" ({}, now {}); name another "
+                    "directory or remove this one",
+                    sweep.directory.string(), key, kept.value(key, Json()).dump(), value.dump()));
+  }
+}
+
+const PruningResult* find_result(const std::vector<PruningResult>& results, std::optional<Method> method,
+                                 double sparsity, std::optional<std::uint8_t> m) {
+  for (const PruningResult& result : results) {
+    if (result.cell.method != method) continue;
+    if (!method) return &result;
+    if (std::fabs(result.cell.pattern.sparsity() - sparsity) > 1e-9) continue;
+    if (!m || result.cell.pattern.m == *m) return &result;
+  }
+  return nullptr;
+}
+
+std::vector<double> f_of(const PruningResult& result, RougeMeasure measure) {
+  std::vector<double> values;
+  for (const RougeScores& scores : result.scores) values.push_back(scores[measure].f);
+  return values;
+}
+
+struct Comparison {
+  const PruningResult* pattern = nullptr;
+  const PruningResult* baseline = nullptr;
+  double paper = 0.0;
+};
+
+/// Each pattern method's cells against each baseline of the same sparsity.
+std::vector<Comparison> comparisons(const std::vector<PruningResult>& results) {
+  std::vector<Comparison> pairs;
+  for (const PruningResult& result : results) {
+    if (!result.cell.method || is_baseline(result.cell)) continue;
+    for (const auto& [method, paper] : {std::pair(Method::kUnstructured, kPaperAgainstUnstructured),
+                                        std::pair(Method::kColumnBlock, kPaperAgainstColumnBlock)}) {
+      const PruningResult* baseline = find_result(results, method, result.cell.pattern.sparsity(), std::nullopt);
+      if (baseline != nullptr) pairs.push_back({&result, baseline, paper});
+    }
+  }
+  return pairs;
+}
+
+double relative_percent(double value, double baseline) {
+  return baseline == 0.0 ? 0.0 : 100.0 * (value - baseline) / baseline;
+}
+
+}  // namespace
+
+std::string PruningCell::name() const {
+  if (!method) return "dense";
+  if (is_baseline(*this)) return fmt::format("{} {:.4g} %", sparsity::name_of(*method), 100.0 * pattern.sparsity());
+  return fmt::format("{} {}", sparsity::name_of(*method), pattern.to_string());
+}
+
+std::string PruningCell::file_name() const {
+  if (!method) return "dense";
+  if (is_baseline(*this)) {
+    return fmt::format("{}-{:.4g}", sparsity::name_of(*method), 100.0 * pattern.sparsity());
+  }
+  return fmt::format("{}-{}of{}", sparsity::name_of(*method), pattern.n, pattern.m);
+}
+
+std::vector<Pattern> figure_7_patterns() {
+  std::vector<Pattern> patterns;
+  for (const unsigned m : {4U, 8U, 16U}) {
+    for (const unsigned kept_eighths : {6U, 4U, 2U, 1U}) {
+      if (m * kept_eighths % 8 != 0) continue;
+      patterns.push_back({static_cast<std::uint8_t>(m * kept_eighths / 8), static_cast<std::uint8_t>(m)});
+    }
+  }
+  return patterns;
+}
+
+std::vector<PruningCell> pruning_cells(const std::vector<Method>& methods, const std::vector<Pattern>& patterns) {
+  std::vector<PruningCell> cells = {PruningCell{}};
+  for (const Method method : methods) {
+    std::set<std::string> names;
+    for (const Pattern& pattern : patterns) {
+      const PruningCell cell{method, pattern};
+      if (!pattern.dense() && names.insert(cell.name()).second) cells.push_back(cell);
+    }
+  }
+  return cells;
+}
+
+std::vector<PruningResult> run_pruning_sweep(const PruningSweep& sweep,
+                                             const std::function<void(const std::string& message)>& on_note) {
+  check_settings(sweep);
+  std::vector<PruningResult> results;
+  for (std::size_t i = 0; i < sweep.cells.size(); ++i) {
+    throw_if_interrupted();
+    PruningResult result;
+    result.cell = sweep.cells[i];
+    const bool kept = io::FileSystem::real().exists(cell_path(sweep, result.cell));
+    if (on_note) {
+      on_note(fmt::format("cell {} of {}: {}{}", i + 1, sweep.cells.size(), result.cell.name(),
+                          kept ? " (measured before)" : ""));
+    }
+    if (kept) {
+      take_kept(cell_path(sweep, result.cell), result);
+      result.scores =
+          score(sweep.examples, read_predictions(predictions_path(sweep, result.cell)), sweep.stem, sweep.many);
+    } else {
+      run_cell(sweep, result, on_note);
+    }
+    result.rouge = summarize(result.scores, sweep.bootstrap);
+    results.push_back(std::move(result));
+  }
+  return results;
+}
+
+Json to_json(const PruningResult& result) {
+  Json json = kept_of(result);
+  json["method"] = result.cell.method ? std::string(sparsity::name_of(*result.cell.method)) : "dense";
+  if (result.cell.method) {
+    if (!is_baseline(result.cell)) json["pattern"] = result.cell.pattern.to_string();
+    json["sparsity"] = result.cell.pattern.sparsity();
+  }
+  json["smallest_index"] = sparsity::smallest(result.index_bytes).first;
+  json["rouge"] = rouge_to_json(result.rouge);
+  return json;
+}
+
+Json comparisons_to_json(const std::vector<PruningResult>& results, const Bootstrap& bootstrap) {
+  Json list = Json::array();
+  for (const Comparison& pair : comparisons(results)) {
+    Json entry = {{"pattern", pair.pattern->cell.name()},
+                  {"baseline", pair.baseline->cell.name()},
+                  {"paper_percent", pair.paper}};
+    for (const RougeMeasure measure : kRougeMeasures) {
+      const Interval difference =
+          bootstrap_difference(f_of(*pair.pattern, measure), f_of(*pair.baseline, measure), bootstrap);
+      entry[std::string(name_of(measure))] = {
+          {"percent", relative_percent(pair.pattern->rouge[measure].f.mean, pair.baseline->rouge[measure].f.mean)},
+          {"difference", {{"mean", difference.mean}, {"low", difference.low}, {"high", difference.high}}}};
+    }
+    list.push_back(std::move(entry));
+  }
+  return list;
+}
+
+std::string to_text(const std::vector<PruningResult>& results, const Bootstrap& bootstrap) {
+  std::string text = fmt::format("{:<22}{:>8}{:>8}{:>8}{:>18}{:>12}{:>9}{:>12}{:>12}  {}\n", "", "R-1", "R-2", "R-L",
+                                 "R-2 against dense", "perplexity", "error", "index", "int8 packed", "smallest index");
+  const PruningResult* dense = find_result(results, std::nullopt, 0.0, std::nullopt);
+  for (const PruningResult& result : results) {
+    std::string against;
+    if (dense != nullptr && &result != dense) {
+      const Interval difference =
+          bootstrap_difference(f_of(result, RougeMeasure::kRouge2), f_of(*dense, RougeMeasure::kRouge2), bootstrap);
+      against = fmt::format("{:+.2f} ({:+.2f} {:+.2f})", 100.0 * difference.mean, 100.0 * difference.low,
+                            100.0 * difference.high);
+    }
+    const auto [encoding, index] = sparsity::smallest(result.index_bytes);
+    text += fmt::format(
+        "{:<22}{:>8.2f}{:>8.2f}{:>8.2f}{:>20}{:>10.2f}{:>8.1f}%{:>12}{:>12}  {}\n", result.cell.name(),
+        100.0 * result.rouge[RougeMeasure::kRouge1].f.mean, 100.0 * result.rouge[RougeMeasure::kRouge2].f.mean,
+        100.0 * result.rouge[RougeMeasure::kRougeL].f.mean, against, result.perplexity, 100.0 * result.relative_error,
+        format_byte_size(index), format_byte_size(result.packed_bytes.at("int8")), encoding);
+  }
+  if (dense != nullptr && !dense->scores.empty()) {
+    const Interval& f = dense->rouge[RougeMeasure::kRouge2].f;
+    text += fmt::format("dense R-2: {:.0f} % of resampled means lie in {:.2f} - {:.2f}\n", 100.0 * bootstrap.confidence,
+                        100.0 * f.low, 100.0 * f.high);
+  }
+  for (const Comparison& pair : comparisons(results)) {
+    text += fmt::format("{} against {}:", pair.pattern->cell.name(), pair.baseline->cell.name());
+    for (const RougeMeasure measure : {RougeMeasure::kRouge1, RougeMeasure::kRouge2, RougeMeasure::kRougeL}) {
+      text += fmt::format(" {} {:+.2f} %,", name_of(measure),
+                          relative_percent(pair.pattern->rouge[measure].f.mean, pair.baseline->rouge[measure].f.mean));
+    }
+    text += fmt::format(" the paper {:+.4g} %\n", pair.paper);
+  }
+  return text;
+}
+
+}  // namespace flame::eval
