@@ -24,9 +24,9 @@ inline constexpr int kBundleVersion = 1;
 
 /// Where a packed expert lies.
 struct StoredExpert {
-  std::uint64_t offset = 0;        ///< in experts.safetensors, a multiple of 4096
-  std::uint64_t stored_bytes = 0;  ///< with zeros up to the next multiple of 4096
-  std::uint64_t checksum = 0;      ///< XXH3-64 of the stored bytes
+  std::uint64_t offset = 0;                        ///< in experts.safetensors, a multiple of 4096
+  std::uint64_t stored_bytes = 0;                  ///< with zeros up to the next multiple of 4096
+  std::uint64_t checksum = 0;                      ///< XXH3-64 of the stored bytes
   std::span<const std::uint64_t> block_checksums;  ///< of each kBundleBlockBytes; live as long as the bundle
 };
 
@@ -34,7 +34,8 @@ struct StoredExpert {
 class Bundle {
  public:
   /// True when `path` is a directory that holds flame.json: a bundle rather than a checkpoint.
-  [[nodiscard]] static bool is_bundle(const std::filesystem::path& path, io::FileSystem& files = io::FileSystem::real());
+  [[nodiscard]] static bool is_bundle(const std::filesystem::path& path,
+                                      io::FileSystem& files = io::FileSystem::real());
 
   /// Reads flame.json, config.json, the header of experts.safetensors and its checksums, and checks all of them against
   /// one another; no expert is read. Throws FileError, FormatError or ModelError.
@@ -83,8 +84,8 @@ class Bundle {
 };
 
 /// Reads every byte of every file of a bundle and compares all checksums. Throws as Bundle::open does; damage is a
-/// FormatError that names the file, and for an expert its name, offset and block. Files that flame.json does not name are
-/// an error too. Returns the number of bytes read.
+/// FormatError that names the file, and for an expert its name, offset and block. Files that flame.json does not name
+/// are an error too. Returns the number of bytes read.
 std::uint64_t verify_bundle(const std::filesystem::path& directory, io::FileSystem& files = io::FileSystem::real());
 
 }  // namespace flame::experts

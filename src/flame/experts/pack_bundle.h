@@ -23,12 +23,12 @@ struct PackOptions {
 
 struct PackReport {
   std::uint64_t experts = 0;
-  std::uint64_t expert_bytes = 0;        ///< of the largest packed expert: a slot
-  std::uint64_t packed_bytes = 0;        ///< of all experts
-  std::uint64_t checkpoint_bytes = 0;    ///< of all experts as the checkpoint stored them
-  std::uint64_t dense_bytes = 0;         ///< of everything else
-  std::uint64_t pruned_experts = 0;      ///< how many had to be pruned here
-  std::uint64_t bundle_bytes = 0;        ///< of all files
+  std::uint64_t expert_bytes = 0;      ///< of the largest packed expert: a slot
+  std::uint64_t packed_bytes = 0;      ///< of all experts
+  std::uint64_t checkpoint_bytes = 0;  ///< of all experts as the checkpoint stored them
+  std::uint64_t dense_bytes = 0;       ///< of everything else
+  std::uint64_t pruned_experts = 0;    ///< how many had to be pruned here
+  std::uint64_t bundle_bytes = 0;      ///< of all files
 };
 
 /// Writes the bundle `output` from a checkpoint directory: streaming, one expert in memory at a time, whole or absent,

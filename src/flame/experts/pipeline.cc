@@ -35,10 +35,19 @@ ExpertPipeline::ExpertPipeline(const ExpertGrid& grid, std::size_t slots, const 
 }
 
 void ExpertPipeline::begin_batch(std::size_t sequences) {
+  // A batch that ended with an exception may have left experts wanted.
+  for (const Wanted& wanted : wanted_) pending_[wanted.expert] = false;
+  wanted_.clear();
+  collect();
   gap_open_ = false;
   outlook_.begin_example();
   if (forecaster_ == nullptr) return;
   forecaster_->begin(sequences);
+  look_ahead();
+}
+
+void ExpertPipeline::look_ahead() {
+  if (all_resident()) return;
   forecaster_->update(outlook_);
   speculate();
 }
@@ -50,15 +59,13 @@ void ExpertPipeline::reorder(std::span<const std::uint32_t> parents) {
 void ExpertPipeline::feed(std::span<const std::int32_t> tokens) {
   if (forecaster_ == nullptr) return;
   forecaster_->feed(tokens);
-  forecaster_->update(outlook_);
-  speculate();
+  look_ahead();
 }
 
 void ExpertPipeline::approach(model::MoeLayer layer, MatrixView<const float> hidden) {
   if (forecaster_ == nullptr || layer.stack != model::Stack::kDecoder || !forecaster_->needs_approach()) return;
   forecaster_->approach(layer.index, hidden);
-  forecaster_->update(outlook_);
-  speculate();
+  look_ahead();
 }
 
 void ExpertPipeline::hidden(model::MoeLayer layer, MatrixView<const float> hidden) {
@@ -81,7 +88,7 @@ void ExpertPipeline::routed(model::MoeLayer layer, std::span<const model::Routin
   outlook_.visit(layer_, used_);
   if (forecaster_ != nullptr) {
     if (layer.stack == model::Stack::kDecoder) forecaster_->observe(layer.index, decisions, sequence);
-    forecaster_->update(outlook_);
+    if (!all_resident()) forecaster_->update(outlook_);
   }
   drop_contradicted();
   start_wanted();
@@ -102,8 +109,9 @@ void ExpertPipeline::gather(std::span<const model::RoutingDecision> decisions) {
     used_.push_back(expert);
     pending_[expert] = true;
   }
-  std::stable_sort(wanted_.begin(), wanted_.end(),
-                   [](const Wanted& a, const Wanted& b) { return a.tokens > b.tokens; });
+  std::sort(wanted_.begin(), wanted_.end(), [](const Wanted& a, const Wanted& b) {
+    return a.tokens != b.tokens ? a.tokens > b.tokens : a.expert < b.expert;
+  });
 }
 
 void ExpertPipeline::count_lookups() {
@@ -190,10 +198,10 @@ void ExpertPipeline::ended(const LoadEnd& end) {
     record.bytes = record.reason == Reason::kPrefetchUnused ? end.bytes : 0;
     pool_.finish_load(end.slot);
   } else {
-    if (wanted_now(expert)) loader_.fail(end.slot, expert);
     unreadable_[expert] = true;
     pool_.begin_drain(end.slot);
     pool_.finish_drain(end.slot);
+    if (wanted_now(expert)) loader_.fail(end.slot, expert);
   }
 }
 
@@ -366,7 +374,7 @@ std::optional<ExpertPipeline::Candidate> ExpertPipeline::best_candidate(double q
 }
 
 void ExpertPipeline::speculate() {
-  if (!options_.prefetch || forecaster_ == nullptr) return;
+  if (!options_.prefetch || forecaster_ == nullptr || all_resident()) return;
   if (!std::all_of(wanted_.begin(), wanted_.end(), [](const Wanted& w) { return w.started; })) return;
   double queue = queue_seconds();
   // Enough that the storage is not idle before the pipeline gets to think again, and no more: it will know better.

@@ -117,6 +117,10 @@ class ExpertPipeline {
     double urgency = 0.0;  ///< what is lost of them when one other load goes first
   };
 
+  /// Nothing is left to load, so nothing need be forecast.
+  [[nodiscard]] bool all_resident() const { return pool_.count(SlotState::kReady) == grid_.size(); }
+  /// Forecasts anew, and loads what they recommend.
+  void look_ahead();
   void gather(std::span<const model::RoutingDecision> decisions);
   void count_lookups();
   void ended(const LoadEnd& end);

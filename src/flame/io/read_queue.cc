@@ -155,7 +155,6 @@ class ReadQueue::Worker {
     bool begun = false;         ///< a chunk was submitted
     bool alone = true;          ///< no chunk of another entry was submitted since
     std::uint64_t arrived = 0;  ///< bytes
-    Clock::time_point begin;
     ReadFailure failure;
     Delivery delivery;
     std::vector<std::uint8_t> block_ready;
@@ -232,7 +231,7 @@ class ReadQueue::Worker {
     const Clock::time_point now = Clock::now();
     if (!entry.begun) {
       entry.begun = true;
-      entry.begin = now;
+      entry.delivery.begin = now;
       entry.alone = in_flight_ == 0;
     }
     if (last_entry_ != index) {
@@ -367,7 +366,6 @@ class ReadQueue::Worker {
     idle_chunks_.push_back(number);
     if (entry.in_flight > 0) return;
     if (entry.arrived == entry.request.bytes) {
-      if (entry.alone) entry.delivery.seconds = seconds(Clock::now() - entry.begin);
       end(entry, ReadState::kDone);
     } else if (entry.cancelled) {
       end(entry, entry.failure.reason == ReadFailure::Reason::kNone ? ReadState::kCancelled : ReadState::kFailed);
@@ -380,6 +378,10 @@ class ReadQueue::Worker {
   }
 
   void end(Entry& entry, ReadState state) {
+    entry.delivery.end = Clock::now();
+    if (state == ReadState::kDone && entry.alone) {
+      entry.delivery.seconds = seconds(entry.delivery.end - entry.delivery.begin);
+    }
     entry.state.store(state, std::memory_order_release);
     ended_.fetch_add(1, std::memory_order_release);
     progress_.notify_all();

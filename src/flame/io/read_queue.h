@@ -103,6 +103,8 @@ class ReadQueue {
   struct Delivery {
     std::uint64_t bytes = 0;
     double seconds = 0.0;
+    Clock::time_point begin;  ///< its first chunk was submitted
+    Clock::time_point end;
   };
   [[nodiscard]] Delivery delivery(std::size_t entry) const;
 

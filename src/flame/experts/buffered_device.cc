@@ -1,0 +1,345 @@
+#include "flame/experts/buffered_device.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <stdexcept>
+#include <utility>
+
+#include "flame/base/byte_size.h"
+#include "flame/base/error.h"
+#include "flame/experts/slot_memory.h"
+#include "flame/experts/stored_loader.h"
+#include "flame/experts/timeline.h"
+#include "flame/kernels/expert.h"
+#include "flame/model/router.h"
+
+namespace flame::experts {
+namespace {
+
+constexpr std::uint32_t kDepth = 3;
+/// Rows are computed when so many more bytes have arrived: often enough to keep up, seldom enough to start threads for.
+constexpr std::uint64_t kComputeStep = 4 * kBundleBlockBytes;
+
+/// What the options come to for this bundle.
+struct Plan {
+  std::string predictor;  ///< empty: none
+  Replacement replacement = Replacement::kNextUse;
+};
+
+Plan plan_for(const Bundle& bundle, const BufferOptions& options) {
+  Plan plan{options.predictor, options.replacement};
+  if (plan.predictor == "auto") plan.predictor = bundle.has_profile() ? "cepr" : "none";
+  if (plan.predictor == "lru") plan = {"none", Replacement::kLru};
+  if (plan.predictor == "lifo") plan = {"none", Replacement::kLifo};
+  if (plan.predictor == "none") plan.predictor.clear();
+  if (!plan.predictor.empty() && !routing::is_causal(plan.predictor)) {
+    throw UsageError(fmt::format("predictor \"{}\" knows the future: it is a bound for replays (flame eval buffer)",
+                                 plan.predictor));
+  }
+  return plan;
+}
+
+std::vector<float> popularity_of(const routing::Profile& profile, const ExpertGrid& grid) {
+  std::vector<float> popularity(grid.size());
+  for (LayerIndex layer = 0; layer < grid.layers(); ++layer) {
+    const bool encoder = layer < grid.encoder_layers;
+    std::vector<std::uint64_t> counts;
+    if (encoder) {
+      const auto span = profile.encoder_popularity(layer);
+      counts.assign(span.begin(), span.end());
+    } else {
+      counts = profile.popularity(layer - grid.encoder_layers);
+    }
+    double total = 0.0;
+    for (const std::uint64_t count : counts) total += static_cast<double>(count);
+    for (std::uint32_t number = 0; number < grid.experts; ++number) {
+      const double share = total > 0.0 ? static_cast<double>(counts[number]) / total : 1.0 / grid.experts;
+      popularity[grid.expert(layer, number)] = static_cast<float>(share);
+    }
+  }
+  return popularity;
+}
+
+std::vector<model::Router> routers_of(const model::SwitchConfig& config, const model::DenseWeights& dense) {
+  std::vector<model::Router> routers;
+  for (const model::StackWeights* stack : {&dense.encoder, &dense.decoder}) {
+    for (const model::BlockWeights& block : stack->blocks) {
+      if (block.router) routers.emplace_back(*block.router, config.expert_capacity, config.router_dtype);
+    }
+  }
+  return routers;
+}
+
+double seconds(io::Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
+
+}  // namespace
+
+struct BufferedDevice::Implementation {
+  Implementation(std::shared_ptr<const Bundle> the_bundle, const model::DenseWeights& dense,
+                 const BufferOptions& options, std::unique_ptr<io::AsyncReader> reader)
+      : bundle(std::move(the_bundle)),
+        plan(plan_for(*bundle, options)),
+        routers(routers_of(bundle->config(), dense)),
+        memory(slots_for(*bundle, options), bundle->slot_bytes()),
+        loader(*bundle, memory, std::move(reader), options.verify, options.timeout_seconds, timeline) {
+    const ExpertGrid& grid = bundle->grid();
+    if (routers.size() != grid.layers()) throw std::logic_error("the weights are another model's than the bundle");
+    if (!options.timeline.empty()) {
+      std::vector<std::string> names;
+      for (LayerIndex layer = 0; layer < grid.layers(); ++layer) {
+        names.push_back(fmt::format("{} layer {}", model::name_of(grid.layer(layer).stack), grid.layer(layer).index));
+      }
+      timeline.set_layer_names(std::move(names));
+      timeline.open(options.timeline);
+    }
+    std::vector<float> popularity;
+    std::unique_ptr<Forecaster> forecaster;
+    if (bundle->has_profile()) {
+      const routing::Profile profile = bundle->profile();
+      popularity = popularity_of(profile, grid);
+      if (!plan.predictor.empty()) {
+        routing::PredictorOptions predictor;
+        predictor.context = static_cast<std::uint32_t>(options.context);
+        predictor.depth = std::min(kDepth, profile.options().max_depth);
+        predictor.seed = options.seed;
+        forecaster = std::make_unique<Forecaster>(routing::make_predictor(plan.predictor, predictor, profile), grid,
+                                                  predictor.depth);
+        predictor_name = forecaster->name();
+      }
+    } else if (!plan.predictor.empty()) {
+      static_cast<void>(bundle->profile());  // throws what is missing and how to get it
+    }
+    PipelineOptions pipeline_options;
+    pipeline_options.prefetch = options.prefetch;
+    pipeline_options.speculate_always = options.speculate_always;
+    pipeline_options.expert_bytes = bundle->slot_bytes();
+    pipeline_options.chunk_bytes = StoredLoader::prefetch_bytes_in_flight();
+    pipeline = std::make_unique<ExpertPipeline>(grid, memory.all().size() / bundle->slot_bytes(), pipeline_options,
+                                                loader, make_replacement(plan.replacement, grid, popularity),
+                                                std::move(forecaster), popularity);
+    keeps_log = pipeline->pool().slots() < grid.size();
+  }
+
+  void log_uses(LayerIndex layer, std::span<const model::RoutingDecision> made);
+  void compute_expert(ExpertWork& work, const model::MoeInput& input, MatrixView<float> output);
+  void run(const ExpertWork& work, const kernels::PackedExpertLayout& layout);
+
+  std::shared_ptr<const Bundle> bundle;
+  Plan plan;
+  std::vector<model::Router> routers;  ///< [layers of the grid]
+  Timeline timeline;
+  SlotMemory memory;
+  StoredLoader loader;
+  std::unique_ptr<ExpertPipeline> pipeline;
+  std::string predictor_name;
+  std::optional<routing::ForcedRouting> forced;
+  bool keeps_log = true;
+  UseLog uses;
+  io::ReadQueueStatistics storage_before;
+
+  std::vector<model::RoutingDecision> decisions;  ///< of the last route()
+  std::vector<std::uint32_t> tokens;              ///< of the expert at work
+  std::vector<float> probabilities;
+  std::vector<ExpertIndex> wanted;
+  Matrix<float> gathered;  ///< [tokens, d_model]
+  Matrix<float> computed;  ///< [tokens, d_model]
+  kernels::ExpertRun expert_run;
+};
+
+BufferedDevice::BufferedDevice(std::shared_ptr<const Bundle> bundle, const model::DenseWeights& dense,
+                               const BufferOptions& options, std::unique_ptr<io::AsyncReader> reader)
+    : implementation_(std::make_unique<Implementation>(std::move(bundle), dense, options, std::move(reader))) {}
+
+BufferedDevice::~BufferedDevice() = default;
+
+void BufferedDevice::begin_batch(std::size_t sequences) {
+  if (implementation_->keeps_log) implementation_->uses.begin_example();
+  if (implementation_->forced) implementation_->forced->begin_batch(sequences);
+  implementation_->pipeline->begin_batch(sequences);
+}
+
+void BufferedDevice::reorder(std::span<const std::uint32_t> parents) {
+  if (implementation_->forced) implementation_->forced->reorder(parents);
+  implementation_->pipeline->reorder(parents);
+}
+
+void BufferedDevice::feed(std::span<const std::int32_t> tokens) {
+  // Routing that is forced belongs to the tokens of its trace.
+  implementation_->pipeline->feed(implementation_->forced ? implementation_->forced->feed() : tokens);
+}
+
+void BufferedDevice::approach(model::MoeLayer layer, MatrixView<const float> hidden) {
+  implementation_->pipeline->approach(layer, hidden);
+}
+
+void BufferedDevice::route(const model::MoeInput& input, std::span<model::RoutingDecision> decisions) {
+  Implementation& self = *implementation_;
+  const auto begin = io::Clock::now();
+  const LayerIndex layer = self.bundle->grid().layer(input.layer);
+  self.routers[layer].route(input, decisions);
+  if (self.forced) self.forced->decide(input, decisions);
+  self.decisions.assign(decisions.begin(), decisions.end());
+  self.pipeline->hidden(input.layer, input.hidden);
+  self.pipeline->routed(input.layer, decisions, input.sequence);
+  if (self.keeps_log) self.log_uses(layer, decisions);
+  self.timeline.add(Timeline::Row::kCompute, "route", layer, Timeline::kNoExpert, begin, io::Clock::now());
+}
+
+void BufferedDevice::Implementation::log_uses(LayerIndex layer, std::span<const model::RoutingDecision> made) {
+  wanted.clear();
+  for (const model::RoutingDecision& decision : made) {
+    if (!decision.dropped) wanted.push_back(bundle->grid().expert(layer, decision.expert));
+  }
+  std::sort(wanted.begin(), wanted.end());
+  wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
+  uses.add(layer, wanted);
+}
+
+void BufferedDevice::compute(const model::MoeInput& input, std::span<const model::RoutingDecision> decisions,
+                             MatrixView<float> output) {
+  Implementation& self = *implementation_;
+  if (!std::equal(decisions.begin(), decisions.end(), self.decisions.begin(), self.decisions.end())) {
+    throw std::logic_error("a buffered device computes what it has routed: use force_routing() instead of a decorator");
+  }
+  for (std::size_t token = 0; token < output.rows(); ++token) std::ranges::fill(output.row(token), 0.0F);
+  while (std::optional<ExpertWork> work = self.pipeline->next()) {
+    self.compute_expert(*work, input, output);
+    self.pipeline->done(std::move(*work));
+  }
+}
+
+void BufferedDevice::Implementation::compute_expert(ExpertWork& work, const model::MoeInput& input,
+                                                    MatrixView<float> output) {
+  const std::uint32_t number = bundle->grid().number_of(work.expert);
+  tokens.clear();
+  probabilities.clear();
+  for (std::uint32_t token = 0; token < decisions.size(); ++token) {
+    if (decisions[token].dropped || decisions[token].expert != number) continue;
+    tokens.push_back(token);
+    probabilities.push_back(decisions[token].probability);
+  }
+  gathered.resize(tokens.size(), input.hidden.columns());
+  computed.resize(tokens.size(), input.hidden.columns());
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    std::ranges::copy(input.hidden.row(tokens[i]), gathered.row(i).begin());
+  }
+  run(work, bundle->layout(bundle->grid().layer_of(work.expert)));
+  for (std::size_t i = 0; i < tokens.size(); ++i) {
+    std::ranges::copy(computed.row(i), output.row(tokens[i]).begin());
+  }
+}
+
+void BufferedDevice::Implementation::run(const ExpertWork& work, const kernels::PackedExpertLayout& layout) {
+  const LayerIndex layer = bundle->grid().layer_of(work.expert);
+  const std::uint32_t number = bundle->grid().number_of(work.expert);
+  const std::size_t bytes = layout.size_bytes();
+  const kernels::ExpertParts parts =
+      kernels::parts_of(layout, std::span<const std::byte>(memory.slot(work.pin.slot())).first(bytes));
+  expert_run.begin(parts, gathered, probabilities, computed);
+  if (work.whole) {
+    const auto begin = io::Clock::now();
+    expert_run.finish();
+    timeline.add(Timeline::Row::kCompute, "compute", layer, number, begin, io::Clock::now());
+    return;
+  }
+  std::uint64_t ready = 0;
+  const std::uint64_t stored = bundle->expert(work.expert).stored_bytes;
+  while (ready < stored) {
+    const auto begin = io::Clock::now();
+    ready = loader.wait_for_bytes(work.pin.slot(), work.expert, std::min(ready + kComputeStep, stored));
+    const auto arrived = io::Clock::now();
+    pipeline->waited(seconds(arrived - begin));
+    expert_run.advance(std::min<std::size_t>(bytes, static_cast<std::size_t>(ready)));
+    if (timeline.enabled()) {
+      timeline.add(Timeline::Row::kCompute, "wait for", layer, number, begin, arrived);
+      timeline.add(Timeline::Row::kCompute, "compute", layer, number, arrived, io::Clock::now());
+    }
+  }
+  expert_run.finish();
+}
+
+void BufferedDevice::begin_statistics() {
+  Implementation& self = *implementation_;
+  self.pipeline->collect();
+  self.pipeline->begin_statistics();
+  self.uses.clear();
+  self.storage_before = self.loader.statistics();
+}
+
+model::MoeStatistics BufferedDevice::statistics() const {
+  const PipelineStatistics pipeline = implementation_->pipeline->statistics();
+  model::MoeStatistics statistics;
+  statistics.hits = pipeline.encoder.hits + pipeline.decoder.hits;
+  statistics.late = pipeline.encoder.late + pipeline.decoder.late;
+  statistics.misses = pipeline.encoder.misses + pipeline.decoder.misses;
+  statistics.bytes_demand = pipeline.bytes_demand;
+  statistics.bytes_prefetch_used = pipeline.bytes_prefetch_used;
+  // What has not been used by now has been in vain so far.
+  statistics.bytes_prefetch_wasted = pipeline.bytes_prefetch_wasted + pipeline.bytes_prefetch_open;
+  statistics.wait_seconds = pipeline.wait_seconds;
+  return statistics;
+}
+
+std::string BufferedDevice::describe() const {
+  const Implementation& self = *implementation_;
+  return fmt::format("cpu, {} slots of {} for {} experts ({}); predictor {}, replacement {}; storage {}",
+                     self.pipeline->pool().slots(), format_byte_size(self.bundle->slot_bytes()),
+                     self.bundle->grid().size(), self.bundle->describe(),
+                     self.predictor_name.empty() ? "none" : self.predictor_name,
+                     experts::name_of(self.plan.replacement), self.loader.describe());
+}
+
+void BufferedDevice::force_routing(routing::ForcedRouting routing) {
+  implementation_->forced.emplace(std::move(routing));
+}
+
+BufferReport BufferedDevice::report() const {
+  const Implementation& self = *implementation_;
+  BufferReport report;
+  report.pipeline = self.pipeline->statistics();
+  const io::ReadQueueStatistics now = self.loader.statistics();
+  report.storage.bytes = now.bytes - self.storage_before.bytes;
+  report.storage.chunks = now.chunks - self.storage_before.chunks;
+  report.storage.retries = now.retries - self.storage_before.retries;
+  report.storage.busy_seconds = now.busy_seconds - self.storage_before.busy_seconds;
+  report.slots = self.pipeline->pool().slots();
+  report.slot_bytes = self.bundle->slot_bytes();
+  report.load_seconds = self.pipeline->costs().load_seconds();
+  if (report.storage.busy_seconds > 0.0) {
+    report.bytes_per_second = static_cast<double>(report.storage.bytes) / report.storage.busy_seconds;
+  }
+  report.observed_over_promised = self.pipeline->outlook().calibration().observed_over_promised();
+  return report;
+}
+
+const UseLog& BufferedDevice::uses() const { return implementation_->uses; }
+const Bundle& BufferedDevice::bundle() const { return *implementation_->bundle; }
+std::uint64_t BufferedDevice::slot_memory_bytes() const { return implementation_->memory.all().size(); }
+void BufferedDevice::finish_timeline() { implementation_->timeline.close(); }
+
+std::size_t slots_for(const Bundle& bundle, const BufferOptions& options) {
+  const std::size_t all = bundle.grid().size();
+  if (options.budget_bytes > 0 && options.slots > 0) {
+    throw UsageError("--expert-memory and --slots say the same thing: give one of them");
+  }
+  if (options.slots > 0) return std::min(options.slots, all);
+  if (options.budget_bytes == 0) return all;
+  const std::uint64_t slots = options.budget_bytes / bundle.slot_bytes();
+  if (slots == 0) {
+    throw UsageError(fmt::format("--expert-memory {}: one expert of {} takes {} ({}): give at least that",
+                                 format_byte_size(options.budget_bytes), bundle.path().string(),
+                                 format_byte_size(bundle.slot_bytes()), bundle.slot_bytes()));
+  }
+  return static_cast<std::size_t>(std::min<std::uint64_t>(slots, all));
+}
+
+std::unique_ptr<BufferedDevice> open_buffered_device(std::shared_ptr<const Bundle> bundle,
+                                                     const model::DenseWeights& dense, const BufferOptions& options) {
+  io::ReaderOptions reader;
+  reader.backend = options.storage;
+  auto storage = io::throttle_reader(io::open_reader(bundle->experts_file(), reader), options.throttle);
+  return std::make_unique<BufferedDevice>(std::move(bundle), dense, options, std::move(storage));
+}
+
+}  // namespace flame::experts

@@ -1,0 +1,33 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "flame/experts/slot_pool.h"
+
+namespace flame::experts {
+
+/// The memory of all slots: one allocation, made and touched at the start, in huge pages where the system gives them.
+class SlotMemory {
+ public:
+  /// `slot_bytes` is a multiple of 4096. Throws DeviceError when the system has not so much memory.
+  SlotMemory(std::size_t slots, std::uint64_t slot_bytes);
+  ~SlotMemory();
+  SlotMemory(const SlotMemory&) = delete;
+  SlotMemory& operator=(const SlotMemory&) = delete;
+
+  [[nodiscard]] std::span<std::byte> slot(SlotIndex slot) const {
+    return {begin_ + std::size_t{slot} * slot_bytes_, slot_bytes_};
+  }
+  [[nodiscard]] std::span<std::byte> all() const { return {begin_, slots_ * slot_bytes_}; }
+
+ private:
+  std::size_t slots_;
+  std::size_t slot_bytes_;
+  void* mapping_ = nullptr;
+  std::size_t mapped_bytes_ = 0;
+  std::byte* begin_ = nullptr;
+};
+
+}  // namespace flame::experts

@@ -1,0 +1,119 @@
+#include "flame/experts/stored_loader.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "flame/base/error.h"
+#include "flame/experts/bundle_json.h"
+
+namespace flame::experts {
+namespace {
+
+io::ReadQueueOptions queue_options() {
+  io::ReadQueueOptions options;
+  options.block_bytes = kBundleBlockBytes;
+  return options;
+}
+
+std::unique_ptr<io::AsyncReader> with_memory(std::unique_ptr<io::AsyncReader> reader, std::span<std::byte> memory) {
+  reader->register_memory(memory);
+  return reader;
+}
+
+}  // namespace
+
+StoredLoader::StoredLoader(const Bundle& bundle, SlotMemory& memory, std::unique_ptr<io::AsyncReader> reader,
+                           bool verify, double timeout_seconds, Timeline& timeline)
+    : bundle_(bundle),
+      memory_(memory),
+      verify_(verify),
+      timeout_seconds_(timeout_seconds),
+      timeline_(timeline),
+      expert_in_(memory.all().size() / bundle.slot_bytes()),
+      queue_(with_memory(std::move(reader), memory.all()), expert_in_.size(), queue_options()) {
+  active_.reserve(expert_in_.size());
+}
+
+std::uint64_t StoredLoader::prefetch_bytes_in_flight() {
+  const io::ReadQueueOptions options = queue_options();
+  return options.prefetch_depth * options.prefetch_chunk_bytes;
+}
+
+double StoredLoader::now() { return std::chrono::duration<double>(io::Clock::now() - epoch_).count(); }
+
+void StoredLoader::start(SlotIndex slot, ExpertIndex expert, io::ReadPriority priority) {
+  const StoredExpert& stored = bundle_.expert(expert);
+  io::ReadRequest request;
+  request.offset = stored.offset;
+  request.bytes = stored.stored_bytes;
+  request.destination = memory_.slot(slot).data();
+  if (verify_) request.checksums = stored.block_checksums;
+  expert_in_[slot] = expert;
+  active_.push_back(slot);
+  queue_.start(slot, request, priority);
+}
+
+std::optional<LoadEnd> StoredLoader::poll() {
+  if (queue_.ended() == told_) return std::nullopt;
+  for (auto slot = active_.begin(); slot != active_.end(); ++slot) {
+    const io::ReadState state = queue_.state(*slot);
+    if (state == io::ReadState::kReading) continue;
+    const io::ReadQueue::Delivery delivery = queue_.delivery(*slot);
+    LoadEnd end;
+    end.slot = *slot;
+    end.bytes = delivery.bytes;
+    end.seconds = delivery.seconds;
+    end.outcome = state == io::ReadState::kDone        ? LoadEnd::Outcome::kWhole
+                  : state == io::ReadState::kCancelled ? LoadEnd::Outcome::kCancelled
+                                                       : LoadEnd::Outcome::kFailed;
+    if (delivery.bytes > 0) {
+      const ExpertIndex expert = expert_in_[*slot];
+      timeline_.add(Timeline::Row::kStorage, end.outcome == LoadEnd::Outcome::kWhole ? "load" : "broken-off load",
+                    bundle_.grid().layer_of(expert), bundle_.grid().number_of(expert), delivery.begin, delivery.end);
+    }
+    active_.erase(slot);
+    ++told_;
+    return end;
+  }
+  return std::nullopt;
+}
+
+void StoredLoader::wait() {
+  const auto deadline = io::Clock::now() + std::chrono::duration_cast<io::Clock::duration>(
+                                               std::chrono::duration<double>(timeout_seconds_));
+  if (queue_.wait_for_end(told_, deadline) != told_) return;
+  throw DeviceError(fmt::format("{}: no load ended within {} s: the storage does not answer",
+                                bundle_.experts_file().string(), timeout_seconds_));
+}
+
+std::uint64_t StoredLoader::wait_for_bytes(SlotIndex slot, ExpertIndex expert, std::uint64_t bytes) {
+  std::uint64_t ready = queue_.ready_bytes(slot);
+  if (ready >= bytes) return ready;
+  const auto deadline = io::Clock::now() + std::chrono::duration_cast<io::Clock::duration>(
+                                               std::chrono::duration<double>(timeout_seconds_));
+  const io::ReadState state = queue_.wait(slot, bytes, deadline);
+  ready = queue_.ready_bytes(slot);
+  if (state == io::ReadState::kFailed) fail(slot, expert);
+  if (ready < bytes) {
+    throw DeviceError(fmt::format("{}: expert {} at offset {} did not arrive within {} s: {} of {} bytes came",
+                                  bundle_.experts_file().string(), name_of(expert), bundle_.expert(expert).offset,
+                                  timeout_seconds_, ready, bundle_.expert(expert).stored_bytes));
+  }
+  return ready;
+}
+
+void StoredLoader::fail(SlotIndex slot, ExpertIndex expert) {
+  throw DeviceError(fmt::format("{}: expert {} at offset {} cannot be loaded: {}", bundle_.experts_file().string(),
+                                name_of(expert), bundle_.expert(expert).offset, queue_.failure(slot).message()));
+}
+
+std::string StoredLoader::name_of(ExpertIndex expert) const {
+  return stored_name(bundle_.config(), bundle_.grid(), expert);
+}
+
+std::string StoredLoader::describe() const {
+  return verify_ ? queue_.describe() : queue_.describe() + ", not verified";
+}
+
+}  // namespace flame::experts

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "flame/experts/buffer_options.h"
+#include "flame/experts/bundle.h"
+#include "flame/experts/loader.h"
+#include "flame/experts/slot_memory.h"
+#include "flame/experts/timeline.h"
+#include "flame/io/read_queue.h"
+
+namespace flame::experts {
+
+/// Loads experts of a bundle from storage into slots, each block's XXH3 checked as it arrives.
+class StoredLoader final : public ExpertLoader {
+ public:
+  /// `bundle`, `memory` and `timeline` must outlive the loader.
+  StoredLoader(const Bundle& bundle, SlotMemory& memory, std::unique_ptr<io::AsyncReader> reader, bool verify,
+               double timeout_seconds, Timeline& timeline);
+
+  [[nodiscard]] double now() override;
+  void start(SlotIndex slot, ExpertIndex expert, io::ReadPriority priority) override;
+  void promote(SlotIndex slot) override { queue_.promote(slot); }
+  void cancel(SlotIndex slot) override { queue_.cancel(slot); }
+  [[nodiscard]] double progress(SlotIndex slot) override { return queue_.progress(slot); }
+  std::optional<LoadEnd> poll() override;
+  void wait() override;
+  [[noreturn]] void fail(SlotIndex slot, ExpertIndex expert) override;
+
+  /// Blocks until the first `bytes` bytes of the expert that is loading into `slot` are there and checked; returns how
+  /// many are. Throws DeviceError when the load fails or takes longer than the time allowed.
+  std::uint64_t wait_for_bytes(SlotIndex slot, ExpertIndex expert, std::uint64_t bytes);
+
+  [[nodiscard]] io::ReadQueueStatistics statistics() const { return queue_.statistics(); }
+  [[nodiscard]] std::string describe() const;
+
+  /// What a prefetch may hold up: the chunks that are in flight at most.
+  [[nodiscard]] static std::uint64_t prefetch_bytes_in_flight();
+
+ private:
+  [[nodiscard]] std::string name_of(ExpertIndex expert) const;
+
+  const Bundle& bundle_;
+  SlotMemory& memory_;
+  bool verify_;
+  double timeout_seconds_;
+  Timeline& timeline_;
+  std::vector<SlotIndex> active_;
+  std::vector<ExpertIndex> expert_in_;  ///< [slots]
+  std::uint64_t told_ = 0;              ///< ends that poll() has given out
+  io::Clock::time_point epoch_ = io::Clock::now();
+  io::ReadQueue queue_;  ///< last: its thread ends before the rest goes
+};
+
+}  // namespace flame::experts

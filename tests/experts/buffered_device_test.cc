@@ -1,0 +1,298 @@
+#include "flame/experts/buffered_device.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "experts/tiny_bundle.h"
+#include "flame/base/error.h"
+#include "flame/base/json.h"
+#include "flame/base/thread_pool.h"
+#include "flame/io/file.h"
+#include "flame/model/generation.h"
+#include "support/faulty_reader.h"
+
+namespace flame::experts {
+namespace {
+
+using kernels::PackedType;
+using test::FaultPlan;
+using test::FaultyReader;
+using test::TinyModel;
+using testing::HasSubstr;
+
+using Tokens = std::vector<std::vector<std::int32_t>>;
+
+const Tokens kInputs{{5, 9, 100, 7, 33, 150, 12, 1}, {44, 8, 1}, {61, 62, 63, 64, 65, 66, 1}};
+
+Tokens generate(const TinyModel& model, model::MoeDevice& device, std::size_t beams = 1, std::size_t length = 12) {
+  model::Generator generator(model.config, model.dense, device);
+  model::GenerationOptions options;
+  options.max_new_tokens = length;
+  options.num_beams = beams;
+  Tokens outputs;
+  for (const model::GenerationResult& result : generator.generate(kInputs, options)) {
+    outputs.push_back(result.sequences.front().tokens);
+  }
+  return outputs;
+}
+
+class BufferedDeviceTest : public testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    model_ = new TinyModel;
+    bundle_ = new std::shared_ptr<const Bundle>(model_->pack("bundle", "2:4", PackedType::kInt8));
+    // All experts in memory, on demand: the text that every other way must give.
+    expected_ = new Tokens(generate(*model_, *open({})));
+  }
+  static void TearDownTestSuite() {
+    delete expected_;
+    delete bundle_;
+    delete model_;
+  }
+  static std::unique_ptr<BufferedDevice> open(const BufferOptions& options) {
+    return open_buffered_device(*bundle_, model_->dense, options);
+  }
+  static std::unique_ptr<BufferedDevice> open_faulty(const BufferOptions& options, const FaultPlan& plan,
+                                                     std::uint64_t seed) {
+    const std::string text = io::read_file((*bundle_)->experts_file());
+    const auto bytes = std::as_bytes(std::span(text));
+    return std::make_unique<BufferedDevice>(
+        *bundle_, model_->dense, options,
+        std::make_unique<FaultyReader>(std::vector<std::byte>(bytes.begin(), bytes.end()), plan, seed));
+  }
+
+  static TinyModel* model_;
+  static std::shared_ptr<const Bundle>* bundle_;
+  static Tokens* expected_;
+};
+TinyModel* BufferedDeviceTest::model_ = nullptr;
+std::shared_ptr<const Bundle>* BufferedDeviceTest::bundle_ = nullptr;
+Tokens* BufferedDeviceTest::expected_ = nullptr;
+
+TEST_F(BufferedDeviceTest, ComputesExactlyWhatTheExpertsInMemoryCompute) {
+  const std::string file = io::read_file((*bundle_)->experts_file());
+  BufferOptions options;
+  options.slots = 2;
+  const auto device = open(options);
+  std::mt19937 random(2);
+  std::normal_distribution<float> normal;
+  for (const std::size_t tokens : {1U, 2U, 40U}) {
+    Matrix<float> hidden(tokens, model_->config.d_model);
+    for (std::size_t t = 0; t < tokens; ++t) {
+      for (float& value : hidden.row(t)) value = normal(random);
+    }
+    std::vector<std::uint32_t> sequence(tokens, 0);
+    std::vector<model::RoutingDecision> decisions(tokens);
+    Matrix<float> output(tokens, model_->config.d_model, 7.0F);
+    device->begin_batch(1);
+    for (std::uint32_t layer = 0; layer < 3; ++layer) {
+      const model::MoeInput input{{model::Stack::kEncoder, layer}, hidden, sequence};
+      device->route(input, decisions);
+      device->compute(input, decisions, output);
+      for (std::size_t t = 0; t < tokens; ++t) {
+        const StoredExpert& stored = (*bundle_)->expert((*bundle_)->grid().expert(layer, decisions[t].expert));
+        const kernels::PackedExpertLayout& layout = (*bundle_)->layout(layer);
+        const auto bytes = std::as_bytes(std::span(file)).subspan(stored.offset, layout.size_bytes());
+        Matrix<float> expected(1, model_->config.d_model);
+        kernels::run_expert(kernels::parts_of(layout, bytes), hidden.view().rows_from(t, 1),
+                            std::span(&decisions[t].probability, 1), expected);
+        EXPECT_TRUE(std::ranges::equal(output.row(t), expected.row(0))) << "token " << t;
+      }
+    }
+  }
+}
+
+TEST_F(BufferedDeviceTest, TheTextIsTheSameForEveryBudgetPredictorAndReplacement) {
+  for (const char* predictor :
+       {"cepr", "incremental", "popularity", "random", "previous-token", "online", "none", "lru", "lifo"}) {
+    for (const std::size_t slots : {1U, 2U, 5U, 12U, 48U}) {
+      BufferOptions options;
+      options.predictor = predictor;
+      options.slots = slots;
+      EXPECT_EQ(generate(*model_, *open(options)), *expected_) << predictor << " " << slots;
+    }
+  }
+  for (const Replacement replacement : {Replacement::kNextUse, Replacement::kLru, Replacement::kLifo, Replacement::kLfu,
+                                        Replacement::kLayerDistance, Replacement::kStatic}) {
+    BufferOptions options;
+    options.slots = 7;
+    options.replacement = replacement;
+    EXPECT_EQ(generate(*model_, *open(options)), *expected_) << name_of(replacement);
+  }
+}
+
+TEST_F(BufferedDeviceTest, TheTextIsTheSameForEveryStorageAndThreadCount) {
+  for (const auto backend :
+       {io::StorageBackend::kAutomatic, io::StorageBackend::kThreads, io::StorageBackend::kMemoryMap}) {
+    for (const std::size_t threads : {1U, 2U}) {
+      ThreadPool::set_threads(threads);
+      BufferOptions options;
+      options.slots = 4;
+      options.storage = backend;
+      options.throttle = {400e6, 50e-6};
+      EXPECT_EQ(generate(*model_, *open(options)), *expected_);
+      options.verify = false;
+      options.prefetch = false;
+      EXPECT_EQ(generate(*model_, *open(options)), *expected_);
+    }
+  }
+  ThreadPool::set_threads(0);
+}
+
+TEST_F(BufferedDeviceTest, BeamsAreTheSameWithFewSlots) {
+  const Tokens resident = generate(*model_, *open({}), 3);
+  BufferOptions options;
+  options.slots = 3;
+  EXPECT_EQ(generate(*model_, *open(options), 3), resident);
+}
+
+TEST_F(BufferedDeviceTest, EveryLookupIsCountedOnceAndBytesAddUp) {
+  BufferOptions options;
+  options.slots = 6;
+  const auto device = open(options);
+  device->begin_statistics();
+  (void)generate(*model_, *device);
+  const model::MoeStatistics statistics = device->statistics();
+  EXPECT_EQ(statistics.hits + statistics.late + statistics.misses, device->uses().all().size());
+  EXPECT_GT(statistics.misses, 0U);
+  const BufferReport report = device->report();
+  // What is still under way has delivered bytes that no load has answered for yet.
+  EXPECT_LE(statistics.bytes_demand + statistics.bytes_prefetch_used + statistics.bytes_prefetch_wasted,
+            report.storage.bytes);
+  EXPECT_EQ(report.slots, 6U);
+}
+
+TEST_F(BufferedDeviceTest, WithRoomForAllEveryExpertIsLoadedOnce) {
+  const auto device = open({});
+  (void)generate(*model_, *device);
+  device->begin_statistics();
+  (void)generate(*model_, *device);
+  EXPECT_EQ(device->statistics().misses, 0U);
+  EXPECT_EQ(device->statistics().bytes_demand, 0U);
+}
+
+TEST_F(BufferedDeviceTest, RandomFaultsGiveTheRightTextOrAClearError) {
+  int right = 0;
+  int errors = 0;
+  for (std::uint64_t seed = 0; seed < 60; ++seed) {
+    FaultPlan plan;
+    plan.error = seed % 3 == 0 ? 0.15 : 0.01;
+    plan.short_read = 0.1;
+    plan.corrupt = seed % 4 == 0 ? 0.2 : 0.02;
+    plan.slow = 0.2;
+    plan.reorder = true;
+    BufferOptions options;
+    options.slots = 1 + seed % 9;
+    const auto device = open_faulty(options, plan, seed);
+    try {
+      EXPECT_EQ(generate(*model_, *device), *expected_) << seed;
+      ++right;
+    } catch (const DeviceError& error) {
+      EXPECT_THAT(error.what(), HasSubstr("expert_"));
+      EXPECT_THAT(error.what(), HasSubstr("offset"));
+      ++errors;
+    }
+  }
+  EXPECT_GT(right, 20);
+  EXPECT_GT(errors, 0);
+}
+
+TEST_F(BufferedDeviceTest, ACorruptExpertIsNeverComputedWith) {
+  const std::string text = io::read_file((*bundle_)->experts_file());
+  const auto bytes = std::as_bytes(std::span(text));
+  std::vector<std::byte> damaged(bytes.begin(), bytes.end());
+  for (ExpertIndex expert = 0; expert < (*bundle_)->grid().size(); ++expert) {
+    damaged[(*bundle_)->expert(expert).offset + 70'000] ^= std::byte{4};
+  }
+  BufferOptions options;
+  options.slots = 3;
+  BufferedDevice device(*bundle_, model_->dense, options, std::make_unique<FaultyReader>(damaged, FaultPlan{}, 1));
+  try {
+    (void)generate(*model_, device);
+    FAIL() << "damaged experts gave a text";
+  } catch (const DeviceError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("checksum"));
+    EXPECT_THAT(error.what(), HasSubstr("experts.expert_"));
+  }
+}
+
+TEST_F(BufferedDeviceTest, AStorageThatHangsIsAnErrorInTime) {
+  FaultPlan plan;
+  plan.stuck = true;
+  BufferOptions options;
+  options.slots = 3;
+  options.timeout_seconds = 0.05;
+  const std::string text = io::read_file((*bundle_)->experts_file());
+  const auto bytes = std::as_bytes(std::span(text));
+  auto reader = std::make_unique<FaultyReader>(std::vector<std::byte>(bytes.begin(), bytes.end()), plan, 1);
+  FaultyReader* storage = reader.get();
+  BufferedDevice device(*bundle_, model_->dense, options, std::move(reader));
+  try {
+    (void)generate(*model_, device);
+    FAIL() << "nothing can have been loaded";
+  } catch (const DeviceError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("within 0.05 s"));
+  }
+  // And it can be used again when the storage answers.
+  storage->set_plan({});
+  storage->wake();
+  EXPECT_EQ(generate(*model_, device), *expected_);
+}
+
+TEST_F(BufferedDeviceTest, ABudgetBelowOneExpertSaysWhatIsNeeded) {
+  BufferOptions options;
+  options.budget_bytes = 1000;
+  try {
+    (void)open(options);
+    FAIL();
+  } catch (const UsageError& error) {
+    EXPECT_THAT(error.what(), HasSubstr(std::to_string((*bundle_)->slot_bytes())));
+  }
+  options.slots = 3;
+  EXPECT_THROW((void)open(options), UsageError);
+  options.slots = 0;
+  options.budget_bytes = 3 * (*bundle_)->slot_bytes() + 5;
+  EXPECT_EQ(slots_for(**bundle_, options), 3U);
+}
+
+TEST_F(BufferedDeviceTest, BoundsAreNoPredictors) {
+  BufferOptions options;
+  options.predictor = "oracle";
+  EXPECT_THROW((void)open(options), UsageError);
+  options.predictor = "tea-leaves";
+  EXPECT_THROW((void)open(options), UsageError);
+}
+
+TEST_F(BufferedDeviceTest, SaysWhatItIs) {
+  BufferOptions options;
+  options.slots = 6;
+  EXPECT_THAT(open(options)->describe(),
+              testing::AllOf(HasSubstr("6 slots"), HasSubstr("48 experts"), HasSubstr("2:4 int8"), HasSubstr("cepr(3)"),
+                             HasSubstr("next-use")));
+}
+
+TEST_F(BufferedDeviceTest, TheTimelineIsAChromeTrace) {
+  const std::filesystem::path path = *model_ / "timeline.json";
+  BufferOptions options;
+  options.slots = 3;
+  options.timeline = path;
+  const auto device = open(options);
+  (void)generate(*model_, *device);
+  device->finish_timeline();
+  const Json events = parse_json(io::read_file(path), path);
+  std::map<std::string, int> kinds;
+  for (const Json& event : events) {
+    if (event["ph"] != "X") continue;
+    ++kinds[event["cat"].get<std::string>()];
+    EXPECT_GE(event["dur"].get<double>(), 0.0);
+  }
+  for (const char* kind : {"route", "compute", "load", "wait for"}) EXPECT_GT(kinds[kind], 0) << kind;
+}
+
+}  // namespace
+}  // namespace flame::experts
