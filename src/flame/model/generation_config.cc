@@ -60,7 +60,6 @@ bool is_neutral(std::string_view key, const Json& value) {
       "top_h",       "sequence_bias",       "exponential_decay_length_penalty",
       "max_time",    "stop_strings",        "force_words_ids",
       "constraints", "watermarking_config", "dola_layers"};
-  if (value.is_null()) return true;
   for (const auto& [name, neutral] : kNeutral) {
     if (name != key) continue;
     const double found = value.is_number()    ? value.get<double>()
@@ -135,8 +134,9 @@ void apply(const JsonView& object, GenerationDefaults& defaults) {
   read_constraints(object, defaults.options);
   read_special_tokens(object, defaults.options);
   for (const std::string& key : object.keys()) {
-    if (is_neutral(key, object.at(key).value())) continue;
-    defaults.warnings.push_back(object.source().string() + ": " + key + " = " + to_text(object.at(key).value()) +
+    const auto value = object.find(key);
+    if (!value || is_neutral(key, value->value())) continue;
+    defaults.warnings.push_back(object.source().string() + ": " + key + " = " + to_text(value->value()) +
                                 " is ignored: FLAME does not have it");
   }
 }

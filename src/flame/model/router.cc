@@ -32,7 +32,8 @@ RoutingDecision choose_expert(std::span<float> logits_to_probabilities, DataType
   kernels::softmax(logits_to_probabilities);
   round_all(logits_to_probabilities, precision);
   const std::size_t expert = kernels::argmax(logits_to_probabilities);
-  return {.expert = static_cast<std::uint16_t>(expert), .dropped = false, .probability = logits_to_probabilities[expert]};
+  return {
+      .expert = static_cast<std::uint16_t>(expert), .dropped = false, .probability = logits_to_probabilities[expert]};
 }
 
 Router::Router(const RouterWeights& weights, std::size_t expert_capacity, DataType precision)
