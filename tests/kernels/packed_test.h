@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 #include <random>
 #include <vector>
@@ -9,7 +10,7 @@
 
 namespace flame::kernels {
 
-/// A packed matrix with random contents at an odd address: any values, any positions within the groups.
+/// A packed matrix with random contents at an odd address: any values, n distinct positions in each group.
 class RandomPacked {
  public:
   RandomPacked(const PackedFormat& format, std::size_t rows, std::size_t columns, unsigned seed)
@@ -45,9 +46,15 @@ class RandomPacked {
         for (std::size_t g = 0; g < layout_.scale_groups(); ++g)
           store(Float16::from_float(positive(random_)), scales + 2 * g);
       }
+      std::vector<std::size_t> positions(format.m);
       for (std::size_t i = 0; i < layout_.kept(); ++i) {
         const PackedChunkPlace place = chunk_place(layout_, rows, r, i / kPackedChunk);
         const std::size_t k = i % kPackedChunk;
+        if (i % format.n == 0) {
+          for (std::size_t j = 0; j < format.m; ++j) positions[j] = j;
+          std::ranges::shuffle(positions, random_);
+          std::ranges::sort(positions.begin(), positions.begin() + format.n);
+        }
         std::byte* values = bytes + place.values;
         if (format.type == PackedType::kF32) store(uniform(random_), values + 4 * k);
         if (format.type == PackedType::kBF16) store(BFloat16::from_float(uniform(random_)), values + 2 * k);
@@ -56,7 +63,7 @@ class RandomPacked {
         if (format.type == PackedType::kInt4)
           store_bits((static_cast<std::size_t>(random_() % 15) + 9) % 16, 4 * k, 4, values);
         if (!format.dense())
-          store_bits(random_() % format.m, k * format.index_bits(), format.index_bits(), bytes + place.positions);
+          store_bits(positions[i % format.n], k * format.index_bits(), format.index_bits(), bytes + place.positions);
       }
     }
   }

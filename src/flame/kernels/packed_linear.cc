@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "flame/base/thread_pool.h"
-#include "flame/kernels/int8_expert.h"
+#include "flame/kernels/int8_vectors.h"
 #include "flame/kernels/packed_block.h"
 #include "flame/kernels/packed_kernels.h"
 
@@ -86,7 +86,7 @@ void PackedInput::assign(const PackedLayout& layout, MatrixView<const float> tok
   thread_local std::vector<std::int8_t> codes;
   codes.resize(columns_);
   for (std::size_t t = 0; t < tokens_; ++t) {
-    scales_[t] = quantise_symmetric(tokens.row(t), codes);
+    scales_[t] = quantise_symmetric_fast(tokens.row(t), codes);
     store_codes(t, codes);
   }
 }
