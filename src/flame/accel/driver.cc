@@ -229,6 +229,15 @@ void Driver::load_expert(std::size_t layer, std::size_t expert, const kernels::I
   }
 }
 
+void Driver::load_expert_everywhere(const kernels::Int8ExpertView& view, std::size_t first, std::size_t step) {
+  for (std::size_t channel = 0; channel < limits_.channels; ++channel) {
+    const std::vector<std::uint8_t> image = pack_expert_channel(layout_, view, channel);
+    for (std::size_t index = first; index < layers_ * experts_; index += step) {
+      backend_->upload(weights_[channel] + index * layout_.channel_stride(), image);
+    }
+  }
+}
+
 void Driver::load_router(std::size_t layer, std::span<const float> weights) {
   const std::size_t padded = layout_.padded_d_model();
   std::vector<std::int32_t> codes(experts_ * layout_.d_model);

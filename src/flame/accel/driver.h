@@ -111,6 +111,8 @@ class Driver {
   void set_policy(const PolicySettings& policy);
 
   void load_expert(std::size_t layer, std::size_t expert, const kernels::Int8ExpertView& view);
+  /// For measurements: the same expert in every place whose number is `first` modulo `step`.
+  void load_expert_everywhere(const kernels::Int8ExpertView& view, std::size_t first, std::size_t step);
   /// Quantises the router's weights [experts, d_model] of one layer to 18 bits and keeps their scale.
   void load_router(std::size_t layer, std::span<const float> weights);
   /// Replaces the predictor's table.

@@ -1,0 +1,346 @@
+#include "flame/accel/accelerator_device.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "flame/accel/predictor_table.h"
+#include "flame/base/error.h"
+#include "fmt/core.h"
+
+namespace flame::accel {
+
+namespace {
+
+/// What the host keeps of an expert: the factors that the device's integers are brought back with.
+struct OutputScales {
+  float input_unit = 0.0F;
+  std::vector<float> wo;  // [d_model]
+};
+
+DevicePattern pattern_of(const experts::Bundle& bundle) {
+  const kernels::PackedExpertLayout& first = bundle.layout(0);
+  for (experts::LayerIndex layer = 1; layer < bundle.grid().layers(); ++layer) {
+    if (!(bundle.layout(layer).format == first.format)) {
+      throw UsageError(fmt::format(
+          "the accelerator runs experts of one pattern, this bundle has {}; pack it with a single --pattern",
+          bundle.pattern()));
+    }
+  }
+  return DevicePattern::from(first.format.n, first.format.m);
+}
+
+std::size_t argmax(std::span<const std::int32_t> logits) {
+  return static_cast<std::size_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+}
+
+}  // namespace
+
+struct AcceleratorDevice::Implementation {
+  const model::SwitchConfig& config;
+  Driver driver;
+  AcceleratorOptions options;
+  PolicySettings policy;
+  std::string description;
+  std::size_t decoder_layers = 0;
+  std::vector<model::Router> encoder_routers, decoder_routers;
+  std::vector<OutputScales> scales;  // [device layer * experts + expert]
+
+  KernelCounters at_begin;  // counters when statistics began
+  std::uint64_t tokens = 0, layer_runs = 0, decisions = 0, disagreements = 0;
+  bool dropping = true;
+
+  Implementation(const model::SwitchConfig& configuration, std::unique_ptr<KernelBackend> backend)
+      : config(configuration), driver(std::move(backend)) {}
+
+  /// Decoder layers come first on the device: they are the predictor's path.
+  [[nodiscard]] std::size_t device_layer(model::MoeLayer layer) const {
+    return layer.stack == model::Stack::kDecoder ? layer.index : decoder_layers + layer.index;
+  }
+
+  /// Contradicted loads may be given up only where one token decides; others of a batch may still want them.
+  void set_dropping(bool wanted) {
+    if (wanted == dropping) return;
+    dropping = wanted;
+    policy.drop_contradicted = wanted;
+    driver.set_policy(policy);
+  }
+};
+
+AcceleratorDevice::AcceleratorDevice(const model::SwitchConfig& config, const model::DenseWeights& dense,
+                                     const experts::Bundle& bundle, const routing::Profile* profile,
+                                     std::unique_ptr<KernelBackend> backend, const AcceleratorOptions& options)
+    : implementation_(std::make_unique<Implementation>(config, std::move(backend))) {
+  Implementation& self = *implementation_;
+  self.options = options;
+  const experts::ExpertGrid& grid = bundle.grid();
+  self.decoder_layers = grid.decoder_layers;
+  const DevicePattern pattern = pattern_of(bundle);
+  self.driver.configure(config.d_model, config.d_ff, pattern, grid.layers(), grid.experts, 0);
+  if (options.slots != 0) {
+    self.driver.set_slots(options.slots);
+  } else if (options.budget_bytes != 0) {
+    const std::size_t slots = self.driver.slots_for(options.budget_bytes);
+    if (slots == 0) {
+      throw UsageError(fmt::format("one expert takes {} bytes of the accelerator's memory, --expert-memory gives {}",
+                                   self.driver.layout().slot_bytes(), options.budget_bytes));
+    }
+    self.driver.set_slots(std::min<std::size_t>(slots, grid.size()));
+  }
+
+  self.scales.resize(grid.size());
+  for (experts::ExpertIndex index = 0; index < grid.size(); ++index) {
+    const ExpertCodes codes = read_codes(bundle, index);
+    const std::size_t layer = self.device_layer(grid.layer(grid.layer_of(index)));
+    const std::size_t expert = grid.number_of(index);
+    self.driver.load_expert(layer, expert, codes.view());
+    self.scales[layer * grid.experts + expert] = {codes.input.unit, codes.wo_scales};
+  }
+
+  for (const model::Stack stack : {model::Stack::kDecoder, model::Stack::kEncoder}) {
+    const bool encoder = stack == model::Stack::kEncoder;
+    auto& routers = encoder ? self.encoder_routers : self.decoder_routers;
+    for (const model::BlockWeights& block : (encoder ? dense.encoder : dense.decoder).blocks) {
+      if (!block.router) continue;
+      const MatrixView<const float> weights = block.router->classifier.view();
+      std::vector<float> rows;
+      for (std::size_t e = 0; e < weights.rows(); ++e)
+        rows.insert(rows.end(), weights.row(e).begin(), weights.row(e).end());
+      self.driver.load_router(self.device_layer({stack, static_cast<std::uint32_t>(routers.size())}), rows);
+      routers.emplace_back(*block.router, config.expert_capacity, config.router_dtype);
+    }
+  }
+
+  self.policy.path_layers = std::max<std::size_t>(self.decoder_layers, 1);
+  if (profile != nullptr && options.prefetch_count != 0) {
+    self.policy.order = options.order;
+    self.policy.prefetch_count =
+        std::min<std::size_t>(options.prefetch_count, self.driver.slots() > 1 ? self.driver.slots() - 1 : 1);
+  }
+  self.driver.set_policy(self.policy);
+  if (self.policy.prefetch_count != 0) {
+    self.driver.load_table(predictor_table(*profile, options.order, self.driver.limits().ranked));
+  }
+  self.description = fmt::format("{}, {}, {} slots of {} bytes, {}", self.driver.backend().describe(),
+                                 bundle.describe(), self.driver.slots(), self.driver.layout().slot_bytes(),
+                                 self.policy.prefetch_count != 0
+                                     ? fmt::format("cepr({}) prefetching {}", options.order, self.policy.prefetch_count)
+                                     : std::string("no prediction"));
+  begin_statistics();
+}
+
+AcceleratorDevice::~AcceleratorDevice() = default;
+
+void AcceleratorDevice::begin_batch(std::size_t sequences) {
+  Implementation& self = *implementation_;
+  if (sequences > self.driver.limits().sequences) {
+    throw UsageError(fmt::format("the accelerator keeps the histories of {} sequences, this batch has {}",
+                                 self.driver.limits().sequences, sequences));
+  }
+  CommandList commands;
+  for (std::size_t s = 0; s < self.driver.limits().sequences; ++s) commands.clear_sequence(s);
+  self.driver.run(commands);
+}
+
+void AcceleratorDevice::reorder(std::span<const std::uint32_t> parents) {
+  Implementation& self = *implementation_;
+  const std::size_t limit = self.driver.limits().sequences;
+  if (parents.size() > limit) {
+    throw UsageError(fmt::format("the accelerator keeps the histories of {} sequences, not {}", limit, parents.size()));
+  }
+  // Rows that keep their parent need no copy. The others are copied in an order that never overwrites a history still
+  // wanted; a cycle is cut through a spare row.
+  std::vector<std::uint32_t> source(parents.begin(), parents.end());
+  std::vector<std::size_t> readers(limit, 0);
+  for (std::size_t row = 0; row < source.size(); ++row) {
+    if (source[row] != row) ++readers[source[row]];
+  }
+  CommandList commands;
+  const std::size_t spare = limit - 1;
+  std::vector<bool> done(source.size(), false);
+  for (std::size_t row = 0; row < source.size(); ++row) done[row] = source[row] == row;
+  bool progress = true;
+  while (std::find(done.begin(), done.end(), false) != done.end()) {
+    progress = false;
+    for (std::size_t row = 0; row < source.size(); ++row) {
+      if (done[row] || readers[row] != 0) continue;
+      commands.copy_sequence(row, source[row]);
+      --readers[source[row]];
+      done[row] = true;
+      progress = true;
+    }
+    if (progress) continue;
+    const auto row = static_cast<std::size_t>(std::find(done.begin(), done.end(), false) - done.begin());
+    if (source.size() >= limit)
+      throw UsageError("the accelerator needs one spare sequence to reorder a batch this large");
+    commands.copy_sequence(spare, row);
+    for (std::uint32_t& from : source) {
+      if (from == row) from = static_cast<std::uint32_t>(spare);
+    }
+    readers[spare] += readers[row];
+    readers[row] = 0;
+  }
+  if (commands.size() != 0) self.driver.run(commands);
+}
+
+void AcceleratorDevice::feed(std::span<const std::int32_t> tokens) { implementation_->tokens += tokens.size(); }
+void AcceleratorDevice::approach(model::MoeLayer /*layer*/, MatrixView<const float> /*hidden*/) {}
+
+void AcceleratorDevice::route(const model::MoeInput& input, std::span<model::RoutingDecision> decisions) {
+  Implementation& self = *implementation_;
+  const bool decoder = input.layer.stack == model::Stack::kDecoder;
+  auto& routers = decoder ? self.decoder_routers : self.encoder_routers;
+  routers[input.layer.index].route(input, decisions);
+  self.set_dropping(decoder && decisions.size() == 1);
+  if (decoder) self.driver.backend().let_pass(self.options.dense_cycles);
+
+  const std::size_t layer = self.device_layer(input.layer);
+  self.driver.reserve(decisions.size());
+  CommandList commands;
+  std::vector<bool> seen(self.config.num_experts, false);
+  for (std::size_t t = 0; t < decisions.size(); ++t) {
+    self.driver.upload_token(t, self.driver.make_token(input.hidden.row(t), true, false));
+    // The expert's load starts with the decision; a batch looks each expert up once.
+    const std::size_t expert = decisions[t].expert;
+    const bool lookup = decoder && !decisions[t].dropped && !seen[expert];
+    if (lookup) seen[expert] = true;
+    const LayerFlags flags{.route = true, .forced = true, .lookup = lookup, .observe = decoder, .compute = false};
+    commands.layer(flags, layer, expert, input.sequence.empty() ? 0 : input.sequence[t], self.driver.token_address(t),
+                   self.driver.result_address(t));
+  }
+  self.driver.run(commands);
+  for (std::size_t t = 0; t < decisions.size(); ++t) {
+    const LayerResult result = self.driver.download_result(t, false);
+    ++self.decisions;
+    if (argmax(result.logits) != decisions[t].expert) ++self.disagreements;
+  }
+}
+
+void AcceleratorDevice::compute(const model::MoeInput& input, std::span<const model::RoutingDecision> decisions,
+                                MatrixView<float> output) {
+  Implementation& self = *implementation_;
+  const bool decoder = input.layer.stack == model::Stack::kDecoder;
+  const std::size_t layer = self.device_layer(input.layer);
+  for (std::size_t t = 0; t < decisions.size(); ++t) std::ranges::fill(output.row(t), 0.0F);
+
+  std::vector<std::size_t> order;
+  for (std::size_t t = 0; t < decisions.size(); ++t) {
+    if (!decisions[t].dropped) order.push_back(t);
+  }
+  std::ranges::stable_sort(order, {}, [&](std::size_t t) { return decisions[t].expert; });
+  if (order.empty()) return;
+
+  self.driver.reserve(decisions.size());
+  std::vector<float> activation_scales(decisions.size());
+  CommandList commands;
+  for (std::size_t i = 0; i < order.size(); ++i) {
+    const std::size_t t = order[i];
+    const std::size_t expert = decisions[t].expert;
+    const TokenRecord record = self.driver.make_token(input.hidden.row(t), false, true);
+    activation_scales[t] = record.activation_scale;
+    self.driver.upload_token(t, record);
+    const bool first = i == 0 || decisions[order[i - 1]].expert != expert;
+    // While one expert computes its tokens, the next one of the pass is on its way.
+    if (first && !decoder) {
+      const auto next = std::find_if(order.begin() + static_cast<std::ptrdiff_t>(i), order.end(),
+                                     [&](std::size_t other) { return decisions[other].expert != expert; });
+      if (next != order.end()) commands.prefetch(layer, decisions[*next].expert);
+    }
+    const LayerFlags flags{
+        .route = false, .forced = false, .lookup = first && !decoder, .observe = false, .compute = true};
+    commands.layer(flags, layer, expert, 0, self.driver.token_address(t), self.driver.result_address(t));
+  }
+  self.driver.run(commands);
+  if (decoder) self.layer_runs += order.size();
+
+  const std::size_t experts = self.config.num_experts;
+  for (const std::size_t t : order) {
+    const LayerResult result = self.driver.download_result(t, true);
+    const OutputScales& scales = self.scales[layer * experts + decisions[t].expert];
+    const float unit = kernels::output_unit(activation_scales[t], scales.input_unit, result.hidden_maximum);
+    const std::span<float> row = output.row(t);
+    for (std::size_t o = 0; o < row.size(); ++o) {
+      row[o] = decisions[t].probability * kernels::output_value(result.accumulators[o], scales.wo[o], unit);
+    }
+  }
+}
+
+void AcceleratorDevice::begin_statistics() {
+  Implementation& self = *implementation_;
+  self.at_begin = self.driver.counters();
+  self.tokens = self.layer_runs = self.decisions = self.disagreements = 0;
+}
+
+AcceleratorReport AcceleratorDevice::report() const {
+  Implementation& self = *implementation_;
+  AcceleratorReport report;
+  report.counters = self.driver.counters();
+  KernelCounters& now = report.counters;
+  const KernelCounters& then = self.at_begin;
+  for (std::size_t kind = 0; kind < kCycleKinds; ++kind) now.cycles[kind] -= then.cycles[kind];
+  now.load_beats -= then.load_beats;
+  now.demand_loads -= then.demand_loads;
+  now.prefetch_loads -= then.prefetch_loads;
+  now.prefetch_used -= then.prefetch_used;
+  now.prefetch_dropped -= then.prefetch_dropped;
+  now.read_beats -= then.read_beats;
+  now.write_beats -= then.write_beats;
+  for (std::size_t layer = 0; layer < now.layers.size(); ++layer) {
+    now.layers[layer].hits -= then.layers[layer].hits;
+    now.layers[layer].late -= then.layers[layer].late;
+    now.layers[layer].misses -= then.layers[layer].misses;
+  }
+  report.tokens = self.tokens;
+  report.decoder_layer_runs = self.layer_runs;
+  report.router_decisions = self.decisions;
+  report.router_disagreements = self.disagreements;
+  report.clock_mhz = self.driver.backend().clock_mhz();
+  return report;
+}
+
+model::MoeStatistics AcceleratorDevice::statistics() const {
+  const AcceleratorReport report = this->report();
+  const KernelCounters& counters = report.counters;
+  const KernelCounters::Lookups lookups = counters.lookups();
+  const std::uint64_t expert_bytes = implementation_->driver.layout().slot_bytes();
+  model::MoeStatistics result;
+  result.hits = lookups.hits;
+  result.late = lookups.late;
+  result.misses = lookups.misses;
+  result.bytes_demand = counters.demand_loads * expert_bytes;
+  result.bytes_prefetch_used = counters.prefetch_used * expert_bytes;
+  // What arrived beyond that was fetched for nothing, whole experts and parts of dropped ones alike.
+  const std::uint64_t useful = result.bytes_demand + result.bytes_prefetch_used;
+  const std::uint64_t moved = counters.load_beats * kBeatBytes;
+  result.bytes_prefetch_wasted = moved > useful ? moved - useful : 0;
+  result.wait_seconds = static_cast<double>(counters[CycleKind::kMemory]) / (report.clock_mhz * 1e6);
+  return result;
+}
+
+std::string AcceleratorDevice::describe() const { return "fpga: " + implementation_->description; }
+
+double AcceleratorReport::cycles_per_token() const {
+  return tokens == 0 ? 0.0 : static_cast<double>(counters.busy_cycles()) / static_cast<double>(tokens);
+}
+
+std::string AcceleratorReport::describe() const {
+  const double seconds = static_cast<double>(counters.busy_cycles()) / (clock_mhz * 1e6);
+  std::string text = fmt::format("accelerator: {} cycles, {:.3f} ms at {:.0f} MHz (assumed clock)",
+                                 counters.busy_cycles(), seconds * 1e3, clock_mhz);
+  if (tokens != 0) text += fmt::format(", {:.0f} cycles per decoded token (encoder included)", cycles_per_token());
+  text += "\n  where they went:";
+  for (std::size_t kind = 0; kind < kCycleKinds; ++kind) {
+    const auto which = static_cast<CycleKind>(kind);
+    if (which == CycleKind::kIdle || counters[which] == 0) continue;
+    text += fmt::format(" {} {:.1f} %,", accel::describe(which),
+                        100.0 * static_cast<double>(counters[which]) / static_cast<double>(counters.busy_cycles()));
+  }
+  text.back() = '\n';
+  text += fmt::format("  bytes: experts {}, tokens and tables {}, results {}\n", counters.load_beats * kBeatBytes,
+                      counters.read_beats * kBeatBytes, counters.write_beats * kBeatBytes);
+  text += fmt::format("  loads: {} on demand, {} prefetched ({} used, {} dropped)\n", counters.demand_loads,
+                      counters.prefetch_loads, counters.prefetch_used, counters.prefetch_dropped);
+  text += fmt::format("  router unit: {} decisions, {} differ from fp32", router_decisions, router_disagreements);
+  return text;
+}
+
+}  // namespace flame::accel

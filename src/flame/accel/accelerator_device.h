@@ -1,0 +1,79 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "flame/accel/driver.h"
+#include "flame/accel/expert_codes.h"
+#include "flame/model/config.h"
+#include "flame/model/moe_device.h"
+#include "flame/model/router.h"
+#include "flame/model/weights.h"
+#include "flame/routing/profile.h"
+
+namespace flame::accel {
+
+struct AcceleratorOptions {
+  std::uint64_t budget_bytes = 0;  ///< of fast memory; 0: not given
+  std::size_t slots = 0;           ///< 0: not given. Neither given: as many as the accelerator holds
+  std::size_t order = 3;           ///< m of CEPR(m)
+  std::size_t prefetch_count = 2;  ///< of the ranked experts; 0: no prediction
+  /// Modelled kernel cycles between one MoE layer's end and the next one's router: the dense layers. A card has time of
+  /// its own.
+  std::uint64_t dense_cycles = 0;
+};
+
+/// What a run cost, beyond model::MoeStatistics.
+struct AcceleratorReport {
+  KernelCounters counters;
+  std::uint64_t tokens = 0;                ///< decoder steps times batch rows
+  std::uint64_t decoder_layer_runs = 0;    ///< tokens times MoE layers
+  std::uint64_t router_decisions = 0;      ///< made by the router unit
+  std::uint64_t router_disagreements = 0;  ///< of them, those that fp32 decided otherwise
+  double clock_mhz = 0.0;
+
+  [[nodiscard]] double cycles_per_token() const;
+  /// Several lines for --stats: cycles per token, where they went, bytes, time at the clock.
+  [[nodiscard]] std::string describe() const;
+};
+
+/// The MoeDevice behind flame_kernel, simulated or on a card: router unit, CEPR unit, expert buffer and experts on the
+/// device; probabilities, capacity and the last scaling on the host.
+///
+/// The fp32 router of the host decides where the two disagree (they are compared on every token), so that the text is
+/// that of
+/// `--device cpu --dtype int8`. Decoder tokens are routed and computed one by one; encoder passes go expert by expert,
+/// the next one's load under way while one computes.
+class AcceleratorDevice final : public model::MoeDevice {
+ public:
+  /// `config` and `dense` (its routers) outlive the device; `bundle` must be int8 with one pattern; `profile` may be
+  /// null, which switches prediction off. Throws UsageError where the accelerator cannot hold or run the model.
+  AcceleratorDevice(const model::SwitchConfig& config, const model::DenseWeights& dense, const experts::Bundle& bundle,
+                    const routing::Profile* profile, std::unique_ptr<KernelBackend> backend,
+                    const AcceleratorOptions& options);
+  ~AcceleratorDevice() override;
+
+  void begin_batch(std::size_t sequences) override;
+  void reorder(std::span<const std::uint32_t> parents) override;
+  void feed(std::span<const std::int32_t> tokens) override;
+  void approach(model::MoeLayer layer, MatrixView<const float> hidden) override;
+  void route(const model::MoeInput& input, std::span<model::RoutingDecision> decisions) override;
+  void compute(const model::MoeInput& input, std::span<const model::RoutingDecision> decisions,
+               MatrixView<float> output) override;
+  void begin_statistics() override;
+  [[nodiscard]] model::MoeStatistics statistics() const override;
+  [[nodiscard]] std::string describe() const override;
+
+  /// Counters since begin_statistics().
+  [[nodiscard]] AcceleratorReport report() const;
+
+ private:
+  struct Implementation;
+  std::unique_ptr<Implementation> implementation_;
+};
+
+}  // namespace flame::accel

@@ -1,0 +1,33 @@
+#include "flame/accel/predictor_table.h"
+
+#include <algorithm>
+
+#include "flame/routing/context_table.h"
+
+namespace flame::accel {
+
+std::vector<TableEntry> predictor_table(const routing::Profile& profile, std::size_t order, std::size_t ranked) {
+  std::vector<TableEntry> entries;
+  std::vector<routing::RankedExpert> best(std::min<std::size_t>(ranked, profile.experts()));
+  const std::uint32_t bits = profile.expert_bits();
+  const std::uint64_t mask = (std::uint64_t{1} << bits) - 1;
+  for (std::uint32_t layer = 0; layer < profile.layers(); ++layer) {
+    const routing::ContextTable table = routing::history_table(profile, layer, static_cast<std::uint32_t>(order), 1);
+    const auto add = [&](std::uint64_t key, std::uint32_t level) {
+      TableEntry entry;
+      entry.layer = layer;
+      for (std::uint32_t i = level; i-- > 0;)
+        entry.context.push_back(static_cast<std::uint8_t>(key >> (i * bits) & mask));
+      const std::size_t count = table.rank(key, level, best);
+      for (std::size_t i = 0; i < count; ++i) entry.ranked.push_back(static_cast<std::uint8_t>(best[i].expert));
+      entries.push_back(std::move(entry));
+    };
+    add(0, 0);
+    for (std::uint32_t level = 1; level < table.levels(); ++level) {
+      table.for_each(level, [&](const auto&, std::uint64_t key, const auto&) { add(key, level); });
+    }
+  }
+  return entries;
+}
+
+}  // namespace flame::accel
