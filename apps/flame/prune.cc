@@ -89,6 +89,21 @@ std::string to_text(const sparsity::PruneReport& report, const Options& options)
   return text;
 }
 
+/// One warning a layer.
+void warn_of_fallbacks(const sparsity::PruneReport& report, const Options& options) {
+  for (std::size_t i = 0; i < report.fallbacks.size();) {
+    const model::MoeLayer layer = report.fallbacks[i].layer;
+    std::vector<std::string> experts;
+    for (; i < report.fallbacks.size() && report.fallbacks[i].layer == layer; ++i) {
+      experts.push_back(fmt::format("{} ({})", report.fallbacks[i].expert, report.fallbacks[i].tokens));
+    }
+    warn(
+        fmt::format("{} MoE layer {}: fewer than {} calibration tokens reached these experts, which were pruned by the "
+                    "layer's statistics: {}",
+                    model::name_of(layer.stack), layer.index, options.minimum_tokens, fmt::join(experts, ", ")));
+  }
+}
+
 void prune(const Options& options) {
   ThreadPool::set_threads(options.threads);
   sparsity::PruneOptions prune;
@@ -112,10 +127,7 @@ void prune(const Options& options) {
     warn(fmt::format("{}/{} is not in the output (a directory, or weights that would not be pruned)", options.model,
                      name));
   }
-  for (const sparsity::Fallback& fallback : report.fallbacks) {
-    warn(fmt::format("{} MoE layer {}, expert {}: {} calibration tokens are too few, pruned by its layer's statistics",
-                     model::name_of(fallback.layer.stack), fallback.layer.index, fallback.expert, fallback.tokens));
-  }
+  warn_of_fallbacks(report, options);
   if (options.json) {
     print(flame::to_text(sparsity::to_json(report, prune)) + "\n");
   } else if (report.tensors.empty()) {

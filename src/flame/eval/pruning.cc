@@ -102,27 +102,33 @@ double measure_perplexity(const PruningSweep& sweep, engine::Engine& engine) {
   return total.perplexity();
 }
 
-/// What a finished cell keeps. Scores are not kept: the predictions are, and ROUGE is computed again from them.
-Json kept_of(const PruningResult& result) {
-  return {
-      {"name", result.cell.name()},   {"perplexity", result.perplexity},   {"relative_error", result.relative_error},
-      {"zeros", result.zeros},        {"index_bytes", result.index_bytes}, {"packed_bytes", result.packed_bytes},
-      {"fallbacks", result.fallbacks}};
+/// What else a cell depends on, beside the settings of the whole sweep.
+Json cell_settings(const PruningSweep& sweep, const PruningCell& cell) {
+  Json settings = {{"name", cell.name()}};
+  if (cell.method == Method::kColumnBlock) settings["block"] = sweep.pruning.block.to_string();
+  if (cell.method && sparsity::needs_calibration(*cell.method)) {
+    settings["calibration"] = {{"source", sweep.pruning.calibration_source},
+                               {"examples", sweep.pruning.calibration.size()},
+                               {"minimum_tokens", sweep.pruning.minimum_tokens}};
+    if (cell.method == Method::kSparseGpt) settings["calibration"]["damping"] = sweep.pruning.damping;
+  }
+  return settings;
 }
 
-void take_kept(const std::filesystem::path& path, PruningResult& result) {
-  const Json json = parse_json(io::read_file(path), path);
-  const JsonView view(json, path);
-  if (view.at("name").as_string() != result.cell.name())
-    view.at("name").fail("is not the cell the file is named after");
+/// What a finished cell keeps. Scores are not kept: the predictions are, and ROUGE is computed again from them.
+Json measured_of(const PruningResult& result) {
+  return {
+      {"perplexity", result.perplexity},   {"relative_error", result.relative_error}, {"zeros", result.zeros},
+      {"index_bytes", result.index_bytes}, {"packed_bytes", result.packed_bytes},     {"fallbacks", result.fallbacks}};
+}
+
+void take_measured(const JsonView& view, PruningResult& result) {
   result.perplexity = view.at("perplexity").as_number();
   result.relative_error = view.at("relative_error").as_number();
   result.zeros = view.at("zeros").as_number();
   result.fallbacks = view.at("fallbacks").as_unsigned();
   const JsonView index = view.at("index_bytes");
-  if (!index.is_null()) {
-    for (const std::string& key : index.keys()) result.index_bytes[key] = index.at(key).as_unsigned();
-  }
+  for (const std::string& key : index.keys()) result.index_bytes[key] = index.at(key).as_unsigned();
   const JsonView packed = view.at("packed_bytes");
   for (const std::string& key : packed.keys()) result.packed_bytes[key] = packed.at(key).as_unsigned();
 }
@@ -161,7 +167,8 @@ void run_cell(const PruningSweep& sweep, PruningResult& result,
       generate_predictions(engine, sweep.examples, sweep.generation, predictions_path(sweep, cell), on_note);
   result.scores = score(sweep.examples, predictions, sweep.stem, sweep.many);
   result.perplexity = measure_perplexity(sweep, engine);
-  write_text(cell_path(sweep, cell), kept_of(result).dump(2) + "\n");
+  write_text(cell_path(sweep, cell),
+             Json{{"settings", cell_settings(sweep, cell)}, {"measured", measured_of(result)}}.dump(2) + "\n");
   if (cell.method) io::FileSystem::real().remove(pruned);
 }
 
@@ -171,11 +178,6 @@ Json settings_of(const PruningSweep& sweep) {
   return {{"model", io::Checkpoint::open(sweep.model).content_checksum()},
           {"examples", sweep.examples_source},
           {"number_of_examples", sweep.examples.size()},
-          {"calibration", sweep.pruning.calibration_source},
-          {"calibration_examples", sweep.pruning.calibration.size()},
-          {"damping", sweep.pruning.damping},
-          {"minimum_tokens", sweep.pruning.minimum_tokens},
-          {"block", sweep.pruning.block.to_string()},
           {"prefix", sweep.generation.prefix},
           {"beams", generation.num_beams},
           {"length_limit", generation.length_limit()},
@@ -185,24 +187,43 @@ Json settings_of(const PruningSweep& sweep) {
           {"repetition_penalty", generation.repetition_penalty}};
 }
 
+/// Throws UsageError when what was measured before had another setting.
+void require_equal_settings(const std::filesystem::path& path, const Json& kept, const Json& asked) {
+  for (const auto& [key, value] : asked.items()) {
+    if (kept.is_object() && kept.contains(key) && kept.at(key) == value) continue;
+    throw UsageError(
+        fmt::format("{}: was measured with another \"{}\": {}, now {}; name another directory, or remove it",
+                    path.string(), key, kept.is_object() ? kept.value(key, Json()).dump() : "nothing", value.dump()));
+  }
+}
+
 void check_settings(const PruningSweep& sweep) {
   io::FileSystem& files = io::FileSystem::real();
   files.create_directories(sweep.directory);
   const std::filesystem::path path = sweep.directory / "settings.json";
-  const std::string text = settings_of(sweep).dump(2) + "\n";
-  if (!files.exists(path)) {
-    write_text(path, text);
-    return;
+  const Json settings = settings_of(sweep);
+  if (files.exists(path)) {
+    require_equal_settings(path, parse_json(io::read_file(path), path), settings);
+  } else {
+    write_text(path, settings.dump(2) + "\n");
   }
-  const Json kept = parse_json(io::read_file(path), path);
-  const Json asked = parse_json(text, path);
-  for (const auto& [key, value] : asked.items()) {
-    if (kept.contains(key) && kept.at(key) == value) continue;
-    throw UsageError(
-        fmt::format("{}: its cells were measured with another setting of \"{}\" ({}, now {}); name another "
-                    "directory or remove this one",
-                    sweep.directory.string(), key, kept.value(key, Json()).dump(), value.dump()));
+}
+
+/// Whether the cell was finished before; its figures are then in `result`. A new cell is begun: its settings are
+/// written first, so that a run that goes on from its half-finished predictions knows that they are its own.
+bool begin_cell(const PruningSweep& sweep, PruningResult& result) {
+  const std::filesystem::path path = cell_path(sweep, result.cell);
+  const Json settings = cell_settings(sweep, result.cell);
+  if (!io::FileSystem::real().exists(path)) {
+    write_text(path, Json{{"settings", settings}}.dump(2) + "\n");
+    return false;
   }
+  const Json json = parse_json(io::read_file(path), path);
+  const JsonView view(json, path);
+  require_equal_settings(path, view.at("settings").value(), settings);
+  const std::optional<JsonView> measured = view.find("measured");
+  if (measured) take_measured(*measured, result);
+  return measured.has_value();
 }
 
 const PruningResult* find_result(const std::vector<PruningResult>& results, std::optional<Method> method,
@@ -293,13 +314,12 @@ std::vector<PruningResult> run_pruning_sweep(const PruningSweep& sweep,
     throw_if_interrupted();
     PruningResult result;
     result.cell = sweep.cells[i];
-    const bool kept = io::FileSystem::real().exists(cell_path(sweep, result.cell));
+    const bool finished = begin_cell(sweep, result);
     if (on_note) {
       on_note(fmt::format("cell {} of {}: {}{}", i + 1, sweep.cells.size(), result.cell.name(),
-                          kept ? " (measured before)" : ""));
+                          finished ? " (measured before)" : ""));
     }
-    if (kept) {
-      take_kept(cell_path(sweep, result.cell), result);
+    if (finished) {
       result.scores =
           score(sweep.examples, read_predictions(predictions_path(sweep, result.cell)), sweep.stem, sweep.many);
     } else {
@@ -312,7 +332,8 @@ std::vector<PruningResult> run_pruning_sweep(const PruningSweep& sweep,
 }
 
 Json to_json(const PruningResult& result) {
-  Json json = kept_of(result);
+  Json json = measured_of(result);
+  json["name"] = result.cell.name();
   json["method"] = result.cell.method ? std::string(sparsity::name_of(*result.cell.method)) : "dense";
   if (result.cell.method) {
     if (!is_baseline(result.cell)) json["pattern"] = result.cell.pattern.to_string();

@@ -1,0 +1,118 @@
+#include "flame/eval/pruning.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "flame/base/error.h"
+#include "flame/base/interrupt.h"
+#include "support/test_data.h"
+#include "support/tiny_checkpoint.h"
+
+namespace flame::eval {
+namespace {
+
+using sparsity::Method;
+using sparsity::Pattern;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+std::vector<std::string> names_of(const std::vector<PruningCell>& cells) {
+  std::vector<std::string> names;
+  for (const PruningCell& cell : cells) names.push_back(cell.name());
+  return names;
+}
+
+PruningSweep sweep_into(const std::filesystem::path& directory) {
+  PruningSweep sweep;
+  sweep.model = test::tiny_checkpoint();
+  sweep.directory = directory;
+  sweep.cells = pruning_cells({Method::kMagnitude, Method::kSparseGpt, Method::kUnstructured}, {Pattern{2, 4}});
+  sweep.examples = {{0, "Ann: Are you coming?", {"Ann asks.", "Is he coming?"}}, {1, "Bob: At six.", {"Bob answers."}}};
+  sweep.examples_source = "test";
+  sweep.generation.generation.max_new_tokens = 3;
+  sweep.pruning.calibration = {{{71, 3, 900, 1}, {5, 17, 1}}, {{8, 9, 1}, {}}};
+  sweep.pruning.calibration_source = "ids";
+  sweep.pruning.minimum_tokens = 2;
+  return sweep;
+}
+
+TEST(PruningCells, BaselinesComeOnceForASparsity) {
+  EXPECT_THAT(names_of(pruning_cells({Method::kMagnitude, Method::kColumnBlock},
+                                     {Pattern{2, 4}, Pattern{4, 8}, Pattern{1, 8}})),
+              ElementsAre("dense", "magnitude 2:4", "magnitude 4:8", "magnitude 1:8", "column-block 50 %",
+                          "column-block 87.5 %"));
+}
+
+TEST(PruningCells, FigureSevenGoesFrom25To87Percent) {
+  std::vector<std::string> patterns;
+  for (const Pattern& pattern : figure_7_patterns()) patterns.push_back(pattern.to_string());
+  EXPECT_THAT(patterns, ElementsAre("3:4", "2:4", "1:4", "6:8", "4:8", "2:8", "1:8", "12:16", "8:16", "4:16", "2:16"));
+}
+
+TEST(PruningSweep, MeasuresEveryCellOnce) {
+  const test::TemporaryDirectory directory;
+  const PruningSweep sweep = sweep_into(directory / "sweep");
+  const std::vector<PruningResult> first = run_pruning_sweep(sweep);
+  ASSERT_EQ(first.size(), 4U);
+  EXPECT_EQ(first[0].relative_error, 0.0);
+  for (std::size_t i = 1; i < 4; ++i) {
+    EXPECT_EQ(first[i].zeros, 0.5) << i;
+    EXPECT_GT(first[i].relative_error, 0.1) << i;
+    EXPECT_GT(first[i].perplexity, 1.0) << i;
+    EXPECT_FALSE(std::filesystem::exists(sweep.directory / (sweep.cells[i].file_name() + ".model")));
+  }
+  // 3 MoE layers of 4 experts of 2 * 16 * 32 weights: the packed sizes are those of the layout.
+  constexpr std::uint64_t kWeights = 3 * 4 * 2 * 16 * 32;
+  constexpr std::uint64_t kRows = 3 * 4 * (16 + 32);
+  EXPECT_EQ(first[0].packed_bytes.at("int8"), kWeights + 4 * kRows);
+  EXPECT_EQ(first[1].packed_bytes.at("int8"), kWeights / 2 + kWeights / 8 + 4 * kRows);
+  EXPECT_EQ(first[1].index_bytes.at("position"), kWeights / 8);
+  EXPECT_EQ(first[3].packed_bytes.at("bf16"), kWeights + sparsity::smallest(first[3].index_bytes).second);
+
+  std::vector<std::string> notes;
+  const std::vector<PruningResult> again =
+      run_pruning_sweep(sweep, [&](const std::string& note) { notes.push_back(note); });
+  EXPECT_THAT(notes, testing::Each(HasSubstr("measured before")));
+  ASSERT_EQ(again.size(), first.size());
+  for (std::size_t i = 0; i < first.size(); ++i) {
+    EXPECT_EQ(to_json(again[i]), to_json(first[i]));
+    EXPECT_EQ(again[i].scores.size(), 2U);
+  }
+  EXPECT_THAT(to_text(again, sweep.bootstrap), HasSubstr("magnitude 2:4 against unstructured 50 %"));
+  EXPECT_EQ(comparisons_to_json(again, sweep.bootstrap).size(), 2U);
+}
+
+TEST(PruningSweep, ADirectoryOfOtherSettingsIsRefused) {
+  const test::TemporaryDirectory directory;
+  PruningSweep sweep = sweep_into(directory / "sweep");
+  sweep.cells = pruning_cells({Method::kSparseGpt}, {Pattern{2, 4}});
+  static_cast<void>(run_pruning_sweep(sweep));
+  sweep.pruning.damping = 0.1;
+  EXPECT_THROW(static_cast<void>(run_pruning_sweep(sweep)), UsageError);
+  sweep.cells = pruning_cells({}, {});  // what does not depend on it stands
+  EXPECT_EQ(run_pruning_sweep(sweep).size(), 1U);
+  sweep.generation.generation.num_beams = 2;
+  EXPECT_THROW(static_cast<void>(run_pruning_sweep(sweep)), UsageError);
+}
+
+TEST(PruningSweep, AnInterruptedRunKeepsWhatItHas) {
+  const test::TemporaryDirectory directory;
+  const PruningSweep sweep = sweep_into(directory / "sweep");
+  std::size_t cells = 0;
+  const auto stop_at_the_third = [&](const std::string& note) {
+    if (note.starts_with("cell") && ++cells == 3) request_interrupt();
+  };
+  EXPECT_THROW(static_cast<void>(run_pruning_sweep(sweep, stop_at_the_third)), Interrupted);
+  clear_interrupt();
+  std::vector<std::string> notes;
+  EXPECT_EQ(run_pruning_sweep(sweep, [&](const std::string& note) { notes.push_back(note); }).size(), 4U);
+  EXPECT_EQ(std::count_if(notes.begin(), notes.end(),
+                          [](const std::string& note) { return note.find("measured before") != std::string::npos; }),
+            2);
+}
+
+}  // namespace
+}  // namespace flame::eval
