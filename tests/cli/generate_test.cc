@@ -226,7 +226,7 @@ INSTANTIATE_TEST_SUITE_P(
                       Refusal{"UnknownFlag", {"--text", "x", "--beam-size", "4"}, 2, "--beam-size"},
                       Refusal{"TwoSources", {"--text", "x", "--input", "f", "--field", "d"}, 2, "exclude"},
                       Refusal{"UnknownType", {"--text", "x", "--dtype", "int3"}, 2, "--dtype"}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& refusal) { return refusal.param.name; });
 
 TEST(GenerateModel, NamesAModelThatIsNotThere) {
   const ProgramResult result = run_flame({"generate", "no/such/model", "--text", "x"});

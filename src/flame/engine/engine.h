@@ -30,7 +30,7 @@ struct EngineOptions {
   std::size_t threads = 0;
   /// Look at every weight for NaN and infinity when loading.
   bool check_finite = true;
-  DeviceDecorator decorate;
+  DeviceDecorator decorate = nullptr;
 };
 
 /// A model ready to generate: configuration, tokenizer, weights and the device of its MoE layers. One thread drives it.
