@@ -12,10 +12,13 @@ namespace flame::cli {
 void add_eval_command(CLI::App& app);
 void add_generate_command(CLI::App& app);
 void add_inspect_command(CLI::App& app);
+void add_profile_command(CLI::App& app);
 void add_prune_command(CLI::App& app);
 void add_synth_command(CLI::App& app);
+void add_trace_command(CLI::App& app);
 
 // The subcommands of `flame eval`.
+void add_eval_prediction_command(CLI::App& eval);
 void add_eval_pruning_command(CLI::App& eval);
 void add_eval_rouge_command(CLI::App& eval);
 

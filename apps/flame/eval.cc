@@ -9,6 +9,7 @@ void add_eval_command(CLI::App& app) {
   eval->require_subcommand(1);
   add_eval_rouge_command(*eval);
   add_eval_pruning_command(*eval);
+  add_eval_prediction_command(*eval);
 }
 
 }  // namespace flame::cli

@@ -20,8 +20,10 @@ int main(int argc, char** argv) {
   flame::cli::add_eval_command(app);
   flame::cli::add_generate_command(app);
   flame::cli::add_inspect_command(app);
+  flame::cli::add_profile_command(app);
   flame::cli::add_prune_command(app);
   flame::cli::add_synth_command(app);
+  flame::cli::add_trace_command(app);
   flame::install_interrupt_handlers();
   try {
     app.parse(argc, argv);

@@ -78,6 +78,13 @@ struct StorageRow {
                                                     const std::vector<std::size_t>& bytes,
                                                     const std::vector<std::uint32_t>& ranks);
 
+/// The report for people: accuracy by k for every predictor, at each of `depths`; with `layers`, also by layer at k
+/// = 1.
+[[nodiscard]] std::string prediction_table(const PredictionReport& report, const std::vector<std::uint32_t>& depths,
+                                           bool layers);
+/// equal_storage() for people, at k = 1 and 2.
+[[nodiscard]] std::string storage_table(const PredictionReport& report, const std::vector<std::size_t>& bytes);
+
 /// {"results": [{"predictor", "m", "k", "depth", "positions", "correct", "accuracy", "per_layer", …}]}
 [[nodiscard]] Json to_json(const PredictionReport& report);
 

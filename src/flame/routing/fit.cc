@@ -5,6 +5,7 @@
 #include <memory>
 #include <utility>
 
+#include "flame/model/weights.h"
 #include "flame/routing/linear_map.h"
 #include "flame/routing/mix_predictor.h"
 #include "flame/routing/replay.h"
@@ -253,6 +254,27 @@ Trace part_of(const Trace& trace, bool fifth) {
 }
 
 }  // namespace
+
+std::vector<LinearMap> router_maps(const model::DenseWeights& weights, std::uint32_t depth) {
+  std::vector<LinearMap> maps;
+  std::uint32_t layer = 0;
+  for (const model::BlockWeights& block : weights.decoder.blocks) {
+    if (!block.router) continue;
+    const Matrix<float>& classifier = block.router->classifier;
+    const std::size_t experts = classifier.rows();
+    LinearMap map;
+    map.layer = layer++;
+    map.weight.resize(experts * classifier.columns());
+    for (std::size_t expert = 0; expert < experts; ++expert) {
+      for (std::size_t i = 0; i < classifier.columns(); ++i)
+        map.weight[i * experts + expert] = classifier.row(expert)[i];
+    }
+    map.bias = block.router->bias;
+    map.bias.resize(experts, 0.0F);
+    for (map.depth = 1; map.depth <= depth; ++map.depth) maps.push_back(map);
+  }
+  return maps;
+}
 
 Mixture fit_mixture(std::string name, std::vector<std::string> parts, std::uint32_t context, std::uint32_t depth,
                     const Profile& profile, const Trace& held_out) {

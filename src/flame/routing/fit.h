@@ -8,6 +8,10 @@
 #include "flame/routing/profile.h"
 #include "flame/routing/trace.h"
 
+namespace flame::model {
+struct DenseWeights;
+}
+
 namespace flame::routing {
 
 /// Linear maps by ridge regression from the states of layer l to the one-hot experts of the layers up to `depth`
@@ -15,6 +19,9 @@ namespace flame::routing {
 /// `approach`: from the input of each MoE layer's block, to that very layer and those after it; otherwise from the
 /// routers' inputs, to the layers after.
 [[nodiscard]] std::vector<LinearMap> fit_maps(const Trace& trace, bool approach, std::uint32_t depth);
+
+/// The routers of the decoder's MoE layers, as maps to be applied to the states one to `depth` layers before.
+[[nodiscard]] std::vector<LinearMap> router_maps(const model::DenseWeights& weights, std::uint32_t depth);
 
 /// Weights of a mixture of `parts` under which the held-out examples are most likely (a conditional logit: convex,
 /// solved by Newton's method), one set for every layer and depth. The profile must not have counted those examples.
