@@ -1,0 +1,83 @@
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "flame/base/matrix_view.h"
+
+namespace flame::report {
+
+/// One measured point with its interval; low == high: none is drawn.
+struct Point {
+  double x = 0.0;
+  double y = 0.0;
+  double low = 0.0;
+  double high = 0.0;
+};
+
+/// A point without interval.
+[[nodiscard]] inline Point point(double x, double y) { return {x, y, y, y}; }
+
+/// Points that belong together. The label decides the colour, on the whole page the same for the same thing.
+struct Series {
+  std::string label;
+  std::vector<Point> points;
+  bool dashed = false;  ///< for bounds and for numbers that are not ours
+};
+
+struct LineChart {
+  std::string x_label;  ///< with its unit
+  std::string y_label;
+  bool logarithmic_x = false;
+  bool logarithmic_y = false;
+  std::optional<double> y_minimum;
+  std::optional<double> y_maximum;
+  std::vector<Series> series;
+};
+
+/// One group of bars a category; series[s].points[c] belongs to categories[c] (only y, low and high are read).
+struct BarChart {
+  std::string x_label;
+  std::string y_label;
+  bool logarithmic_y = false;
+  std::vector<std::string> categories;
+  std::vector<Series> series;
+};
+
+/// values [rows, columns], drawn with row 0 at the top and the number in each cell.
+struct HeatMap {
+  std::string x_label;
+  std::string y_label;
+  Matrix<double> values;
+};
+
+/// What ran when, one lane below another.
+struct Timeline {
+  struct Span {
+    std::size_t lane = 0;
+    std::string label;  ///< decides the colour
+    double begin = 0.0;
+    double end = 0.0;
+  };
+  std::string x_label;
+  std::vector<std::string> lanes;
+  std::vector<Span> spans;
+};
+
+/// The chart as an <svg> element to put into a page: no fixed size, colours through the page's custom properties
+/// (--ink, --grid, --series-0 … --series-7, see page.h), ids that begin with `id`, which must be unique on the page.
+/// gnuplot draws it. Throws DeviceError when gnuplot is not installed or fails (its message is given), UsageError for a
+/// chart without a finite point.
+[[nodiscard]] std::string to_svg(const LineChart& chart, std::string_view id);
+[[nodiscard]] std::string to_svg(const BarChart& chart, std::string_view id);
+[[nodiscard]] std::string to_svg(const HeatMap& chart, std::string_view id);
+[[nodiscard]] std::string to_svg(const Timeline& chart, std::string_view id);
+
+/// Number of the palette colour, 0 … kPaletteSize - 1, that a label has on every page.
+inline constexpr std::size_t kPaletteSize = 8;
+[[nodiscard]] std::size_t colour_of(std::string_view label);
+
+}  // namespace flame::report

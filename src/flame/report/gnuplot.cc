@@ -1,0 +1,138 @@
+#include "flame/report/gnuplot.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "flame/base/error.h"
+#include "flame/io/file.h"
+
+extern char** environ;
+
+namespace flame::report {
+namespace {
+
+/// A directory below the system's for one run of gnuplot.
+class ScratchDirectory {
+ public:
+  ScratchDirectory() {
+    std::string name = (std::filesystem::temp_directory_path() / "flame-chart-XXXXXX").string();
+    if (mkdtemp(name.data()) == nullptr) throw FileError(name, "cannot make a scratch directory", errno);
+    path_ = name;
+  }
+  ~ScratchDirectory() {
+    std::error_code ignored;  // a left-over scratch file is no reason to lose the page
+    std::filesystem::remove_all(path_, ignored);
+  }
+  ScratchDirectory(const ScratchDirectory&) = delete;
+  ScratchDirectory& operator=(const ScratchDirectory&) = delete;
+
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// Runs `gnuplot SCRIPT` with its messages in `messages`; returns its exit code.
+int spawn_gnuplot(const std::filesystem::path& script, const std::filesystem::path& messages) {
+  std::string program = "gnuplot";
+  std::string argument = script.string();
+  char* arguments[] = {program.data(), argument.data(), nullptr};
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, messages.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+  pid_t child = 0;
+  const int failure = posix_spawnp(&child, "gnuplot", &actions, nullptr, arguments, environ);
+  posix_spawn_file_actions_destroy(&actions);
+  if (failure != 0) {
+    throw DeviceError("gnuplot is needed to draw charts and cannot be run: install the package gnuplot-nox");
+  }
+  int status = 0;
+  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+void replace_all(std::string& text, std::string_view from, std::string_view to) {
+  for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size()) {
+    text.replace(at, from.size(), to);
+  }
+}
+
+/// The marker that gnuplot writes for palette_colour(index).
+std::string drawn_colour(std::size_t index) { return fmt::format("rgb({:3}, {:3}, {:3})", 1, 2, index + 1); }
+
+void remove_between(std::string& text, std::string_view begin, std::string_view end) {
+  const std::size_t first = text.find(begin);
+  if (first == std::string::npos) return;
+  const std::size_t last = text.find(end, first);
+  if (last != std::string::npos) text.erase(first, last + end.size() - first);
+}
+
+std::string fit_for_page(std::string svg, std::string_view id) {
+  const std::size_t start = svg.find("<svg");
+  if (start == std::string::npos) throw DeviceError("gnuplot gave no SVG");
+  svg.erase(0, start);
+  remove_between(svg, "<title>", "</title>");
+  remove_between(svg, "<desc>", "</desc>");
+  remove_between(svg, "<rect x=\"0\" y=\"0\"", "/>");  // the background
+  for (std::size_t index = 0; index < 16; ++index) {
+    replace_all(svg, drawn_colour(index), fmt::format("var(--series-{})", index));
+  }
+  for (const std::string_view quote : {"'", "\""}) {
+    replace_all(svg, fmt::format("={}black{}", quote, quote), fmt::format("={}var(--ink){}", quote, quote));
+    replace_all(svg, fmt::format("={}gray{}", quote, quote), fmt::format("={}var(--grid){}", quote, quote));
+    replace_all(svg, fmt::format("={}#000000{}", quote, quote), fmt::format("={}var(--ink){}", quote, quote));
+  }
+  replace_all(svg, "rgb(  0,   0,   0)", "var(--ink)");
+  // Several charts share a page, and ids must not clash there.
+  for (const std::string_view name : {"gpDot", "gpPt", "textbox", "greybox", "gnuplot_", "gnuplot_canvas"}) {
+    for (const std::string_view before : {"id='", "id=\"", "#"}) {
+      replace_all(svg, fmt::format("{}{}", before, name), fmt::format("{}{}-{}", before, id, name));
+    }
+  }
+  return svg;
+}
+
+}  // namespace
+
+std::string palette_colour(std::size_t index) { return fmt::format("\"#0102{:02x}\"", index + 1); }
+
+std::string gnuplot_string(std::string_view text) {
+  std::string result = "'";
+  for (const char character : text) {
+    if (character == '\'') result += '\'';
+    result += character;
+  }
+  return result + "'";
+}
+
+std::string run_gnuplot(const std::string& script, const CanvasSize& size, std::string_view id) {
+  const ScratchDirectory scratch;
+  const std::filesystem::path script_path = scratch.path() / "chart.gnuplot";
+  const std::filesystem::path svg_path = scratch.path() / "chart.svg";
+  const std::filesystem::path messages_path = scratch.path() / "messages";
+  {
+    std::ofstream file(script_path);
+    file << fmt::format("set terminal svg size {},{} dynamic noenhanced font 'sans-serif,13'\nset output {}\n",
+                        size.width, size.height, gnuplot_string(svg_path.string()))
+         << script;
+    if (!file.flush()) throw FileError(script_path, "cannot write", errno);
+  }
+  if (spawn_gnuplot(script_path, messages_path) != 0) {
+    throw DeviceError("gnuplot refused a chart: " + io::read_file(messages_path));
+  }
+  return fit_for_page(io::read_file(svg_path), id);
+}
+
+}  // namespace flame::report
