@@ -1,0 +1,116 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "cli/program.h"
+#include "support/test_data.h"
+
+namespace flame::test {
+namespace {
+
+using nlohmann::json;
+using ::testing::HasSubstr;
+
+TEST(PruneCommand, PrunesAndSaysWhatItTook) {
+  const TemporaryDirectory directory;
+  const ProgramResult result =
+      run_flame({"prune", tiny_model().string(), "-o", (directory / "out").string(), "--pattern", "2:4"});
+  EXPECT_EQ(result.exit_code, 0) << result.standard_error;
+  EXPECT_THAT(result.standard_output, HasSubstr("24 tensors pruned by magnitude, 50.0 % of their"));
+  EXPECT_THAT(result.standard_output, HasSubstr("as \"code\""));
+  EXPECT_TRUE(std::filesystem::exists(directory / "out" / "spiece.model"));
+
+  // What is written is a model again.
+  const ProgramResult text = run_flame(
+      {"generate", (directory / "out").string(), "--text", "Ann: Are you coming?", "--max-new-tokens", "3", "--json"});
+  EXPECT_EQ(text.exit_code, 0) << text.standard_error;
+  EXPECT_EQ(json::parse(text.standard_output).at("tokens").size(), 3U);
+}
+
+TEST(PruneCommand, CalibratesFromAFileOfTexts) {
+  const TemporaryDirectory directory;
+  const std::string texts = (directory / "texts.jsonl").string();
+  std::ofstream(texts) << R"({"dialogue": "Ann: Are you coming?", "summary": "Ann asks."})"
+                       << "\n"
+                       << R"({"dialogue": "Bob: At six.", "summary": "Bob answers."})"
+                       << "\n";
+  const ProgramResult result =
+      run_flame({"prune", tiny_model().string(), "-o", (directory / "out").string(), "--pattern",
+                 "encoder=1:4,decoder=2:4", "--method", "sparsegpt", "--calibration", texts, "--field", "dialogue",
+                 "--target", "summary", "--task", "summarization", "--json"});
+  EXPECT_EQ(result.exit_code, 0) << result.standard_error;
+  const json report = json::parse(result.standard_output);
+  EXPECT_EQ(report.at("calibration").at("examples"), 2);
+  EXPECT_EQ(report.at("pattern"), "encoder=1:4,decoder=2:4");
+  EXPECT_THAT(result.standard_error, HasSubstr("pruned by the layer's statistics"));
+}
+
+TEST(PruneCommand, WrongUseExitsWithTwoAndAFailedJobWithOne) {
+  const TemporaryDirectory directory;
+  const std::string model = tiny_model().string();
+  const std::string out = (directory / "out").string();
+  EXPECT_EQ(run_flame({"prune", model, "-o", out, "--pattern", "5:4"}).exit_code, 2);
+  EXPECT_EQ(run_flame({"prune", model, "-o", out}).exit_code, 2);
+  EXPECT_EQ(run_flame({"prune", model, "-o", out, "--pattern", "2:4", "--method", "wanda"}).exit_code, 2);
+  EXPECT_EQ(run_flame({"prune", model, "-o", out, "--pattern", "2:4", "--method", "magic"}).exit_code, 2);
+  const ProgramResult odd = run_flame({"prune", model, "-o", out, "--pattern", "2:7"});
+  EXPECT_EQ(odd.exit_code, 1);
+  EXPECT_THAT(odd.standard_error, HasSubstr("--pad"));
+  EXPECT_FALSE(std::filesystem::exists(out));
+}
+
+TEST(EvalRougeCommand, ScoresTextsThatAreThere) {
+  const TemporaryDirectory directory;
+  const std::string input = (directory / "examples.jsonl").string();
+  const std::string predictions = (directory / "predictions.jsonl").string();
+  std::ofstream(input) << R"({"summaries": ["the cat sat", "a dog ran"]})"
+                       << "\n"
+                       << R"({"summaries": ["one two"]})"
+                       << "\n";
+  std::ofstream(predictions) << R"({"index": 1, "text": "one"})"
+                             << "\n"
+                             << R"({"index": 0, "text": "a dog ran"})"
+                             << "\n";
+  const std::vector<std::string> command = {"eval",    "rouge", "--predictions", predictions,
+                                            "--input", input,   "--reference",   "summaries"};
+  std::vector<std::string> with_json = command;
+  with_json.push_back("--json");
+  const ProgramResult result = run_flame(with_json);
+  EXPECT_EQ(result.exit_code, 0) << result.standard_error;
+  const json rouge = json::parse(result.standard_output).at("rouge");
+  EXPECT_DOUBLE_EQ(rouge.at("rouge1").at("f").at("mean").get<double>(), (1.0 + 2.0 / 3.0) / 2.0);
+  EXPECT_DOUBLE_EQ(rouge.at("rouge1").at("recall").at("mean").get<double>(), 0.75);
+  EXPECT_THAT(run_flame(command).standard_output, HasSubstr("rougeLsum"));
+}
+
+TEST(EvalRougeCommand, GeneratesAndGoesOn) {
+  const TemporaryDirectory directory;
+  const std::string input = (directory / "examples.jsonl").string();
+  const std::string output = (directory / "predictions.jsonl").string();
+  std::ofstream(input) << R"({"dialogue": "Ann: Hello.", "summary": "Ann greets."})"
+                       << "\n"
+                       << R"({"dialogue": "Bob: Bye.", "summary": "Bob leaves."})"
+                       << "\n";
+  const auto run = [&](const std::string& limit, bool resume) {
+    std::vector<std::string> words = {
+        "eval",        "rouge",   tiny_model().string(), "--input", input, "--field", "dialogue",
+        "--reference", "summary", "--max-new-tokens",    "3",       "-o",  output,    "--limit",
+        limit,         "--json"};
+    if (resume) words.push_back("--resume");
+    return run_flame(words);
+  };
+  EXPECT_EQ(run("1", false).exit_code, 0);
+  const ProgramResult refused = run("2", false);
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_THAT(refused.standard_error, HasSubstr("--resume"));
+  const ProgramResult result = run("2", true);
+  EXPECT_EQ(result.exit_code, 0) << result.standard_error;
+  EXPECT_EQ(json::parse(result.standard_output).at("examples"), 2);
+}
+
+}  // namespace
+}  // namespace flame::test
