@@ -134,6 +134,8 @@ TEST(SynthTest, RoutingIsNeitherConstantNorUniform) {
     EXPECT_GE(std::ranges::count_if(of_layer, [](std::size_t count) { return count > 0; }), 2);
     mean_share += static_cast<double>(most) / all / 12.0;
   }
+  RecordProperty("mean_share_of_the_busiest_expert", std::to_string(mean_share));
+  RecordProperty("mean_probability", std::to_string(probability / static_cast<double>(tokens)));
   // Uniform would be 1/8 and a router without opinion gives 1/8 as probability.
   EXPECT_GT(mean_share, 0.2);
   EXPECT_LT(mean_share, 0.7);
@@ -144,6 +146,7 @@ TEST(SynthTest, RoutingIsNeitherConstantNorUniform) {
   for (const GenerationResult& result : results) {
     for (const std::int32_t token : result.sequences[0].tokens) ++seen[token];
   }
+  RecordProperty("distinct_tokens", static_cast<int>(seen.size()));
   EXPECT_GT(seen.size(), 20U);
 }
 

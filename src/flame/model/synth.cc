@@ -28,9 +28,15 @@ constexpr std::size_t kGrain = std::size_t{1} << 15;      // elements a thread t
 constexpr std::size_t kQuantiles = std::size_t{1} << 16;  // of the normal distribution, drawn by 16 random bits
 constexpr std::size_t kValuesPerDraw = 4;                 // 16 of 64 bits each
 constexpr float kLogitDeviation = 1.5F;
-constexpr float kEmbeddingDeviation = 0.25F;
-constexpr float kEmbeddingMeanDeviation = 0.15F;
+// Small beside what the layers add: with a tied head the output would otherwise repeat its input for ever.
+constexpr float kEmbeddingDeviation = 0.05F;
+constexpr float kEmbeddingMeanDeviation = 0.03F;
+constexpr float kOutputDeviation = 2.0F;  // of the vocabulary's logits
 constexpr float kPositionDeviation = 0.5F;
+constexpr float kAttentionDeviation =
+    0.5F;                                // of what attention adds, which steps have in common, beside 1 of feed-forward
+constexpr float kScoreDeviation = 3.0F;  // of attention scores: sharp enough that positions differ
+constexpr float kCancelledMean = 0.7F;   // share of ReLU's mean that neighbouring columns of wo take back
 constexpr std::uint64_t kMeanStream = ~std::uint64_t{0};  // of the embeddings' common vector
 
 SwitchConfig switch_base(std::uint32_t experts) {
@@ -51,8 +57,10 @@ bool contains(std::string_view name, std::string_view part) { return name.find(p
 struct Recipe {
   NamedShape tensor;
   std::uint64_t stream = 0;
-  float deviation = 1.0F;  // 0: all ones
+  float deviation = 1.0F;  // 0: every element is `constant`
+  float constant = 1.0F;
   bool is_embedding = false;
+  bool is_output = false;  // of a feed-forward network
 
   [[nodiscard]] std::uint64_t elements() const {
     std::uint64_t product = 1;
@@ -68,7 +76,8 @@ float deviation_of(const SwitchConfig& config, const NamedShape& tensor) {
   if (contains(tensor.name, "router.classifier.bias")) return 0.1F;
   if (contains(tensor.name, "router.classifier")) return static_cast<float>(kLogitDeviation / std::sqrt(inputs));
   // Attention scores are not divided by sqrt(d_kv): the query projection is that much smaller instead.
-  if (tensor.name.ends_with(".q.weight")) return static_cast<float>(1.0 / std::sqrt(inputs * config.d_kv));
+  if (tensor.name.ends_with(".q.weight")) return static_cast<float>(kScoreDeviation / std::sqrt(inputs * config.d_kv));
+  if (tensor.name.ends_with(".o.weight")) return static_cast<float>(kAttentionDeviation / std::sqrt(inputs));
   // Half of the inputs of wo are zero after ReLU.
   if (tensor.name.ends_with(".wo.weight")) return static_cast<float>(std::sqrt(2.0 / inputs));
   return static_cast<float>(1.0 / std::sqrt(inputs));
@@ -77,19 +86,24 @@ float deviation_of(const SwitchConfig& config, const NamedShape& tensor) {
 std::vector<Recipe> recipes(const SwitchConfig& config) {
   std::vector<Recipe> list;
   const std::vector<std::uint64_t> vocabulary{config.vocab_size, config.d_model};
-  list.push_back({{std::string(kSharedEmbedding), vocabulary}, 0, kEmbeddingDeviation, true});
+  list.push_back({{std::string(kSharedEmbedding), vocabulary}, 0, kEmbeddingDeviation, 0.0F, true, false});
   if (!config.tie_word_embeddings) {
     // The three embeddings hold the same values, as transformers 4 shares them.
-    list.push_back({{std::string(kEncoderEmbedding), vocabulary}, 0, kEmbeddingDeviation, true});
-    list.push_back({{std::string(kDecoderEmbedding), vocabulary}, 0, kEmbeddingDeviation, true});
-    list.push_back({{std::string(kHead), vocabulary}, 1, static_cast<float>(1.0 / std::sqrt(config.d_model)), false});
+    list.push_back({{std::string(kEncoderEmbedding), vocabulary}, 0, kEmbeddingDeviation, 0.0F, true, false});
+    list.push_back({{std::string(kDecoderEmbedding), vocabulary}, 0, kEmbeddingDeviation, 0.0F, true, false});
+    list.push_back(
+        {{std::string(kHead), vocabulary}, 1, static_cast<float>(1.0 / std::sqrt(config.d_model)), 0.0F, false, false});
   }
   std::vector<NamedShape> tensors = dense_tensors(config, Gating::kPlain);
   std::vector<NamedShape> experts = expert_tensors(config, Gating::kPlain);
   tensors.insert(tensors.end(), std::make_move_iterator(experts.begin()), std::make_move_iterator(experts.end()));
   for (std::size_t i = 0; i < tensors.size(); ++i) {
     const float deviation = deviation_of(config, tensors[i]);
-    list.push_back({std::move(tensors[i]), i + 2, deviation, false});
+    const bool is_output = tensors[i].name.ends_with(".wo.weight");
+    const bool is_last_norm = tensors[i].name == "decoder.final_layer_norm.weight";
+    const float constant =
+        !is_last_norm ? 1.0F : kOutputDeviation / (config.tie_word_embeddings ? kEmbeddingDeviation : 1.0F);
+    list.push_back({std::move(tensors[i]), i + 2, deviation, constant, false, is_output});
   }
   return list;
 }
@@ -99,8 +113,10 @@ class ValueMaker {
  public:
   ValueMaker(const SwitchConfig& config, DataType type, std::uint64_t seed)
       : type_(type), seed_(seed), quantiles_(kQuantiles), mean_(config.d_model) {
+    double quantile = -5.0;
     for (std::size_t i = 0; i < kQuantiles; ++i) {
-      quantiles_[i] = normal_quantile((static_cast<double>(i) + 0.5) / static_cast<double>(kQuantiles));
+      quantile = normal_quantile((static_cast<double>(i) + 0.5) / static_cast<double>(kQuantiles), quantile);
+      quantiles_[i] = static_cast<float>(quantile);
     }
     const Random random(seed, kMeanStream);
     for (std::size_t i = 0; i < mean_.size(); ++i) {
@@ -112,14 +128,18 @@ class ValueMaker {
   std::span<const std::byte> make(const Recipe& recipe, std::uint64_t first, std::size_t count) {
     bytes_.resize(count * size_of(type_));
     const Random random(seed_, recipe.stream);
+    const auto drawn = [&](std::uint64_t position) {
+      const std::uint64_t bits = random.bits_at(position / kValuesPerDraw);
+      return quantiles_[(bits >> (16 * (position % kValuesPerDraw))) & (kQuantiles - 1)];
+    };
     ThreadPool::parallel_for(count, kGrain, [&](std::size_t begin, std::size_t end) {
       for (std::size_t i = begin; i < end; ++i) {
         const std::uint64_t position = first + i;
-        float value = 1.0F;
+        float value = recipe.constant;
         if (recipe.deviation > 0.0F) {
-          const std::uint64_t bits = random.bits_at(position / kValuesPerDraw);
-          value = recipe.deviation * quantiles_[(bits >> (16 * (position % kValuesPerDraw))) & (kQuantiles - 1)];
+          value = recipe.deviation * drawn(position);
           if (recipe.is_embedding) value += mean_[position % mean_.size()];
+          if (recipe.is_output && position % 2 == 1) value -= kCancelledMean * recipe.deviation * drawn(position - 1);
         }
         store(i, value);
       }
@@ -128,15 +148,17 @@ class ValueMaker {
   }
 
  private:
-  // The inverse of the normal distribution function by Newton's method on erfc: 65,536 values, made once.
-  static float normal_quantile(double probability) {
-    double x = 0.0;
-    for (int step = 0; step < 60; ++step) {
+  // The inverse of the normal distribution function, by Newton's method from a value close by.
+  static double normal_quantile(double probability, double start) {
+    double x = start;
+    for (int step = 0; step < 100; ++step) {
       const double error = 0.5 * std::erfc(-x / std::sqrt(2.0)) - probability;
       const double density = std::exp(-0.5 * x * x) / std::sqrt(2.0 * std::acos(-1.0));
-      x -= std::clamp(error / density, -0.5, 0.5);
+      const double change = std::clamp(error / density, -0.5, 0.5);
+      x -= change;
+      if (std::abs(change) < 1e-9) break;
     }
-    return static_cast<float>(x);
+    return x;
   }
 
   void store(std::size_t index, float value) {
