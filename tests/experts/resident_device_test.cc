@@ -9,6 +9,7 @@
 
 #include "flame/base/random.h"
 #include "flame/model/generation.h"
+#include "flame/model/sequences.h"
 #include "flame/model/synth.h"
 #include "model/checkpoints.h"
 #include "model/plain_device.h"
