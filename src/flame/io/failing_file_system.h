@@ -12,14 +12,14 @@ namespace flame::io {
 struct FailurePlan {
   /// Every operation on files is counted from 0; this one, and every later one when `persistent`, fails with EIO. Not
   /// counted are remove(), exists() and is_directory(): tests want to see the cleaning up that follows a failure.
-  std::optional<std::uint64_t> fail_operation;
+  std::optional<std::uint64_t> fail_operation = {};
   bool persistent = false;
   /// Appends fail with ENOSPC once this many bytes have been written in all; what still fits is written first, as by a
   /// real disk. Removing files gives no room back.
-  std::optional<std::uint64_t> room_bytes;
+  std::optional<std::uint64_t> room_bytes = {};
   /// Files appear to end after this many bytes for reads and maps, although size() tells the true length: what a file
   /// looks like that was cut while it was open.
-  std::optional<std::uint64_t> readable_bytes;
+  std::optional<std::uint64_t> readable_bytes = {};
 };
 
 /// Another file system with failures injected.

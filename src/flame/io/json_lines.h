@@ -19,7 +19,7 @@ struct JsonLinesOptions {
   /// A bad line ends the reading with a FormatError instead of being reported and skipped.
   bool strict = false;
   /// Told about each skipped line: "FILE: line 7: …".
-  std::function<void(const std::string& message)> on_bad_line;
+  std::function<void(const std::string& message)> on_bad_line = {};
   std::size_t maximum_line_bytes = std::size_t{16} << 20;
 };
 
