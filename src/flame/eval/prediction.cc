@@ -158,6 +158,7 @@ void append_results(const Job& job, const Predictor& predictor, std::uint32_t de
   result.depth = depth;
   result.budget = job.options.bytes;
   result.has_probabilities = predictor.has_probabilities();
+  result.needs_states = predictor.needs_approach() || predictor.needs_hidden();
   for (std::size_t layer = 0; layer < tally.layers; ++layer) {
     const auto first = tally.place.begin() + static_cast<std::ptrdiff_t>(layer * width);
     result.layer_positions.push_back(
@@ -274,7 +275,9 @@ std::vector<StorageRow> equal_storage(const PredictionReport& report, const std:
   std::vector<StorageRow> rows;
   for (const std::uint32_t k : ranks) {
     for (const std::size_t limit : bytes) {
-      StorageRow row{limit, k, nullptr, nullptr, nullptr};
+      StorageRow row;
+      row.bytes = limit;
+      row.k = k;
       const auto better = [](const PredictionResult* held, const PredictionResult& candidate) {
         return held == nullptr || candidate.correct > held->correct;
       };
@@ -283,6 +286,7 @@ std::vector<StorageRow> equal_storage(const PredictionReport& report, const std:
         if (result.k != k || result.depth != 1 || needed > limit || !routing::is_causal(result.predictor)) continue;
         if (result.predictor == "cepr" && better(row.cepr, result)) row.cepr = &result;
         if (result.predictor == "incremental" && better(row.incremental, result)) row.incremental = &result;
+        if (!result.needs_states && better(row.table, result)) row.table = &result;
         if (better(row.best, result)) row.best = &result;
       }
       rows.push_back(row);

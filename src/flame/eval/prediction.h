@@ -42,6 +42,7 @@ struct PredictionResult {
   double promised = 0.0;                       ///< mean probability given to the first k; 0 without probabilities
   double log_loss = 0.0;  ///< mean of -ln P(true expert); the same for every k; 0 without probabilities
   bool has_probabilities = true;
+  bool needs_states = false;    ///< reads hidden states; its bytes are weights then, not only tables
   routing::PredictorCost cost;  ///< for this k
 };
 
@@ -69,7 +70,8 @@ struct StorageRow {
   std::uint32_t k = 1;
   const PredictionResult* cepr = nullptr;  ///< null: none that small
   const PredictionResult* incremental = nullptr;
-  const PredictionResult* best = nullptr;  ///< of all that may run while decoding
+  const PredictionResult* table = nullptr;  ///< of all that need no hidden states
+  const PredictionResult* best = nullptr;   ///< of all that may run while decoding
 };
 
 /// "Accuracy at equal index storage", at depth 1: for each of `bytes` and k the best that fits, by its dense table or

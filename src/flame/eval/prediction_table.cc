@@ -18,6 +18,13 @@ bool same_row(const PredictionResult& a, const PredictionResult& b) {
   return a.predictor == b.predictor && a.m == b.m && a.depth == b.depth && a.budget == b.budget;
 }
 
+/// Whether an earlier result is the row that result `i` belongs to.
+bool listed_before(const PredictionReport& report, std::size_t i) {
+  const auto end = report.results.begin() + static_cast<std::ptrdiff_t>(i);
+  return std::any_of(report.results.begin(), end,
+                     [&](const PredictionResult& earlier) { return same_row(earlier, report.results[i]); });
+}
+
 std::string label(const PredictionResult& result) {
   std::string text = result.m > 0 ? fmt::format("{}({})", result.predictor, result.m) : result.predictor;
   if (result.budget > 0) text += fmt::format(" in {}", format_byte_size(result.budget));
@@ -44,7 +51,7 @@ std::string prediction_table(const PredictionReport& report, const std::vector<s
                         layers ? "  by layer at k=1" : "");
     for (std::size_t i = 0; i < report.results.size(); ++i) {
       const PredictionResult& first = report.results[i];
-      if (first.depth != depth || (i > 0 && same_row(report.results[i - 1], first))) continue;
+      if (first.depth != depth || listed_before(report, i)) continue;
       text += fmt::format("{:<26}", label(first));
       for (const std::uint32_t k : ranks) {
         const auto found =
@@ -68,11 +75,11 @@ std::string prediction_table(const PredictionReport& report, const std::vector<s
 }
 
 std::string storage_table(const PredictionReport& report, const std::vector<std::size_t>& bytes) {
-  std::string text = fmt::format("\naccuracy at equal index storage\n{:>10}  {:>2}  {:<28}  {:<28}  {}\n", "bytes", "k",
-                                 "best cepr", "best incremental", "best of all");
+  std::string text = fmt::format("\naccuracy at equal index storage\n{:>10}  {:>2}  {:<24}  {:<24}  {:<28}  {}\n",
+                                 "bytes", "k", "best cepr", "best incremental", "best of tables", "best of all");
   for (const StorageRow& row : equal_storage(report, bytes, {1, 2})) {
-    text += fmt::format("{:>10}  {:>2}  {:<28}  {:<28}  {}\n", format_byte_size(row.bytes), row.k, cell(row.cepr),
-                        cell(row.incremental), cell(row.best));
+    text += fmt::format("{:>10}  {:>2}  {:<24}  {:<24}  {:<28}  {}\n", format_byte_size(row.bytes), row.k,
+                        cell(row.cepr), cell(row.incremental), cell(row.table), cell(row.best));
   }
   return text;
 }

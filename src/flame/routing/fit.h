@@ -14,8 +14,9 @@ struct DenseWeights;
 
 namespace flame::routing {
 
-/// Linear maps by ridge regression from the states of layer l to the one-hot experts of the layers up to `depth`
-/// positions on; the softmax's scale is then fitted by likelihood. Empty when the trace has no such states.
+/// Linear maps from the states of layer l to the experts of the layers up to `depth` positions on: ridge regression to
+/// one-hot experts, refined by multinomial logistic regression (which ranks far better where experts are many to one
+/// direction, and whose probabilities can be believed). Empty when the trace has no such states.
 /// `approach`: from the input of each MoE layer's block, to that very layer and those after it; otherwise from the
 /// routers' inputs, to the layers after.
 [[nodiscard]] std::vector<LinearMap> fit_maps(const Trace& trace, bool approach, std::uint32_t depth);

@@ -4,14 +4,9 @@
 #include <cmath>
 
 namespace flame::routing {
+namespace {
 
-void apply_map(const LinearMap& map, std::span<const float> x, std::span<float> probability) {
-  float scale = 1.0F;
-  if (map.normalise) {
-    float sum = 0.0F;
-    for (const float value : x) sum += value * value;
-    scale = 1.0F / std::sqrt(sum / static_cast<float>(x.size()) + 1e-12F);
-  }
+void apply(const LinearMap& map, std::span<const float> x, float scale, std::span<float> probability) {
   const std::size_t experts = probability.size();
   std::fill(probability.begin(), probability.end(), 0.0F);
   for (std::size_t i = 0; i < x.size(); ++i) {
@@ -26,6 +21,22 @@ void apply_map(const LinearMap& map, std::span<const float> x, std::span<float> 
   float sum = 0.0F;
   for (float& value : probability) sum += value = std::exp(value - highest);
   for (float& value : probability) value /= sum;
+}
+
+}  // namespace
+
+void apply_map(const LinearMap& map, std::span<const float> x, std::span<float> probability) {
+  float scale = 1.0F;
+  if (map.normalise) {
+    float square = 0.0F;
+    for (const float value : x) square += value * value;
+    scale = 1.0F / std::sqrt(square / static_cast<float>(x.size()) + 1e-12F);
+  }
+  apply(map, x, scale, probability);
+}
+
+void apply_to_normalised(const LinearMap& map, std::span<const float> x, std::span<float> probability) {
+  apply(map, x, 1.0F, probability);
 }
 
 }  // namespace flame::routing

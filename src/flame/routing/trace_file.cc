@@ -243,7 +243,7 @@ void declare_columns(io::SafetensorsWriter& writer, const std::vector<Column>& c
     std::vector<std::uint64_t> shape = {encoder ? encoder_steps : decoder_steps};
     if (column.extent != Extent::kStep) shape.push_back(encoder ? info.encoder_layers : info.decoder_layers);
     if (column.extent == Extent::kState) shape.push_back(info.d_model);
-    writer.declare(column.name, column.type, std::move(shape), 8);
+    writer.declare(column.name, column.type, std::move(shape));
   }
 }
 
@@ -252,17 +252,22 @@ std::span<const std::byte> bytes_of(const std::vector<T>& values) {
   return std::as_bytes(std::span(values));
 }
 
-void append_stack(io::SafetensorsWriter& writer, const std::string& name, const StackTrace& stack,
-                  std::uint32_t experts) {
-  if (expert_type(experts) == DataType::kU8) {
-    const std::vector<std::uint8_t> narrow(stack.experts.begin(), stack.experts.end());
-    writer.append(name + ".experts", bytes_of(narrow));
+void append_column(io::SafetensorsWriter& writer, const Column& column, const Trace& trace) {
+  const bool encoder = column.name.starts_with("encoder.");
+  const StackTrace& stack = encoder ? trace.encoder : trace.decoder;
+  const std::string_view name = std::string_view(column.name).substr(column.name.find('.') + 1);
+  if (name == "token") writer.append(column.name, bytes_of(stack.token));
+  if (name == "example") writer.append(column.name, bytes_of(stack.example));
+  if (name == "prob") writer.append(column.name, bytes_of(stack.probability));
+  if (name == "dropped") writer.append(column.name, bytes_of(stack.dropped));
+  if (name == "hidden") writer.append(column.name, bytes_of(stack.hidden));
+  if (name == "approach") writer.append(column.name, bytes_of(stack.approach));
+  if (name != "experts") return;
+  if (column.type == DataType::kU16) {
+    writer.append(column.name, bytes_of(stack.experts));
   } else {
-    writer.append(name + ".experts", bytes_of(stack.experts));
+    writer.append(column.name, bytes_of(std::vector<std::uint8_t>(stack.experts.begin(), stack.experts.end())));
   }
-  writer.append(name + ".prob", bytes_of(stack.probability));
-  writer.append(name + ".token", bytes_of(stack.token));
-  writer.append(name + ".example", bytes_of(stack.example));
 }
 
 }  // namespace
@@ -292,18 +297,11 @@ Trace read_trace(const std::filesystem::path& path, const TraceReadOptions& opti
 void write_trace(const std::filesystem::path& path, const Trace& trace) {
   io::AtomicFile output(path);
   io::SafetensorsWriter writer(output.file(), metadata_of(trace.info));
-  const bool encoder = trace.encoder.layers > 0;
-  declare_columns(writer,
-                  columns_of(trace.info, encoder, !trace.decoder.hidden.empty(), !trace.decoder.approach.empty()),
-                  trace.info, trace.encoder.steps(), trace.decoder.steps());
+  const std::vector<Column> columns =
+      columns_of(trace.info, trace.encoder.layers > 0, !trace.decoder.hidden.empty(), !trace.decoder.approach.empty());
+  declare_columns(writer, columns, trace.info, trace.encoder.steps(), trace.decoder.steps());
   writer.begin();
-  append_stack(writer, "decoder", trace.decoder, trace.info.experts);
-  if (!trace.decoder.hidden.empty()) writer.append("decoder.hidden", bytes_of(trace.decoder.hidden));
-  if (!trace.decoder.approach.empty()) writer.append("decoder.approach", bytes_of(trace.decoder.approach));
-  if (encoder) {
-    append_stack(writer, "encoder", trace.encoder, trace.info.experts);
-    writer.append("encoder.dropped", bytes_of(trace.encoder.dropped));
-  }
+  for (const Column& column : columns) append_column(writer, column, trace);
   writer.finish();
   output.commit();
 }
