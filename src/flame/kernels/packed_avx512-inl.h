@@ -18,6 +18,7 @@
 #include "flame/base/data_type.h"
 #include "flame/kernels/packed_block.h"
 #include "flame/kernels/packed_float-inl.h"
+#include "flame/kernels/unroll.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace flame::kernels::HWY_NAMESPACE {
@@ -99,6 +100,7 @@ class CodeGather {
 
   static HWY_INLINE __m512i gather(const __m512i (&tables)[Span], __m512i positions) {
     __m512i picked = _mm512_permutex2var_epi8(tables[0], positions, tables[1]);
+    FLAME_UNROLL
     for (std::size_t pair = 1; pair < Span / 2; ++pair) {
       const __mmask64 lanes = ~__mmask64{0} << (pair * 128 / Span);
       picked = _mm512_mask_blend_epi8(lanes, picked,
@@ -159,6 +161,7 @@ HWY_INLINE void multiply_vnni_tile(const PackedBlock& block, const CodeGather<Sp
 
   const auto add_products = [&](std::size_t r, __m512i weights, __m512i positions,
                                 const __m512i(&tables)[Tokens][Span]) HWY_ATTR {
+    FLAME_UNROLL
     for (std::size_t t = 0; t < Tokens; ++t) {
       __m512i& sum = sums[t * Rows + r];
       sum = _mm512_dpbusd_epi32(sum, gather.gather(tables[t], positions), weights);
@@ -173,6 +176,7 @@ HWY_INLINE void multiply_vnni_tile(const PackedBlock& block, const CodeGather<Sp
   const auto load_tables = [&](std::size_t chunk, __m512i(&tables)[Tokens][Span]) HWY_ATTR {
     for (std::size_t t = 0; t < Tokens; ++t) {
       const std::uint8_t* codes = input.codes(first_token + t) + chunk * kPackedChunk * Span;
+      FLAME_UNROLL
       for (std::size_t i = 0; i < Span; ++i) tables[t][i] = _mm512_loadu_si512(codes + i * 64);
     }
   };
@@ -185,7 +189,7 @@ HWY_INLINE void multiply_vnni_tile(const PackedBlock& block, const CodeGather<Sp
     const std::byte* positions = chunk_start + block.rows * kPackedChunk + first_row * (kPackedChunk * Bits / 8);
     __m512i tables[Tokens][Span];
     load_tables(chunk, tables);
-#pragma GCC unroll 16
+    FLAME_UNROLL
     for (std::size_t r = 0; r < Rows; ++r) {
       _mm_prefetch(reinterpret_cast<const char*>(values + r * kPackedChunk) + kPrefetchBytes, _MM_HINT_T0);
       if (Bits > 0 && r * Bits % 8 < Bits) {
@@ -218,9 +222,13 @@ HWY_INLINE void multiply_vnni_tile(const PackedBlock& block, const CodeGather<Sp
   }
 }
 
+// Rows of a block that one pass over the tokens' tables serves: as many as leave registers for the tables.
+constexpr std::size_t rows_at_once(std::size_t span) { return span >= 8 ? 8 : 16; }
+
 template <std::size_t Span, unsigned Bits, bool Offset>
-HWY_INLINE void multiply_vnni_tiles(const PackedBlock& block, const PackedInput& input, const BlockOutput& output) {
-  const CodeGather<Span, Bits> gather(block.layout.format());
+HWY_INLINE void multiply_vnni_block(const PackedBlock& block, const CodeGather<Span, Bits>& gather,
+                                    const PackedInput& input, const BlockOutput& output) {
+  constexpr std::size_t kRows = rows_at_once(Span);
   std::size_t t = 0;
   for (; t + 4 <= input.tokens(); t += 4) {
     std::size_t r = 0;
@@ -230,38 +238,32 @@ HWY_INLINE void multiply_vnni_tiles(const PackedBlock& block, const PackedInput&
     for (; r < block.rows; ++r) multiply_vnni_tile<Span, Bits, 1, 4, Offset>(block, gather, r, input, t, output);
   }
   for (; t < input.tokens(); ++t) {
-    if (block.rows == 16) {
-      multiply_vnni_tile<Span, Bits, 16, 1, Offset>(block, gather, 0, input, t, output);
-      continue;
+    std::size_t r = 0;
+    for (; r + kRows <= block.rows; r += kRows) {
+      multiply_vnni_tile<Span, Bits, kRows, 1, Offset>(block, gather, r, input, t, output);
     }
-    for (std::size_t r = 0; r < block.rows; ++r) {
-      multiply_vnni_tile<Span, Bits, 1, 1, Offset>(block, gather, r, input, t, output);
-    }
+    for (; r < block.rows; ++r) multiply_vnni_tile<Span, Bits, 1, 1, Offset>(block, gather, r, input, t, output);
   }
 }
 
 template <std::size_t Span, unsigned Bits>
-void multiply_vnni_block(const PackedBlock& block, const PackedInput& input, const BlockOutput& output) {
-  if (input.code_offset() == 0) return multiply_vnni_tiles<Span, Bits, false>(block, input, output);
-  multiply_vnni_tiles<Span, Bits, true>(block, input, output);
+void multiply_vnni_range(const PackedMatrixView& matrix, std::size_t first, std::size_t last, const PackedInput& input,
+                         const BlockOutput& output) {
+  const CodeGather<Span, Bits> gather(matrix.layout.format());
+  const bool offset = input.code_offset() != 0;
+  for_each_block(matrix, first, last, output, [&](const PackedBlock& block, const BlockOutput& part) HWY_ATTR {
+    if (offset) return multiply_vnni_block<Span, Bits, true>(block, gather, input, part);
+    multiply_vnni_block<Span, Bits, false>(block, gather, input, part);
+  });
 }
 
 // The scales of an int4 block as floats, and how a vector takes its lanes' scales: 4 kept values a lane share one.
 class Int4Scales {
  public:
-  Int4Scales(const PackedBlock& block) : groups_(block.layout.scale_groups()) {
-    const std::size_t count = block.rows * groups_;
-    thread_local std::vector<float> widened;
+  explicit Int4Scales(const PackedLayout& layout) : groups_(layout.scale_groups()) {
     // A vector reads 16 scales from its first one on.
-    if (widened.size() < count + 16) widened.resize(count + 16);
-    std::size_t i = 0;
-    for (; i < count; i += 16) {
-      const auto mask = static_cast<__mmask32>(count - i >= 16 ? 0xffffU : (1U << (count - i)) - 1U);
-      const __m512i halves = _mm512_maskz_loadu_epi16(mask, block.bytes + i * sizeof(Float16));
-      _mm512_storeu_ps(widened.data() + i, _mm512_cvtph_ps(_mm512_castsi512_si256(halves)));
-    }
-    scales_ = widened.data();
-    const PackedFormat& format = block.layout.format();
+    widened_.resize(kPackedBlockRows * groups_ + 16);
+    const PackedFormat& format = layout.format();
     const std::size_t span = format.m / format.n;
     alignas(64) std::int32_t offsets[16];
     for (std::size_t lane = 0; lane < 16; ++lane) {
@@ -271,14 +273,24 @@ class Int4Scales {
     groups_per_chunk_ = kPackedChunk * span / format.int4_group;
   }
 
+  void widen(const PackedBlock& block) {
+    const std::size_t count = block.rows * groups_;
+    for (std::size_t i = 0; i < count; i += 16) {
+      const auto mask = static_cast<__mmask32>(count - i >= 16 ? 0xffffU : (1U << (count - i)) - 1U);
+      const __m512i halves = _mm512_maskz_loadu_epi16(mask, block.bytes + i * sizeof(Float16));
+      _mm512_storeu_ps(widened_.data() + i, _mm512_cvtph_ps(_mm512_castsi512_si256(halves)));
+    }
+  }
+
   HWY_INLINE __m512 of(std::size_t row, std::size_t chunk) const {
-    return _mm512_permutexvar_ps(offsets_, _mm512_loadu_ps(scales_ + row * groups_ + chunk * groups_per_chunk_));
+    return _mm512_permutexvar_ps(offsets_,
+                                 _mm512_loadu_ps(widened_.data() + row * groups_ + chunk * groups_per_chunk_));
   }
 
  private:
   std::size_t groups_;
   std::size_t groups_per_chunk_;
-  const float* scales_;
+  std::vector<float> widened_;
   __m512i offsets_;
 };
 
@@ -310,6 +322,7 @@ HWY_INLINE void multiply_int4_tile(const PackedBlock& block, const CodeGather<Sp
   const auto load_tables = [&](std::size_t chunk, __m512i(&tables)[Tokens][Span]) HWY_ATTR {
     for (std::size_t t = 0; t < Tokens; ++t) {
       const std::uint8_t* codes = input.codes(first_token + t) + chunk * kPackedChunk * Span;
+      FLAME_UNROLL
       for (std::size_t i = 0; i < Span; ++i) {
         tables[t][i] = _mm512_xor_si512(_mm512_loadu_si512(codes + i * 64), sign);
       }
@@ -325,7 +338,7 @@ HWY_INLINE void multiply_int4_tile(const PackedBlock& block, const CodeGather<Sp
     const std::byte* positions = chunk_start + block.rows * kValueBytes + first_row * (kPackedChunk * Bits / 8);
     __m512i tables[Tokens][Span];
     load_tables(chunk, tables);
-#pragma GCC unroll 16
+    FLAME_UNROLL
     for (std::size_t r = 0; r < Rows; ++r) {
       if (r % 2 == 0) {
         _mm_prefetch(reinterpret_cast<const char*>(values + r * kValueBytes) + kPrefetchBytes, _MM_HINT_T0);
@@ -360,29 +373,34 @@ HWY_INLINE void multiply_int4_tile(const PackedBlock& block, const CodeGather<Sp
 }
 
 template <std::size_t Span, unsigned Bits>
-void multiply_int4_block(const PackedBlock& block, const PackedInput& input, const BlockOutput& output) {
-  const CodeGather<Span, Bits> gather(block.layout.format());
+void multiply_int4_range(const PackedMatrixView& matrix, std::size_t first, std::size_t last, const PackedInput& input,
+                         const BlockOutput& output) {
+  constexpr std::size_t kRows = rows_at_once(Span);
+  const CodeGather<Span, Bits> gather(matrix.layout.format());
   const FieldSpreader<4> nibbles;
-  const Int4Scales scales(block);
-  std::size_t t = 0;
-  for (; t + 4 <= input.tokens(); t += 4) {
-    std::size_t r = 0;
-    for (; r + 4 <= block.rows; r += 4) {
-      multiply_int4_tile<Span, Bits, 4, 4>(block, gather, nibbles, scales, r, input, t, output);
+  Int4Scales scales(matrix.layout);
+  for_each_block(matrix, first, last, output, [&](const PackedBlock& block, const BlockOutput& part) HWY_ATTR {
+    scales.widen(block);
+    std::size_t t = 0;
+    for (; t + 4 <= input.tokens(); t += 4) {
+      std::size_t r = 0;
+      for (; r + 4 <= block.rows; r += 4) {
+        multiply_int4_tile<Span, Bits, 4, 4>(block, gather, nibbles, scales, r, input, t, part);
+      }
+      for (; r < block.rows; ++r) {
+        multiply_int4_tile<Span, Bits, 1, 4>(block, gather, nibbles, scales, r, input, t, part);
+      }
     }
-    for (; r < block.rows; ++r) {
-      multiply_int4_tile<Span, Bits, 1, 4>(block, gather, nibbles, scales, r, input, t, output);
+    for (; t < input.tokens(); ++t) {
+      std::size_t r = 0;
+      for (; r + kRows <= block.rows; r += kRows) {
+        multiply_int4_tile<Span, Bits, kRows, 1>(block, gather, nibbles, scales, r, input, t, part);
+      }
+      for (; r < block.rows; ++r) {
+        multiply_int4_tile<Span, Bits, 1, 1>(block, gather, nibbles, scales, r, input, t, part);
+      }
     }
-  }
-  for (; t < input.tokens(); ++t) {
-    std::size_t r = 0;
-    for (; r + 16 <= block.rows; r += 16) {
-      multiply_int4_tile<Span, Bits, 16, 1>(block, gather, nibbles, scales, r, input, t, output);
-    }
-    for (; r < block.rows; ++r) {
-      multiply_int4_tile<Span, Bits, 1, 1>(block, gather, nibbles, scales, r, input, t, output);
-    }
-  }
+  });
 }
 
 template <template <std::size_t, unsigned> class Kernel>
@@ -407,12 +425,12 @@ BlockKernel kernel_of_pattern(const PackedFormat& format) {
 
 template <std::size_t Span, unsigned Bits>
 struct Int8Kernel {
-  static constexpr BlockKernel kMultiply = multiply_vnni_block<Span, Bits>;
+  static constexpr BlockKernel kMultiply = multiply_vnni_range<Span, Bits>;
 };
 
 template <std::size_t Span, unsigned Bits>
 struct Int4Kernel {
-  static constexpr BlockKernel kMultiply = multiply_int4_block<Span, Bits>;
+  static constexpr BlockKernel kMultiply = multiply_int4_range<Span, Bits>;
 };
 
 inline BlockKernel vnni_int8_kernel(const PackedFormat& format) { return kernel_of_pattern<Int8Kernel>(format); }

@@ -23,8 +23,23 @@ struct BlockOutput {
   std::size_t stride = 0;
 };
 
-/// Multiplies all tokens by one block.
-using BlockKernel = void (*)(const PackedBlock&, const PackedInput&, const BlockOutput&);
+/// Multiplies all tokens by the row blocks [first, last) of a matrix; `output` is that of the matrix's row 0. A kernel
+/// sets up its tables once for the whole range.
+using BlockKernel = void (*)(const PackedMatrixView& matrix, std::size_t first, std::size_t last,
+                             const PackedInput& input, const BlockOutput& output);
+
+/// Calls multiply(block, output of the block) for the blocks [first, last).
+template <typename Multiply>
+void for_each_block(const PackedMatrixView& matrix, std::size_t first, std::size_t last, const BlockOutput& output,
+                    Multiply&& multiply) {
+  for (std::size_t block = first; block < last; ++block) {
+    const std::size_t row = block * kPackedBlockRows;
+    multiply(PackedBlock{matrix.layout, matrix.bytes.data() + matrix.layout.block_offset(block),
+                         matrix.layout.block_rows(block)},
+             BlockOutput{output.values == nullptr ? nullptr : output.values + row,
+                         output.sums == nullptr ? nullptr : output.sums + row, output.stride});
+  }
+}
 
 /// Writes the exact sums of rows [first_row, first_row + rows) of an int8 block for one token: as they are, or scaled.
 void store_int8_sums(const PackedBlock& block, const PackedInput& input, std::size_t token, std::size_t first_row,

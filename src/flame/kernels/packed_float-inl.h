@@ -15,6 +15,7 @@
 #include <cstring>
 
 #include "flame/kernels/packed_block.h"
+#include "flame/kernels/unroll.h"
 #include "flame/kernels/widen-inl.h"
 
 HWY_BEFORE_NAMESPACE();
@@ -29,9 +30,13 @@ constexpr std::size_t kFloatLanes = HWY_LANES(float);
 
 template <unsigned Bytes>
 HWY_INLINE std::uint64_t load_bytes(const std::byte* position) {
-  std::uint64_t word = 0;
-  std::memcpy(&word, position, Bytes);
-  return word;
+  if constexpr (Bytes == 6) {  // one copy of six bytes would go through the stack
+    return load_bytes<4>(position) | load_bytes<2>(position + 4) << 32;
+  } else {
+    std::uint64_t word = 0;
+    std::memcpy(&word, position, Bytes);
+    return word;
+  }
 }
 
 // Picks each lane's input. Span = m / n: a vector of kept values stands for Span vectors of inputs, its tables. Lane
@@ -45,17 +50,14 @@ class FloatGather {
   explicit FloatGather(const PackedFormat& format) {
     HWY_ALIGN std::uint32_t base[kFloatLanes];
     HWY_ALIGN std::uint32_t shift[kFloatLanes];
-    HWY_ALIGN std::uint32_t table[kFloatLanes];
     for (std::size_t j = 0; j < kFloatLanes; ++j) {
       const std::size_t input = j / format.n * format.m;
       base[j] = static_cast<std::uint32_t>(input % kTable);
-      table[j] = static_cast<std::uint32_t>(input / kTable);
       shift[j] = static_cast<std::uint32_t>(kFloatLanes * Bits > 32 ? j * Bits % 8 : j * Bits);
     }
     namespace hn = hwy::HWY_NAMESPACE;
     base_ = hn::Load(kWords, base);
     shift_ = hn::Load(kWords, shift);
-    table_ = hn::Load(kWords, table);
     field_ = hn::Set(kWords, (1U << Bits) - 1U);
 #if HWY_TARGET <= HWY_AVX3
     // Lane j's bits begin in byte j * Bits / 8 of the eight that every half of a 128-bit block holds.
@@ -92,25 +94,25 @@ class FloatGather {
 #endif
   }
 
-  // The inputs that `positions` pick; `token` is the first input of the vector's tables.
-  HWY_INLINE Floats gather(const float* token, Words positions) const {
+  // The inputs that `positions` pick from the tables.
+  static HWY_INLINE Floats gather(const Floats (&tables)[Span], Words positions) {
 #if HWY_TARGET <= HWY_AVX3
-    __m512 picked = pick_pair(token, positions);
-    if constexpr (Span >= 4) {
-      for (std::size_t pair = 1; pair < Span / 2; ++pair) {
-        const __mmask16 mask = _mm512_cmpeq_epi32_mask(table_.raw, _mm512_set1_epi32(static_cast<int>(pair)));
-        picked = _mm512_mask_blend_ps(mask, picked, pick_pair(token + pair * 32, positions));
-      }
+    __m512 picked = _mm512_permutex2var_ps(tables[0].raw, positions.raw, tables[1].raw);
+    FLAME_UNROLL
+    for (std::size_t pair = 1; pair < Span / 2; ++pair) {
+      // 32 / Span neighbouring lanes share a pair of tables.
+      const auto lanes = static_cast<__mmask16>(0xffffU << (pair * 32 / Span));
+      const __m512 other = _mm512_permutex2var_ps(tables[2 * pair].raw, positions.raw, tables[2 * pair + 1].raw);
+      picked = _mm512_mask_blend_ps(lanes, picked, other);
     }
     return Floats{picked};
 #else
     namespace hn = hwy::HWY_NAMESPACE;
     const auto indices = hn::IndicesFromVec(kFloats, positions);
-    Floats picked = hn::TableLookupLanes(hn::LoadU(kFloats, token), indices);
+    Floats picked = hn::TableLookupLanes(tables[0], indices);
     for (std::size_t table = 1; table < Span; ++table) {
-      const auto mine = hn::RebindMask(kFloats, hn::Eq(table_, hn::Set(kWords, static_cast<std::uint32_t>(table))));
-      const Floats other = hn::TableLookupLanes(hn::LoadU(kFloats, token + table * kFloatLanes), indices);
-      picked = hn::IfThenElse(mine, other, picked);
+      const auto mine = hn::Not(hn::FirstN(kFloats, table * kFloatLanes / Span));
+      picked = hn::IfThenElse(mine, hn::TableLookupLanes(tables[table], indices), picked);
     }
     return picked;
 #endif
@@ -118,14 +120,10 @@ class FloatGather {
 
  private:
 #if HWY_TARGET <= HWY_AVX3
-  static HWY_INLINE __m512 pick_pair(const float* token, Words positions) {
-    return _mm512_permutex2var_ps(_mm512_loadu_ps(token), positions.raw, _mm512_loadu_ps(token + 16));
-  }
   __m512i bytes_;
 #endif
   Words base_;
   Words shift_;
-  Words table_;
   Words field_;
 };
 
@@ -135,7 +133,7 @@ class FloatGather<1, 0> {
  public:
   explicit FloatGather(const PackedFormat&) {}
   HWY_INLINE Words positions(const std::byte*, std::size_t) const { return hwy::HWY_NAMESPACE::Zero(kWords); }
-  HWY_INLINE Floats gather(const float* token, Words) const { return hwy::HWY_NAMESPACE::LoadU(kFloats, token); }
+  static HWY_INLINE Floats gather(const Floats (&tables)[1], Words) { return tables[0]; }
 };
 
 // Sums over the lanes of each vector. The order of additions is the same for every place in the array.
@@ -184,14 +182,24 @@ HWY_INLINE void multiply_float_tile(const PackedBlock& block, const FloatGather<
   const auto add_vector = [&](std::size_t chunk, std::size_t v, const std::byte* values, std::size_t value_stride,
                               const std::byte* positions, std::size_t position_stride) HWY_ATTR {
     const std::size_t first_input = (chunk * kPackedChunk + v * kFloatLanes) * Span;
+    Floats tables[Tokens][Span];
+    FLAME_UNROLL
+    for (std::size_t t = 0; t < Tokens; ++t) {
+      const float* token = input.floats(first_token + t) + first_input;
+      FLAME_UNROLL
+      for (std::size_t i = 0; i < Span; ++i) tables[t][i] = hn::LoadU(kFloats, token + i * kFloatLanes);
+    }
+    FLAME_UNROLL
     for (std::size_t r = 0; r < Rows; ++r) {
       const auto* elements = reinterpret_cast<const Element*>(values + r * value_stride) + v * kFloatLanes;
-      hwy::Prefetch(reinterpret_cast<const std::byte*>(elements) + kFloatPrefetchBytes);
+      if (v * kFloatLanes * sizeof(Element) % 64 == 0) {
+        hwy::Prefetch(reinterpret_cast<const std::byte*>(elements) + kFloatPrefetchBytes);
+      }
       const Floats weights = load_widened(kFloats, elements);
       const Words picks = gather.positions(positions + r * position_stride, v);
+      FLAME_UNROLL
       for (std::size_t t = 0; t < Tokens; ++t) {
-        const Floats inputs = gather.gather(input.floats(first_token + t) + first_input, picks);
-        sums[t * Rows + r] = hn::MulAdd(weights, inputs, sums[t * Rows + r]);
+        sums[t * Rows + r] = hn::MulAdd(weights, gather.gather(tables[t], picks), sums[t * Rows + r]);
       }
     }
   };
@@ -228,12 +236,12 @@ HWY_INLINE void multiply_float_tile(const PackedBlock& block, const FloatGather<
 }
 
 template <typename Element, std::size_t Span, unsigned Bits>
-void multiply_float_block(const PackedBlock& block, const PackedInput& input, const BlockOutput& output) {
+HWY_INLINE void multiply_float_block(const PackedBlock& block, const FloatGather<Span, Bits>& gather,
+                                     const PackedInput& input, const BlockOutput& output) {
   // As many sums as there are registers for.
-  constexpr std::size_t kRows = HWY_TARGET <= HWY_AVX3 ? 16 : 4;
+  constexpr std::size_t kRows = HWY_TARGET <= HWY_AVX3 ? (Span >= 8 ? 8 : 16) : 4;
   constexpr std::size_t kTileRows = HWY_TARGET <= HWY_AVX3 ? 4 : 2;
   constexpr std::size_t kTileTokens = HWY_TARGET <= HWY_AVX3 ? 4 : 2;
-  const FloatGather<Span, Bits> gather(block.layout.format());
   std::size_t t = 0;
   for (; t + kTileTokens <= input.tokens(); t += kTileTokens) {
     std::size_t r = 0;
@@ -255,25 +263,38 @@ void multiply_float_block(const PackedBlock& block, const PackedInput& input, co
   }
 }
 
+template <typename Element, std::size_t Span, unsigned Bits>
+void multiply_float_range(const PackedMatrixView& matrix, std::size_t first, std::size_t last, const PackedInput& input,
+                          const BlockOutput& output) {
+  const FloatGather<Span, Bits> gather(matrix.layout.format());
+  for_each_block(matrix, first, last, output, [&](const PackedBlock& block, const BlockOutput& part) HWY_ATTR {
+    multiply_float_block<Element, Span, Bits>(block, gather, input, part);
+  });
+}
+
+// The kernel of span m / n; a group of m = 2^bits inputs is at least as long as the span.
 template <typename Element, std::size_t Span>
 BlockKernel float_kernel_of_span(std::size_t bits) {
   switch (bits) {
     case 1:
-      return Span == 2 ? multiply_float_block<Element, 2, 1> : nullptr;
+      if constexpr (Span <= 2) return multiply_float_range<Element, Span, 1>;
+      break;
     case 2:
-      return Span <= 4 ? multiply_float_block < Element, Span <= 4 ? Span : 2, 2 > : nullptr;
+      if constexpr (Span <= 4) return multiply_float_range<Element, Span, 2>;
+      break;
     case 3:
-      return multiply_float_block<Element, Span, 3>;
+      return multiply_float_range<Element, Span, 3>;
     case 4:
-      return multiply_float_block<Element, Span, 4>;
+      return multiply_float_range<Element, Span, 4>;
     default:
-      return nullptr;
+      break;
   }
+  return nullptr;
 }
 
 template <typename Element>
 BlockKernel float_kernel(const PackedFormat& format) {
-  if (format.dense()) return multiply_float_block<Element, 1, 0>;
+  if (format.dense()) return multiply_float_range<Element, 1, 0>;
 #if HWY_TARGET == HWY_SCALAR
   return nullptr;
 #else

@@ -158,16 +158,23 @@ inline void multiply_generic_int4(const PackedBlock& block, const PackedInput& i
   }
 }
 
+template <void (*Multiply)(const PackedBlock&, const PackedInput&, const BlockOutput&)>
+void multiply_generic_range(const PackedMatrixView& matrix, std::size_t first, std::size_t last,
+                            const PackedInput& input, const BlockOutput& output) {
+  for_each_block(matrix, first, last, output,
+                 [&](const PackedBlock& block, const BlockOutput& part) { Multiply(block, input, part); });
+}
+
 inline BlockKernel generic_kernel(PackedType type) {
   switch (type) {
     case PackedType::kF32:
-      return multiply_generic_floats<float>;
+      return multiply_generic_range<multiply_generic_floats<float>>;
     case PackedType::kBF16:
-      return multiply_generic_floats<BFloat16>;
+      return multiply_generic_range<multiply_generic_floats<BFloat16>>;
     case PackedType::kInt8:
-      return multiply_generic_int8;
+      return multiply_generic_range<multiply_generic_int8>;
     case PackedType::kInt4:
-      return multiply_generic_int4;
+      return multiply_generic_range<multiply_generic_int4>;
   }
   return nullptr;
 }

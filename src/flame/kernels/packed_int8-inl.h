@@ -142,36 +142,43 @@ HWY_INLINE void multiply_int8_row(const PackedBlock& block, const ByteGather<Spa
 }
 
 template <std::size_t Span, unsigned Bits>
-void multiply_int8_block(const PackedBlock& block, const PackedInput& input, const BlockOutput& output) {
+void multiply_int8_range(const PackedMatrixView& matrix, std::size_t first, std::size_t last, const PackedInput& input,
+                         const BlockOutput& output) {
   constexpr std::size_t kTileTokens = 4;
-  const ByteGather<Span, Bits> gather(block.layout.format());
-  for (std::size_t r = 0; r < block.rows; ++r) {
-    std::size_t t = 0;
-    for (; t + kTileTokens <= input.tokens(); t += kTileTokens) {
-      multiply_int8_row<Span, Bits, kTileTokens>(block, gather, r, input, t, output);
+  const ByteGather<Span, Bits> gather(matrix.layout.format());
+  for_each_block(matrix, first, last, output, [&](const PackedBlock& block, const BlockOutput& part) HWY_ATTR {
+    for (std::size_t r = 0; r < block.rows; ++r) {
+      std::size_t t = 0;
+      for (; t + kTileTokens <= input.tokens(); t += kTileTokens) {
+        multiply_int8_row<Span, Bits, kTileTokens>(block, gather, r, input, t, part);
+      }
+      for (; t < input.tokens(); ++t) multiply_int8_row<Span, Bits, 1>(block, gather, r, input, t, part);
     }
-    for (; t < input.tokens(); ++t) multiply_int8_row<Span, Bits, 1>(block, gather, r, input, t, output);
-  }
+  });
 }
 
+// The kernel of span m / n; a group of m = 2^bits inputs is at least as long as the span.
 template <std::size_t Span>
 BlockKernel int8_kernel_of_span(std::size_t bits) {
   switch (bits) {
     case 1:
-      return Span == 2 ? multiply_int8_block<2, 1> : nullptr;
+      if constexpr (Span <= 2) return multiply_int8_range<Span, 1>;
+      break;
     case 2:
-      return Span <= 4 ? multiply_int8_block < Span <= 4 ? Span : 2, 2 > : nullptr;
+      if constexpr (Span <= 4) return multiply_int8_range<Span, 2>;
+      break;
     case 3:
-      return multiply_int8_block<Span, 3>;
+      return multiply_int8_range<Span, 3>;
     case 4:
-      return multiply_int8_block<Span, 4>;
+      return multiply_int8_range<Span, 4>;
     default:
-      return nullptr;
+      break;
   }
+  return nullptr;
 }
 
 inline BlockKernel int8_kernel(const PackedFormat& format) {
-  if (format.dense()) return multiply_int8_block<1, 0>;
+  if (format.dense()) return multiply_int8_range<1, 0>;
   if (!std::has_single_bit(format.n) || !std::has_single_bit(format.m)) return nullptr;
   switch (format.m / format.n) {
     case 2:

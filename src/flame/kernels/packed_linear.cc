@@ -41,11 +41,7 @@ void multiply(const PackedMatrixView& matrix, const PackedInput& input, std::siz
   const std::size_t blocks = (count + kPackedBlockRows - 1) / kPackedBlockRows;
   const std::size_t grain = kRangeBytes / (kPackedBlockRows * layout.row_bytes()) + 1;
   ThreadPool::parallel_for(blocks, grain, [&](std::size_t begin, std::size_t end) {
-    for (std::size_t block = first_block + begin; block < first_block + end; ++block) {
-      const std::size_t column = block * kPackedBlockRows;
-      kernel({layout, matrix.bytes.data() + layout.block_offset(block), layout.block_rows(block)}, input,
-             {values == nullptr ? nullptr : values + column, sums == nullptr ? nullptr : sums + column, stride});
-    }
+    kernel(matrix, first_block + begin, first_block + end, input, {values, sums, stride});
   });
 }
 

@@ -1,0 +1,188 @@
+// Packed matrix-vector kernels on weights far larger than the caches, and in cache: stored bytes per second against
+// plain reading, the ladder of instruction sets, and the speed of a sparse matrix over the dense one it stands for.
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+
+#include "flame/kernels/expert.h"
+#include "flame/kernels/packed_linear.h"
+#include "flame/sparsity/pack.h"
+#include "kernel_benchmark.h"
+
+namespace flame::bench {
+namespace {
+
+using kernels::PackedFormat;
+using kernels::PackedInput;
+using kernels::PackedLayout;
+using kernels::PackedMatrixView;
+using kernels::PackedType;
+
+constexpr std::size_t kColumns = 768;
+
+/// A packed matrix of `rows` rows: a small one packed once and repeated, as all row blocks are alike in form.
+class Packed {
+ public:
+  Packed(const PackedFormat& format, std::size_t rows) : layout_(format, rows, kColumns), bytes_(layout_.size_bytes()) {
+    constexpr std::size_t kPattern = 64;
+    Matrix<float> dense(kPattern, kColumns, 0.0F);
+    const std::vector<float> values = random_floats(kPattern * kColumns, 3);
+    for (std::size_t r = 0; r < kPattern; ++r) {
+      for (std::size_t c = 0; c < kColumns; ++c) {
+        // n of m places, another choice in every group.
+        const std::size_t turn = (r * 7 + c / format.m * 5) % format.m;
+        if ((c % format.m + turn) % format.m < format.n) dense.row(r)[c] = values[r * kColumns + c];
+      }
+    }
+    const std::vector<std::byte> pattern = sparsity::pack_matrix(format, dense);
+    for (std::size_t offset = 0; offset < bytes_.size(); offset += pattern.size()) {
+      std::copy_n(pattern.begin(), std::min(pattern.size(), bytes_.size() - offset),
+                  bytes_.begin() + static_cast<std::ptrdiff_t>(offset));
+    }
+  }
+  [[nodiscard]] PackedMatrixView view() const { return {layout_, bytes_}; }
+
+  /// As many rows as `bytes` bytes hold, in whole blocks.
+  static std::size_t rows_for(const PackedFormat& format, std::size_t bytes) {
+    const std::size_t block = PackedLayout(format, kernels::kPackedBlockRows, kColumns).size_bytes();
+    return std::max<std::size_t>(bytes / block, 1) * kernels::kPackedBlockRows;
+  }
+
+ private:
+  PackedLayout layout_;
+  std::vector<std::byte> bytes_;
+};
+
+void check_answer(const PackedMatrixView& matrix, const PackedInput& input) {
+  const PackedLayout& layout = matrix.layout;
+  const PackedLayout first(layout.format(), std::min<std::size_t>(layout.rows(), 64), layout.columns());
+  const PackedMatrixView part{first, matrix.bytes.first(first.size_bytes())};
+  Matrix<float> expected(input.tokens(), first.rows());
+  Matrix<float> output(input.tokens(), first.rows());
+  kernels::packed_linear_reference(part, input, expected);
+  kernels::packed_linear(part, input, 0, first.rows(), output);
+  for (std::size_t t = 0; t < input.tokens(); ++t) {
+    for (std::size_t r = 0; r < first.rows(); ++r) {
+      require(std::fabs(output.row(t)[r] - expected.row(t)[r]) < 1e-3F, layout.format().describe());
+    }
+  }
+}
+
+void packed_gemv(benchmark::State& state, const PackedFormat& format, std::string_view instruction_set,
+                 std::size_t tokens) {
+  kernels::force_instruction_set(instruction_set);
+  const Packed packed(format, Packed::rows_for(format, kSweepBytes));
+  const PackedMatrixView matrix = packed.view();
+  const std::vector<float> values = random_floats(tokens * kColumns, 4);
+  PackedInput input;
+  input.assign(matrix.layout, MatrixView<const float>(values.data(), tokens, kColumns));
+  check_answer(matrix, input);
+  Matrix<float> output(tokens, matrix.layout.rows());
+  time_against_reading(state, static_cast<double>(matrix.bytes.size()),
+                       [&] { kernels::packed_linear(matrix, input, 0, matrix.layout.rows(), output); });
+  kernels::force_instruction_set("");
+}
+
+/// One thread, a matrix that stays in its second-level cache: what the instructions allow when memory does not matter.
+void packed_gemv_in_cache(benchmark::State& state, const PackedFormat& format) {
+  ThreadPool::set_threads(1);
+  const Packed packed(format, Packed::rows_for(format, std::size_t{256} << 10));
+  const PackedMatrixView matrix = packed.view();
+  const std::vector<float> values = random_floats(kColumns, 5);
+  PackedInput input;
+  input.assign(matrix.layout, MatrixView<const float>(values.data(), 1, kColumns));
+  check_answer(matrix, input);
+  Matrix<float> output(1, matrix.layout.rows());
+  for ([[maybe_unused]] const auto iteration : state) {
+    kernels::packed_linear(matrix, input, 0, matrix.layout.rows(), output);
+    benchmark::DoNotOptimize(output.data());
+  }
+  const auto stored = static_cast<double>(matrix.bytes.size());
+  const auto kept = static_cast<double>(matrix.layout.rows() * matrix.layout.kept());
+  const auto calls = static_cast<double>(state.iterations());
+  state.counters["bytes/s"] = benchmark::Counter(stored * calls, benchmark::Counter::kIsRate);
+  state.counters["kept_values/s"] = benchmark::Counter(kept * calls, benchmark::Counter::kIsRate);
+  ThreadPool::set_threads(0);
+}
+
+/// The same logical matrix dense in int8 and bf16, and sparse, one after the other in every repeat.
+void packed_over_dense(benchmark::State& state) {
+  const std::size_t rows = Packed::rows_for({1, 1, PackedType::kInt8, 64}, kSweepBytes);
+  const std::vector<PackedFormat> formats = {{1, 1, PackedType::kInt8, 64},
+                                             {1, 1, PackedType::kBF16, 64},
+                                             {2, 4, PackedType::kInt8, 64},
+                                             {1, 4, PackedType::kInt8, 64}};
+  std::vector<std::unique_ptr<Packed>> matrices;
+  std::vector<PackedInput> inputs(formats.size());
+  const std::vector<float> values = random_floats(kColumns, 6);
+  Matrix<float> output(1, rows);
+  for (std::size_t i = 0; i < formats.size(); ++i) {
+    matrices.push_back(std::make_unique<Packed>(formats[i], rows));
+    inputs[i].assign(matrices[i]->view().layout, MatrixView<const float>(values.data(), 1, kColumns));
+    check_answer(matrices[i]->view(), inputs[i]);
+  }
+  std::vector<std::vector<double>> seconds(formats.size());
+  for ([[maybe_unused]] const auto iteration : state) {
+    double total = 0.0;
+    for (std::size_t i = 0; i < formats.size(); ++i) {
+      const auto start = std::chrono::steady_clock::now();
+      kernels::packed_linear(matrices[i]->view(), inputs[i], 0, rows, output);
+      seconds[i].push_back(seconds_since(start));
+      total += seconds[i].back();
+    }
+    state.SetIterationTime(total);
+  }
+  const auto ratio = [&](std::size_t slow, std::size_t fast) {
+    std::vector<double> ratios;
+    for (std::size_t k = 0; k < seconds[slow].size(); ++k) ratios.push_back(seconds[slow][k] / seconds[fast][k]);
+    return median(ratios);
+  };
+  state.counters["2:4_int8/dense_int8"] = ratio(0, 2);
+  state.counters["2:4_int8/dense_bf16"] = ratio(1, 2);
+  state.counters["1:4_int8/dense_int8"] = ratio(0, 3);
+}
+
+template <typename Function>
+benchmark::internal::Benchmark* add(const std::string& name, Function function) {
+  return benchmark::RegisterBenchmark(name.c_str(), function)->Unit(benchmark::kMillisecond);
+}
+
+void add_sweep(const PackedFormat& format, std::string_view instruction_set, std::size_t tokens) {
+  add("packed_gemv/" + format.describe() + "/" + std::string(instruction_set) + "/vectors:" + std::to_string(tokens),
+      [=](benchmark::State& state) { packed_gemv(state, format, instruction_set, tokens); })
+      ->Iterations(kRepeats)
+      ->UseManualTime();
+}
+
+}  // namespace
+}  // namespace flame::bench
+
+int main(int argc, char** argv) {
+  using namespace flame;
+  using kernels::PackedFormat;
+  using kernels::PackedType;
+  const auto sets = kernels::available_instruction_sets();
+  const std::vector<std::pair<std::uint8_t, std::uint8_t>> patterns = {{1, 1}, {4, 8}, {2, 4},  {4, 16},
+                                                                       {2, 8}, {1, 4}, {2, 16}, {1, 8}};
+  for (const PackedType type : {PackedType::kInt8, PackedType::kInt4, PackedType::kBF16, PackedType::kF32}) {
+    for (const auto& [n, m] : patterns) bench::add_sweep({n, m, type, 64}, sets.front(), 1);
+  }
+  // The ladder, from the general kernel in portable code to the best, and a pattern that only the general one serves.
+  for (auto set = sets.rbegin(); set != sets.rend(); ++set) bench::add_sweep({2, 4, PackedType::kInt8, 64}, *set, 1);
+  bench::add_sweep({3, 7, PackedType::kInt8, 64}, sets.front(), 1);
+  for (const std::size_t tokens : {2UL, 4UL, 8UL, 16UL}) {
+    bench::add_sweep({2, 4, PackedType::kInt8, 64}, sets.front(), tokens);
+    bench::add_sweep({2, 4, PackedType::kBF16, 64}, sets.front(), tokens);
+  }
+  for (const PackedType type : {PackedType::kInt8, PackedType::kInt4, PackedType::kBF16, PackedType::kF32}) {
+    for (const auto& [n, m] : patterns) {
+      const PackedFormat format{n, m, type, 64};
+      bench::add("packed_gemv_in_cache/" + format.describe(), [=](benchmark::State& state) {
+        bench::packed_gemv_in_cache(state, format);
+      })->Unit(benchmark::kMicrosecond);
+    }
+  }
+  bench::add("packed_over_dense", bench::packed_over_dense)->Iterations(bench::kRepeats)->UseManualTime();
+  return bench::run_benchmarks(argc, argv);
+}
