@@ -152,7 +152,7 @@ module cepr #(
 `ifndef SYNTHESIS
   always_ff @(posedge clk_i) begin
     if (rst_ni) begin
-      assert (order_i <= 3'(MaxOrder)) else $error("cepr: order beyond MaxOrder");
+      assert (!observe_i || order_i <= 3'(MaxOrder)) else $error("cepr: order beyond MaxOrder");
       assert (!observe_i || ready_o) else $error("cepr: a decision while predicting");
     end
   end

@@ -376,9 +376,17 @@ module expert_buffer #(
     end
   end
 
+  // The keep table is zero after reset and survives a flush.
+  logic fresh_q;
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) fresh_q <= 1'b1;
+    else if (flushed_o) fresh_q <= 1'b0;
+  end
   always_ff @(posedge clk_i) begin
     if (keep_write_i) begin
       for (int unsigned e = 0; e < 16; e++) keep_q[{keep_layer_i, 4'(e)}] <= keep_data_i[8*e+:8];
+    end else if (fresh_q && state_q == StateClear) begin
+      keep_q[scan_index_q] <= '0;
     end
   end
 
