@@ -124,20 +124,26 @@ AcceleratorBenchResult run_accelerator_bench(const AcceleratorBenchOptions& opti
   if (options.warm_up > 0) run_steps(0, options.warm_up);
   run_steps(options.warm_up, replay.steps());
 
+  return summarise(options, driver.layout(), driver.slots(), replay.steps() - options.warm_up, replay.layers,
+                   driver.counters());
+}
+
+AcceleratorBenchResult summarise(const AcceleratorBenchOptions& options, const ExpertLayout& layout, std::size_t slots,
+                                 std::size_t token_count, std::size_t layers, const KernelCounters& counters) {
   AcceleratorBenchResult result;
-  result.slots = driver.slots();
-  result.slot_bytes = driver.layout().slot_bytes();
-  result.tokens = replay.steps() - options.warm_up;
-  result.layer_runs = result.tokens * replay.layers;
-  result.counters = driver.counters();
-  result.steps_per_expert = driver.layout().steps();
-  result.kept_macs_per_expert = static_cast<double>(driver.layout().kept_macs());
+  result.slots = slots;
+  result.slot_bytes = layout.slot_bytes();
+  result.tokens = token_count;
+  result.layer_runs = token_count * layers;
+  result.counters = counters;
+  result.steps_per_expert = layout.steps();
+  result.kept_macs_per_expert = static_cast<double>(layout.kept_macs());
   const auto tokens = static_cast<double>(result.tokens);
   const auto cycles = static_cast<double>(result.counters.busy_cycles());
   result.cycles_per_token = cycles / tokens;
   result.seconds_per_token = result.cycles_per_token / (options.ddr4.kernel_clock_mhz * 1e6);
   result.moe_cycles_per_token = (cycles - static_cast<double>(result.counters[CycleKind::kDelay])) / tokens;
-  const double load = static_cast<double>(driver.layout().channel_beats()) / sequential_beats_per_cycle(options.ddr4);
+  const double load = static_cast<double>(layout.channel_beats()) / sequential_beats_per_cycle(options.ddr4);
   const auto steps = static_cast<double>(result.steps_per_expert);
   const KernelCounters::Lookups lookups = result.counters.lookups();
   // Two bounds: each lookup on its own, a miss at the pace of the memory; and all bytes that were used over the

@@ -59,6 +59,10 @@ struct AcceleratorBenchResult {
 /// Replays `replay` on the simulated kernel. Throws UsageError where the shape or the policy do not fit it.
 AcceleratorBenchResult run_accelerator_bench(const AcceleratorBenchOptions& options, const RoutingReplay& replay);
 
+/// The figures that follow from the counters of a run.
+AcceleratorBenchResult summarise(const AcceleratorBenchOptions& options, const ExpertLayout& layout, std::size_t slots,
+                                 std::size_t tokens, std::size_t layers, const KernelCounters& counters);
+
 /// 64-byte beats per kernel cycle that one channel of `parameters` gives a long sequential read.
 double sequential_beats_per_cycle(const Ddr4Parameters& parameters);
 

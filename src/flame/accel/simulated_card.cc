@@ -26,9 +26,10 @@ SimulatedCard::SimulatedCard(const SimulatedCardOptions& options)
     }
     banks_.push_back(std::make_unique<MemoryBank>(std::move(timing)));
   }
+  banks_.push_back(std::make_unique<MemoryBank>(
+      make_fixed_bandwidth_timing({.bytes_per_cycle = 64.0, .latency_cycles = options.host_latency_cycles})));
   for (std::size_t port = 0; port < kPorts; ++port) {
-    const std::size_t bank = port == kHostPort ? 0 : port;
-    ports_[port] = std::make_unique<AxiPort>(port, *banks_[bank], std::uint64_t{bank} << kBankShift);
+    ports_[port] = std::make_unique<AxiPort>(port, *banks_[port], std::uint64_t{port} << kBankShift);
     ports_[port]->set_stalls(options_.stalls, options_.seed * kPorts + port + 1);
   }
   inputs_.reset_n = false;
@@ -59,8 +60,7 @@ MemoryBank& SimulatedCard::bank_of(std::uint64_t address, std::uint64_t& offset)
 }
 
 std::uint64_t SimulatedCard::allocate(std::size_t bytes, std::size_t port) {
-  const std::size_t bank = port == kHostPort ? 0 : port;
-  return (std::uint64_t{bank} << kBankShift) + banks_[bank]->allocate(bytes);
+  return (std::uint64_t{port} << kBankShift) + banks_[port]->allocate(bytes);
 }
 
 void SimulatedCard::upload(std::uint64_t address, std::span<const std::uint8_t> bytes) {

@@ -17,13 +17,15 @@ struct SimulatedCardOptions {
   /// Memory of each channel: DDR4, or a plain pipe where set.
   Ddr4Parameters ddr4;
   std::optional<FixedBandwidthParameters> fixed_bandwidth;
+  std::uint64_t host_latency_cycles = 30;
   StallRates stalls;                          ///< on every port
   std::uint64_t seed = 0;                     ///< of stalls and of registers before reset
   std::string trace_path;                     ///< a waveform from the first cycle on, where not empty
   std::uint64_t cycle_limit = 2'000'000'000;  ///< of one run
 };
 
-/// A card made of the RTL under Verilator and modelled DDR4 banks, one a weight port; the host port shares bank 0.
+/// A card made of the RTL under Verilator and modelled memory: a DDR4 bank for each weight port, and for the host port
+/// an on-chip memory of its own, as the U200's PLRAM is (one beat a cycle, `host_latency_cycles`: an assumption).
 class SimulatedCard final : public KernelBackend {
  public:
   explicit SimulatedCard(const SimulatedCardOptions& options);

@@ -1,0 +1,282 @@
+#include "flame/accel/transaction_model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <deque>
+#include <limits>
+#include <map>
+#include <optional>
+
+#include "flame/base/error.h"
+
+namespace flame::accel {
+
+namespace {
+
+// Cycles of the RTL that do not depend on the expert (docs/accelerator.md).
+constexpr double kFetchCycles = 8.5;         // a command's share of fetching eight
+constexpr double kReadLatencyCycles = 33.0;  // from a request to its first beat, router's end included
+constexpr double kTurnCycles = 57.0;         // turn from wi to wo, draining, start of the engine
+constexpr double kWriteCycles = 67.0;        // address, response
+constexpr double kObserveCycles = 8.0;       // from a decision to the first prefetch's request
+constexpr double kLoadLatencyCycles = 50.0;  // from a load's request to its first beat
+constexpr double kLookupCycles = 4.0;
+constexpr double kCancelCycles = 4.0;
+constexpr std::size_t kMaxPrefetches = 2;
+constexpr std::size_t kBankWords64 = 393216, kBankWords256 = 98304, kMaxSlots = 64;
+
+struct Slot {
+  enum class State { kEmpty, kLoading, kReady } state = State::kEmpty;
+  std::size_t key = 0;
+  std::uint64_t stamp = 0;
+  bool predicted = false;
+  bool unused_prefetch = false;
+};
+
+struct Load {
+  std::size_t slot;
+  bool demand;
+  double first_beat;  // not before this time
+  double left;        // cycles of channel time
+};
+
+class Model {
+ public:
+  Model(const AcceleratorBenchOptions& options, const RoutingReplay& replay, const ExpertLayout& layout,
+        std::size_t slots)
+      : options_(options), replay_(replay), layout_(layout), slots_(slots) {
+    load_cycles_ = static_cast<double>(layout.channel_beats()) / sequential_beats_per_cycle(options.ddr4);
+    for (const TableEntry& entry : options.table) table_[{entry.layer, entry.context}] = &entry;
+  }
+
+  /// One MoE layer of one token.
+  void run_layer(std::size_t layer, std::size_t expert, bool predict) {
+    spend(CycleKind::kCommand, kFetchCycles);
+    const auto beats = static_cast<double>(layout_.padded_d_model() / 16 + layout_.padded_d_model() / 64);
+    spend(CycleKind::kInput, kReadLatencyCycles + beats);
+    const std::size_t slot = decide(layer, expert);
+    if (predict) push_predictions(layer, expert);
+
+    // The engine: header and steps at one word a cycle, or at the pace of the load.
+    const double started = now_;
+    const double full = static_cast<double>(layout_.header_words() + layout_.steps()) + kTurnCycles;
+    pinned_ = slot;
+    advance(started + full);
+    while (slots_[slot].state == Slot::State::kLoading) advance(next_event());
+    pinned_.reset();
+    counters_.cycles[static_cast<std::size_t>(CycleKind::kCompute)] += layout_.steps();
+    counters_.cycles[static_cast<std::size_t>(CycleKind::kOverhead)] +=
+        layout_.header_words() + static_cast<std::uint64_t>(kTurnCycles);
+    counters_.cycles[static_cast<std::size_t>(CycleKind::kMemory)] +=
+        static_cast<std::uint64_t>(std::max(0.0, now_ - started - full));
+    spend(CycleKind::kOutput, kWriteCycles + 2.0 + static_cast<double>(layout_.padded_d_model() / 16));
+    spend(CycleKind::kDelay, static_cast<double>(options_.dense_cycles));
+  }
+
+  void clear_history() { history_.clear(); }
+  void clear_counters() {
+    counters_ = {};
+    counters_.layers.resize(replay_.layers);
+    counted_from_ = now_;
+    beats_ = 0.0;
+  }
+  [[nodiscard]] KernelCounters counters() const {
+    KernelCounters result = counters_;
+    result.load_beats = static_cast<std::uint64_t>(beats_);
+    return result;
+  }
+  [[nodiscard]] double cycles() const { return now_ - counted_from_; }
+
+ private:
+  void spend(CycleKind kind, double cycles) {
+    counters_.cycles[static_cast<std::size_t>(kind)] += static_cast<std::uint64_t>(std::llround(cycles));
+    advance(now_ + cycles);
+  }
+
+  /// The load the channels work on: demand first, then the oldest.
+  Load* current() {
+    for (Load& load : loads_) {
+      if (load.demand) return &load;
+    }
+    return loads_.empty() ? nullptr : &loads_.front();
+  }
+
+  double next_event() {
+    const Load* load = current();
+    return load == nullptr ? now_ : std::max(now_, load->first_beat) + load->left;
+  }
+
+  void advance(double until) {
+    start_prefetches();
+    while (now_ < until) {
+      Load* load = current();
+      if (load == nullptr) break;
+      const double begin = std::max(now_, load->first_beat);
+      if (begin >= until) break;
+      const double done = std::min(load->left, until - begin);
+      load->left -= done;
+      beats_ += done / load_cycles_ * static_cast<double>(layout_.channel_beats() * layout_.channels);
+      now_ = begin + done;
+      if (load->left <= 1e-9) {
+        slots_[load->slot].state = Slot::State::kReady;
+        loads_.erase(loads_.begin() + (load - loads_.data()));
+        start_prefetches();
+      }
+    }
+    now_ = std::max(now_, until);
+  }
+
+  std::optional<std::size_t> find(std::size_t key) const {
+    for (std::size_t s = 0; s < slots_.size(); ++s) {
+      if (slots_[s].state != Slot::State::kEmpty && slots_[s].key == key) return s;
+    }
+    return std::nullopt;
+  }
+
+  std::optional<std::size_t> victim(bool demand) const {
+    std::optional<std::size_t> best;
+    const auto rank = [&](std::size_t s) {
+      const std::size_t key = slots_[s].key;
+      const unsigned keep = options_.keep.empty() ? 0U : options_.keep[key];
+      return std::tuple(slots_[s].predicted, keep, slots_[s].stamp);
+    };
+    for (std::size_t s = 0; s < slots_.size(); ++s) {
+      if (slots_[s].state == Slot::State::kEmpty) return s;
+      if (slots_[s].state != Slot::State::kReady || pinned_ == s || (!demand && slots_[s].predicted)) continue;
+      if (!best || rank(s) < rank(*best)) best = s;
+    }
+    return best;
+  }
+
+  void drop(const std::function<bool(std::size_t key)>& contradicted) {
+    for (std::size_t i = 0; i < loads_.size();) {
+      if (!loads_[i].demand && contradicted(slots_[loads_[i].slot].key)) {
+        slots_[loads_[i].slot] = {};
+        loads_.erase(loads_.begin() + static_cast<std::ptrdiff_t>(i));
+        ++counters_.prefetch_dropped;
+      } else {
+        ++i;
+      }
+    }
+  }
+
+  void start(std::size_t key, std::size_t slot, bool demand) {
+    slots_[slot] = {Slot::State::kLoading, key, stamp_, !demand, !demand};
+    loads_.push_back({slot, demand, now_ + kLoadLatencyCycles, load_cycles_});
+    ++(demand ? counters_.demand_loads : counters_.prefetch_loads);
+  }
+
+  std::size_t decide(std::size_t layer, std::size_t expert) {
+    ++stamp_;
+    const std::size_t key = layer * replay_.experts + expert;
+    double cycles = kLookupCycles;
+    if (options_.policy.drop_contradicted) {
+      cycles += kCancelCycles;
+      drop([&](std::size_t other) { return other / replay_.experts == layer && other != key; });
+    }
+    std::optional<std::size_t> slot = find(key);
+    auto& lookups = counters_.layers[layer];
+    for (Slot& s : slots_) {
+      if (s.key / replay_.experts == layer) s.predicted = false;
+    }
+    if (slot) {
+      Slot& s = slots_[*slot];
+      ++(s.state == Slot::State::kReady ? lookups.hits : lookups.late);
+      if (s.unused_prefetch) ++counters_.prefetch_used;
+      s.unused_prefetch = false;
+      s.stamp = stamp_;
+      for (Load& load : loads_) {
+        if (load.slot == *slot) load.demand = true;
+      }
+    } else {
+      ++lookups.misses;
+      slot = victim(true);
+      if (!slot) {
+        drop([](std::size_t) { return true; });
+        slot = victim(true);
+      }
+      if (slots_[*slot].state != Slot::State::kEmpty) cycles += static_cast<double>(slots_.size());
+      start(key, *slot, true);
+    }
+    spend(CycleKind::kDecide, cycles);
+    return *slot;
+  }
+
+  void push_predictions(std::size_t layer, std::size_t expert) {
+    history_.push_back(static_cast<std::uint8_t>(expert));
+    const std::size_t next = (layer + 1) % replay_.layers;
+    for (std::size_t o = std::min(options_.policy.order, history_.size()) + 1; o-- > 0;) {
+      const auto found = table_.find({next, {history_.end() - static_cast<std::ptrdiff_t>(o), history_.end()}});
+      if (found == table_.end()) continue;
+      wanted_.clear();
+      const auto& ranked = found->second->ranked;
+      for (std::size_t i = 0; i < std::min(options_.policy.prefetch_count, ranked.size()); ++i) {
+        wanted_.push_back(next * replay_.experts + ranked[i]);
+      }
+      wanted_from_ = now_ + kObserveCycles;
+      return;
+    }
+  }
+
+  void start_prefetches() {
+    while (!wanted_.empty() && now_ + kObserveCycles >= wanted_from_) {
+      const std::size_t key = wanted_.front();
+      if (const auto slot = find(key)) {
+        slots_[*slot].predicted = true;
+        slots_[*slot].stamp = stamp_;
+        wanted_.pop_front();
+        continue;
+      }
+      const auto in_flight = std::count_if(loads_.begin(), loads_.end(), [](const Load& load) { return !load.demand; });
+      if (static_cast<std::size_t>(in_flight) >= kMaxPrefetches) return;
+      wanted_.pop_front();
+      if (const auto slot = victim(false)) start(key, *slot, false);
+    }
+  }
+
+  const AcceleratorBenchOptions& options_;
+  const RoutingReplay& replay_;
+  const ExpertLayout& layout_;
+  std::vector<Slot> slots_;
+  std::vector<Load> loads_;
+  std::deque<std::size_t> wanted_;
+  std::vector<std::uint8_t> history_;
+  std::map<std::pair<std::size_t, std::vector<std::uint8_t>>, const TableEntry*> table_;
+  std::optional<std::size_t> pinned_;
+  KernelCounters counters_;
+  double load_cycles_ = 0.0, now_ = 0.0, wanted_from_ = 0.0, counted_from_ = 0.0, beats_ = 0.0;
+  std::uint64_t stamp_ = 0;
+};
+
+}  // namespace
+
+AcceleratorBenchResult run_transaction_model(const AcceleratorBenchOptions& options, const RoutingReplay& replay) {
+  if (replay.steps() == 0 || replay.decisions.size() != replay.steps() * replay.layers) {
+    throw UsageError("the routing to replay is empty, or does not have one decision a step and layer");
+  }
+  const bool small = options.configuration == RtlConfiguration::kLanes64;
+  const std::size_t positions = small ? 1 : 4;
+  const ExpertLayout layout = ExpertLayout::make(options.d_model, options.d_ff, options.pattern, positions, positions);
+  const std::size_t bank_words = small ? kBankWords64 : kBankWords256;
+  std::size_t slots = std::min(bank_words / layout.bank_words(), kMaxSlots);
+  if (options.slots != 0) {
+    slots = std::min(slots, options.slots);
+  } else if (options.budget_bytes != 0) {
+    slots = std::min<std::size_t>(slots, options.budget_bytes / layout.slot_bytes());
+  }
+  slots = std::min(slots, replay.layers * replay.experts);
+  if (slots == 0) throw UsageError("the budget holds no expert");
+
+  Model model(options, replay, layout, slots);
+  model.clear_counters();
+  for (std::size_t step = 0; step < replay.steps(); ++step) {
+    if (step == options.warm_up) model.clear_counters();
+    if (step == 0 || replay.example[step] != replay.example[step - 1]) model.clear_history();
+    for (std::size_t layer = 0; layer < replay.layers; ++layer) {
+      model.run_layer(layer, replay.decisions[step * replay.layers + layer], options.policy.prefetch_count != 0);
+    }
+  }
+  return summarise(options, layout, slots, replay.steps() - options.warm_up, replay.layers, model.counters());
+}
+
+}  // namespace flame::accel
