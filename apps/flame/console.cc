@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <cstdio>
+#include <string>
 
 #include "flame/base/error.h"
 #include "flame/base/progress.h"
@@ -21,12 +22,19 @@ void set_quiet(bool quiet) {
   Progress::set_quiet(quiet);
 }
 
+void complain(std::string_view message) {
+  const std::string line = fmt::format("flame: {}\n", message);
+  std::fwrite(line.data(), 1, line.size(), stderr);  // where it fails there is nobody left to tell
+}
+
 void warn(std::string_view message) {
-  if (!quiet_mode) fmt::print(stderr, "flame: warning: {}\n", message);
+  if (!quiet_mode) complain(fmt::format("warning: {}", message));
 }
 
 void note(std::string_view message) {
-  if (!quiet_mode) fmt::print(stderr, "{}\n", message);
+  if (quiet_mode) return;
+  const std::string line = fmt::format("{}\n", message);
+  std::fwrite(line.data(), 1, line.size(), stderr);
 }
 
 void print(std::string_view text) {

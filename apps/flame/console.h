@@ -9,6 +9,9 @@ namespace flame::cli {
 /// -q: warnings and notes are not written. Called once, before any command runs.
 void set_quiet(bool quiet);
 
+/// "flame: MESSAGE": why the program ends. Written even with -q.
+void complain(std::string_view message);
+
 /// "flame: warning: MESSAGE".
 void warn(std::string_view message);
 

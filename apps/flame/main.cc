@@ -1,8 +1,7 @@
-#include <fmt/format.h>
-
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
+#include <string>
 
 #include "flame/base/error.h"
 #include "flame/base/interrupt.h"
@@ -32,11 +31,11 @@ int main(int argc, char** argv) {
     return app.exit(error) == 0 ? 0 : 2;
   } catch (const flame::Error& error) {
     std::fflush(stdout);
-    fmt::print(stderr, "flame: {}\n", error.what());
+    flame::cli::complain(error.what());
     return error.exit_code();
   } catch (const std::exception& error) {
     std::fflush(stdout);
-    fmt::print(stderr, "flame: internal error: {}\n", error.what());
+    flame::cli::complain(std::string("internal error: ") + error.what());
     return 1;
   }
   return 0;

@@ -58,6 +58,9 @@ const std::filesystem::path& tiny_model() {
     const ProgramResult made = run_flame({"synth", data_path("cli/tiny.json").string(), "-o", path.string(),
                                           "--tokenizer", data_path("text/t5/spiece.model").string()});
     if (made.exit_code != 0) throw std::runtime_error("flame synth failed: " + made.standard_error);
+    // The tasks of the configuration are not the synthesis's to know.
+    std::filesystem::copy_file(data_path("cli/tiny.json"), path / "config.json",
+                               std::filesystem::copy_options::overwrite_existing);
     return path;
   }();
   return model;
