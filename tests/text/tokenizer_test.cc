@@ -45,7 +45,8 @@ void expect_streaming_is_decoding(const Tokenizer& tokenizer, const Ids& ids) {
 
 TEST(Tokenizer, GivesTheIdsAndTextsOfTransformersForT5) {
   std::size_t texts = 0;
-  for (const Json& one : expected_file("t5_expected.json").at("cases")) {
+  const Json expected = expected_file("t5_expected.json");
+  for (const Json& one : expected.at("cases")) {
     io::MemoryFileSystem files;
     files.put("/m/spiece.model", t5_spiece());
     for (const auto& [name, content] : one.at("files").items()) files.put("/m/" + name, to_text(content));
@@ -66,13 +67,16 @@ TEST(Tokenizer, ReadsTheSameVocabularyFromTokenizerJson) {
   files.put("/m/tokenizer.json", to_text(test::t5_tokenizer_json()));
   const Tokenizer tokenizer = Tokenizer::open("/m", files);
   EXPECT_EQ(tokenizer.size(), 32100U);
-  for (const Json& text : expected_file("t5_expected.json").at("cases").at(0).at("texts")) {
-    expect_same(tokenizer, text, "tokenizer.json");
-  }
+  const Json expected = expected_file("t5_expected.json");
+  const Json& texts = expected.at("cases").at(0).at("texts");
+  EXPECT_GT(texts.size(), 150U);
+  for (const Json& text : texts) expect_same(tokenizer, text, "tokenizer.json");
 }
 
 TEST(Tokenizer, RunsTheOtherPipelinesOfTokenizers) {
-  for (const Json& one : expected_file("pipelines.json").at("cases")) {
+  const Json expected = expected_file("pipelines.json");
+  EXPECT_EQ(expected.at("cases").size(), 4U);
+  for (const Json& one : expected.at("cases")) {
     io::MemoryFileSystem files;
     files.put("/m/tokenizer.json", to_text(one.at("tokenizer")));
     const Tokenizer tokenizer = Tokenizer::open("/m", files);
@@ -81,7 +85,8 @@ TEST(Tokenizer, RunsTheOtherPipelinesOfTokenizers) {
       expect_same(tokenizer, text, name);
       expect_streaming_is_decoding(tokenizer, text.at("ids").get<Ids>());
     }
-    for (const Json& ids : one.value("decoded_ids", Json::array())) {
+    const Json broken = one.value("decoded_ids", Json::array());
+    for (const Json& ids : broken) {
       EXPECT_EQ(tokenizer.decode(ids.at("ids").get<Ids>(), false), ids.at("decoded").get<std::string>()) << name;
       expect_streaming_is_decoding(tokenizer, ids.at("ids").get<Ids>());
     }

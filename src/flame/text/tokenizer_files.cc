@@ -40,6 +40,12 @@ class Reader {
     }
     add_configured_tokens();
     parts_->added_tokens.prepare(parts_->normalizer);
+    for (const AddedToken& token : parts_->added_tokens.tokens()) {
+      // tokenizers decodes such a token to the form in which it is searched for.
+      if (token.normalized) {
+        parts_->tokens[static_cast<std::size_t>(token.id)] = parts_->normalizer.normalize(token.content);
+      }
+    }
     if (!sentencepiece) read_post_processor();
     if (const auto clean_up = config_value("clean_up_tokenization_spaces")) {
       parts_->decoder.set_clean_up(clean_up->as_bool());

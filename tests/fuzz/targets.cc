@@ -1,0 +1,113 @@
+#include "fuzz/targets.h"
+
+#include <array>
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+#include <string>
+
+#include "flame/base/error.h"
+#include "flame/base/json.h"
+#include "flame/io/json_lines.h"
+#include "flame/io/memory_file_system.h"
+#include "flame/io/pickle_reader.h"
+#include "flame/io/pytorch_checkpoint.h"
+#include "flame/io/safetensors.h"
+#include "flame/model/config.h"
+#include "flame/routing/profile.h"
+#include "flame/text/tokenizer.h"
+
+namespace flame::fuzz {
+namespace {
+
+std::string text_of(std::span<const std::byte> input) {
+  return {reinterpret_cast<const char*>(input.data()), input.size()};
+}
+
+/// A property that must hold whatever the input.
+void demand(bool holds, const char* what) {
+  if (!holds) throw std::logic_error(what);
+}
+
+/// Every tensor must lie within the input, and be as long as its shape says.
+void check_tensors(const io::TensorFile& file, std::size_t input_bytes) {
+  for (const std::string& name : file.names()) {
+    const io::TensorView& tensor = file.tensor(name);
+    std::uint64_t bytes = 0;
+    demand(io::tensor_bytes(tensor.type, tensor.shape, bytes), "a tensor's size overflows");
+    demand(bytes == tensor.bytes.size() && bytes <= input_bytes, "a tensor's bytes are not those of its shape");
+    unsigned sum = 0;
+    for (const std::byte byte : tensor.bytes) sum += static_cast<unsigned>(byte);  // touches every byte
+    static_cast<void>(sum);
+  }
+}
+
+void safetensors(std::span<const std::byte> input) {
+  io::MemoryFileSystem files;
+  files.put("/f", input);
+  check_tensors(io::SafetensorsFile("/f", files), input.size());
+}
+
+void pickle(std::span<const std::byte> input) { static_cast<void>(io::read_tensor_pickle(input, "data.pkl")); }
+
+void pytorch(std::span<const std::byte> input) {
+  io::MemoryFileSystem files;
+  files.put("/f.bin", input);
+  check_tensors(io::PytorchCheckpoint("/f.bin", files), input.size());
+}
+
+void config(std::span<const std::byte> input) { static_cast<void>(model::parse_config(text_of(input), "config.json")); }
+
+void json_lines(std::span<const std::byte> input) {
+  io::MemoryFileSystem files;
+  files.put("/f", input);
+  io::JsonLinesReader reader("/f", {.maximum_line_bytes = 4096}, files);
+  std::uint64_t last = 0;
+  while (const auto text = reader.next_text("text")) {
+    demand(reader.line() > last, "line numbers do not rise");
+    last = reader.line();
+  }
+  const io::FinishedLines finished = io::scan_finished_lines("/f", files);
+  demand(finished.bytes <= input.size(), "more finished bytes than there are");
+  io::JsonLinesWriter writer = io::JsonLinesWriter::resume("/f", finished, files);
+  writer.append(Json{{"text", text_of(input)}});
+  writer.close();
+  demand(io::scan_finished_lines("/f", files).lines == finished.lines + 1, "a resumed output is not whole");
+}
+
+void tokenizer(std::span<const std::byte> input) {
+  io::MemoryFileSystem files;
+  files.put("/tokenizer.json", input);
+  const text::Tokenizer tokenizer = text::Tokenizer::open("/", files);
+  for (const char* sample : {"", "the cat sat.", "  <extra_id_0>x\t\xc3\xa9\xf0\x9f\x98\x80 "}) {
+    const auto ids = tokenizer.encode(sample);
+    static_cast<void>(tokenizer.decode(ids, false));
+  }
+}
+
+void profile(std::span<const std::byte> input) {
+  static_cast<void>(routing::Profile::parse(text_of(input), "profile.json"));
+}
+
+/// Lets pass what a target may throw.
+template <void (*Run)(std::span<const std::byte>)>
+void refusing(std::span<const std::byte> input) {
+  try {
+    Run(input);
+  } catch (const Error&) {  // the input was refused with a message: as it should be
+  }
+}
+
+constexpr std::array<Target, 7> kTargets = {{{"safetensors", refusing<safetensors>},
+                                             {"pickle", refusing<pickle>},
+                                             {"pytorch", refusing<pytorch>},
+                                             {"config", refusing<config>},
+                                             {"json_lines", refusing<json_lines>},
+                                             {"tokenizer", refusing<tokenizer>},
+                                             {"profile", refusing<profile>}}};
+
+}  // namespace
+
+std::span<const Target> targets() { return kTargets; }
+
+}  // namespace flame::fuzz
