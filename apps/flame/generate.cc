@@ -14,6 +14,7 @@
 #include "flame/base/progress.h"
 #include "flame/commands.h"
 #include "flame/console.h"
+#include "flame/device_options.h"
 #include "flame/engine/engine.h"
 #include "flame/engine/text_generation.h"
 #include "flame/io/file.h"
@@ -27,6 +28,8 @@ struct GenerateOptions {
   ModelOptions model;
   InputOptions input;
   GenerationFlags generation;
+  DeviceOptions device;
+  BufferFlags buffer;
   std::size_t batch = 1;
   std::string output;
   bool resume = false;
@@ -74,6 +77,7 @@ void print_statistics(const engine::RunStatistics& statistics, const engine::Eng
                   experts.hits, experts.late, experts.misses, format_byte_size(experts.bytes_demand),
                   format_byte_size(experts.bytes_prefetch_used), format_byte_size(experts.bytes_prefetch_wasted),
                   experts.wait_seconds));
+  if (const std::optional<std::string> report = accelerator_report(engine)) note(*report);
   note(fmt::format("memory: peak {}, of which weights {}, keys and values {}",
                    format_byte_size(statistics.peak_memory_bytes), format_byte_size(engine.weight_bytes()),
                    format_byte_size(statistics.cache_bytes)));
@@ -84,7 +88,12 @@ void generate(const GenerateOptions& options) {
   std::optional<OutputFile> file;
   if (!options.output.empty()) file = open_output(options);
 
-  engine::Engine engine = engine::Engine::open(options.model.model, engine_options(options.model));
+  engine::EngineOptions engine_setup = engine_options(options.model);
+  engine_setup.buffer = buffer_options(options.buffer);
+  if (on_accelerator(options.device)) {
+    engine_setup.make_device = accelerator_factory(options.model.model, options.device, engine_setup.buffer);
+  }
+  engine::Engine engine = engine::Engine::open(options.model.model, engine_setup);
   for (const std::string& warning : engine.warnings()) warn(warning);
   const model::GenerationDefaults defaults = generation_options(options.generation, engine);
   const engine::TextGenerationOptions text_options{.generation = defaults.options,
@@ -153,6 +162,8 @@ void add_generate_command(CLI::App& app) {
   add_model_options(*command, options->model);
   add_input_options(*command, options->input);
   add_generation_options(*command, options->generation);
+  add_device_options(*command, options->device);
+  add_buffer_options(*command, options->buffer);
   command->add_option("--batch", options->batch, "Prompts decoded together; never changes a result")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
@@ -160,7 +171,16 @@ void add_generate_command(CLI::App& app) {
   command->add_flag("--resume", options->resume, "Go on where the run that wrote -o's file stopped");
   command->add_flag("--json", options->json, "One JSON object a prompt on standard output");
   command->add_flag("--stats", options->stats, "After the text, figures of the run on standard error");
-  command->callback([options] { generate(*options); });
+  command->callback([options, command] {
+    check_device_options(*command, options->device);
+    for (const char* flag : {"--expert-memory", "--slots", "--predictor", "--context"}) {
+      if (command->count(flag) > 0 && !on_accelerator(options->device)) {
+        throw UsageError(fmt::format("{} has no effect: all experts of a checkpoint are in memory", flag));
+      }
+    }
+    check_buffer_options(*command, options->model.model);
+    generate(*options);
+  });
 }
 
 }  // namespace flame::cli

@@ -3,16 +3,19 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <exception>
 #include <iostream>
 #include <iterator>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "flame/base/byte_size.h"
 #include "flame/base/data_type.h"
 #include "flame/base/error.h"
 #include "flame/base/json.h"
 #include "flame/console.h"
+#include "flame/experts/bundle.h"
 #include "flame/io/json_lines.h"
 
 namespace flame::cli {
@@ -23,6 +26,25 @@ std::optional<DataType> weight_type(const std::string& name) {
   if (name == "bf16") return DataType::kBF16;
   if (name == "f16") return DataType::kF16;
   return std::nullopt;
+}
+
+constexpr const char* kBufferGroup = "Experts of a bundle";
+
+/// Seconds in "100us", "2ms", "0.5s".
+double parse_seconds(const std::string& text) {
+  std::size_t used = 0;
+  double value = -1.0;
+  try {
+    value = std::stod(text, &used);
+  } catch (const std::exception&) {
+    used = 0;
+  }
+  const std::string unit = text.substr(used);
+  const double scale = unit == "us" ? 1e-6 : unit == "ms" ? 1e-3 : unit == "s" ? 1.0 : 0.0;
+  if (used == 0 || value < 0.0 || scale == 0.0) {
+    throw UsageError(fmt::format("--storage-latency: expected a time such as 100us, 2ms or 0.5s, found \"{}\"", text));
+  }
+  return value * scale;
 }
 
 model::EarlyStopping early_stopping(const std::string& name) {
@@ -107,7 +129,81 @@ engine::EngineOptions engine_options(const ModelOptions& options) {
   return {.type = weight_type(options.type),
           .threads = options.threads,
           .check_finite = !options.skip_weight_check,
+          .buffer = {},
+          .make_device = nullptr,
           .decorate = nullptr};
+}
+
+void add_buffer_options(CLI::App& command, BufferFlags& flags) {
+  const std::string group = kBufferGroup;
+  command.add_option("--expert-memory", flags.expert_memory, "Memory for experts, for example 16MiB (default: all)")
+      ->group(group);
+  command.add_option("--slots", flags.slots, "Memory for this many experts instead")
+      ->check(CLI::PositiveNumber)
+      ->excludes("--expert-memory")
+      ->group(group);
+  command
+      .add_option("--predictor", flags.predictor,
+                  "Which experts are loaded ahead: auto (cepr where the bundle has a profile), none, cepr, "
+                  "incremental, popularity, random, mix, …")
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--context", flags.context, "m: the decisions that the predictor looks back on")
+      ->check(CLI::Range(0, 6))
+      ->capture_default_str()
+      ->group(group);
+  command
+      .add_option("--replacement", flags.replacement,
+                  "Which expert gives way: next-use, lru, lifo, lfu, layer-distance, static")
+      ->capture_default_str()
+      ->group(group);
+  command.add_option("--storage", flags.storage, "How experts are read: auto, io_uring, threads, mmap")
+      ->capture_default_str()
+      ->group(group);
+  command
+      .add_option("--storage-bandwidth", flags.storage_bandwidth,
+                  "Behave like a storage of so many bytes a second, for example 500MB/s")
+      ->group(group);
+  command
+      .add_option("--storage-latency", flags.storage_latency,
+                  "Behave like a storage of this latency, for example 100us")
+      ->group(group);
+  command.add_flag("--no-prefetch", flags.no_prefetch, "Load experts on demand only")->group(group);
+  command.add_flag("--no-verify", flags.no_verify, "Do not compare loaded experts with their checksums")->group(group);
+  command.add_option("--timeline", flags.timeline, "Write what ran when to this file (Chrome trace, Perfetto)")
+      ->group(group);
+}
+
+experts::BufferOptions buffer_options(const BufferFlags& flags) {
+  experts::BufferOptions options;
+  if (!flags.expert_memory.empty()) options.budget_bytes = parse_byte_size(flags.expert_memory, "--expert-memory");
+  options.slots = flags.slots;
+  options.predictor = flags.predictor;
+  options.context = flags.context;
+  options.replacement = experts::parse_replacement(flags.replacement);
+  options.storage = io::parse_storage_backend(flags.storage);
+  if (!flags.storage_bandwidth.empty()) {
+    std::string_view size = flags.storage_bandwidth;
+    if (size.ends_with("/s")) size.remove_suffix(2);
+    options.throttle.bytes_per_second = static_cast<double>(parse_byte_size(size, "--storage-bandwidth"));
+  }
+  if (!flags.storage_latency.empty()) options.throttle.latency_seconds = parse_seconds(flags.storage_latency);
+  options.prefetch = !flags.no_prefetch;
+  options.verify = !flags.no_verify;
+  options.timeline = flags.timeline;
+  return options;
+}
+
+void check_buffer_options(const CLI::App& command, const std::string& model) {
+  if (experts::Bundle::is_bundle(model)) return;
+  for (const CLI::Option* option : command.get_options()) {
+    if (option->get_group() == kBufferGroup && option->count() > 0) {
+      throw UsageError(fmt::format(
+          "{} has no effect: {} is a checkpoint, whose experts are all in memory; make a bundle with `flame pack {} "
+          "-o BUNDLE`",
+          option->get_name(), model, model));
+    }
+  }
 }
 
 void add_input_options(CLI::App& command, InputOptions& options) {

@@ -8,6 +8,8 @@
 #include "flame/base/error.h"
 #include "flame/base/json.h"
 #include "flame/base/thread_pool.h"
+#include "flame/experts/buffered_device.h"
+#include "flame/experts/bundle.h"
 #include "flame/experts/resident_device.h"
 #include "flame/io/checkpoint.h"
 #include "flame/io/file.h"
@@ -60,9 +62,21 @@ Engine Engine::open(const std::filesystem::path& model, const EngineOptions& opt
   const auto checkpoint = std::make_shared<const io::Checkpoint>(io::Checkpoint::open(model));
   const model::WeightOptions weight_options{.type = options.type, .check_finite = options.check_finite};
   parts->dense = model::load_dense_weights(checkpoint, parts->config, weight_options);
-  model::ExpertWeights experts = model::load_expert_weights(checkpoint, parts->config, weight_options);
-  parts->expert_bytes = experts.bytes;
-  parts->device = std::make_unique<experts::ResidentDevice>(parts->config, parts->dense, std::move(experts));
+  if (options.make_device) {
+    parts->device = options.make_device(parts->config, parts->dense);
+  } else if (experts::Bundle::is_bundle(model)) {
+    if (options.type) {
+      throw UsageError(fmt::format("{}: the weights of a bundle are held as they were packed", model.string()));
+    }
+    auto device = experts::open_buffered_device(std::make_shared<const experts::Bundle>(experts::Bundle::open(model)),
+                                                parts->dense, options.buffer);
+    parts->expert_bytes = device->slot_memory_bytes();
+    parts->device = std::move(device);
+  } else {
+    model::ExpertWeights experts = model::load_expert_weights(checkpoint, parts->config, weight_options);
+    parts->expert_bytes = experts.bytes;
+    parts->device = std::make_unique<experts::ResidentDevice>(parts->config, parts->dense, std::move(experts));
+  }
   if (options.decorate) parts->device = options.decorate(std::move(parts->device));
   parts->generator = std::make_unique<model::Generator>(parts->config, parts->dense, *parts->device);
 

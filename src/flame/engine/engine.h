@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "flame/base/data_type.h"
+#include "flame/experts/buffer_options.h"
 #include "flame/model/config.h"
 #include "flame/model/generation.h"
 #include "flame/model/generation_config.h"
@@ -23,6 +24,10 @@ namespace flame::engine {
 /// Puts a device around the one the engine made: a trace recorder, forced routing, calibration.
 using DeviceDecorator = std::function<std::unique_ptr<model::MoeDevice>(std::unique_ptr<model::MoeDevice> device)>;
 
+/// Makes the device of the MoE layers in place of the resident one: an accelerator. Both arguments outlive the device.
+using DeviceFactory = std::function<std::unique_ptr<model::MoeDevice>(const model::SwitchConfig& config,
+                                                                      const model::DenseWeights& dense)>;
+
 struct EngineOptions {
   /// Storage of the weights in memory; nullopt: as they are stored. Arithmetic accumulates in fp32 whatever this says.
   std::optional<DataType> type;
@@ -30,14 +35,17 @@ struct EngineOptions {
   std::size_t threads = 0;
   /// Look at every weight for NaN and infinity when loading.
   bool check_finite = true;
+  /// How a bundle's experts are held in memory; a checkpoint's all are.
+  experts::BufferOptions buffer = {};
+  DeviceFactory make_device = nullptr;
   DeviceDecorator decorate = nullptr;
 };
 
 /// A model ready to generate: configuration, tokenizer, weights and the device of its MoE layers. One thread drives it.
 class Engine {
  public:
-  /// Opens a checkpoint directory with all its experts in memory. Throws FileError, FormatError, ModelError or
-  /// UsageError, each naming what was wrong and where.
+  /// Opens a checkpoint directory with all its experts in memory, or a bundle with as many as options.buffer says.
+  /// Throws FileError, FormatError, ModelError or UsageError, each naming what was wrong and where.
   [[nodiscard]] static Engine open(const std::filesystem::path& model, const EngineOptions& options = {});
 
   ~Engine();

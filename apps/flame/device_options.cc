@@ -1,0 +1,102 @@
+#include "flame/device_options.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+
+#include "flame/accel/accelerator_device.h"
+#include "flame/accel/simulated_card.h"
+#include "flame/accel/xrt_backend.h"
+#include "flame/base/error.h"
+#include "flame/experts/bundle.h"
+
+namespace flame::cli {
+
+namespace {
+const char* const kGroup = "Accelerator";
+}
+
+void add_device_options(CLI::App& command, DeviceOptions& options) {
+  command
+      .add_option("--device", options.device,
+                  "Where the MoE layers run: cpu, fpga-sim (RTL under Verilator) or fpga (XRT)")
+      ->check(CLI::IsMember({"cpu", "fpga-sim", "fpga"}))
+      ->capture_default_str()
+      ->group(kGroup);
+  command
+      .add_option("--lanes", options.lanes, "fpga-sim: multipliers of the array, 64 (one DDR4 channel) or 256 (four)")
+      ->check(CLI::IsMember({"64", "256"}))
+      ->capture_default_str()
+      ->group(kGroup);
+  command
+      .add_option("--dense-cycles", options.dense_cycles,
+                  "fpga-sim: kernel cycles that the dense layers between two MoE layers are taken to last")
+      ->capture_default_str()
+      ->group(kGroup);
+  command.add_option("--prefetches", options.prefetches, "fpga-sim, fpga: ranked experts that are loaded ahead")
+      ->check(CLI::Range(0, 4))
+      ->capture_default_str()
+      ->group(kGroup);
+  command.add_option("--vcd", options.waveform, "fpga-sim: write a waveform of every signal (FST, for GTKWave)")
+      ->group(kGroup);
+  command.add_option("--xclbin", options.binary, "fpga: the kernel's binary")->group(kGroup);
+}
+
+bool on_accelerator(const DeviceOptions& options) { return options.device != "cpu"; }
+
+void check_device_options(const CLI::App& command, const DeviceOptions& options) {
+  const auto only = [&](const char* flag, bool allowed) {
+    if (command.count(flag) > 0 && !allowed) {
+      throw UsageError(fmt::format("{} has no effect with --device {}", flag, options.device));
+    }
+  };
+  const bool simulated = options.device == "fpga-sim";
+  only("--lanes", simulated);
+  only("--dense-cycles", simulated);
+  only("--vcd", simulated);
+  only("--prefetches", on_accelerator(options));
+  only("--xclbin", options.device == "fpga");
+  if (options.device == "fpga" && options.binary.empty()) throw UsageError("--device fpga needs --xclbin FILE");
+}
+
+engine::DeviceFactory accelerator_factory(const std::string& path, const DeviceOptions& options,
+                                          const experts::BufferOptions& buffer) {
+  if (!experts::Bundle::is_bundle(path)) {
+    throw UsageError(fmt::format("{}: --device {} runs bundles; make one with `flame pack {} --dtype int8 -o BUNDLE`",
+                                 path, options.device, path));
+  }
+  if (buffer.predictor != "auto" && buffer.predictor != "cepr" && buffer.predictor != "none") {
+    throw UsageError(fmt::format("the accelerator predicts with cepr (or none), not {}", buffer.predictor));
+  }
+  return [=](const model::SwitchConfig& config, const model::DenseWeights& dense) -> std::unique_ptr<model::MoeDevice> {
+    const experts::Bundle bundle = experts::Bundle::open(path);
+    std::optional<routing::Profile> profile;
+    if (buffer.predictor != "none" && bundle.has_profile()) profile = bundle.profile();
+    std::unique_ptr<accel::KernelBackend> backend;
+    if (options.device == "fpga-sim") {
+      accel::SimulatedCardOptions card;
+      card.configuration =
+          options.lanes == "64" ? accel::RtlConfiguration::kLanes64 : accel::RtlConfiguration::kLanes256;
+      card.trace_path = options.waveform;
+      backend = std::make_unique<accel::SimulatedCard>(card);
+    } else {
+      backend = accel::make_xrt_backend({.binary = options.binary});
+    }
+    accel::AcceleratorOptions accelerator;
+    accelerator.budget_bytes = buffer.budget_bytes;
+    accelerator.slots = buffer.slots;
+    accelerator.order = static_cast<std::size_t>(buffer.context);
+    accelerator.prefetch_count = options.prefetches;
+    accelerator.dense_cycles = options.dense_cycles;
+    return std::make_unique<accel::AcceleratorDevice>(config, dense, bundle, profile ? &*profile : nullptr,
+                                                      std::move(backend), accelerator);
+  };
+}
+
+std::optional<std::string> accelerator_report(const engine::Engine& engine) {
+  const auto* device = dynamic_cast<const accel::AcceleratorDevice*>(&engine.device());
+  if (device == nullptr) return std::nullopt;
+  return device->report().describe();
+}
+
+}  // namespace flame::cli

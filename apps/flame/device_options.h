@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "flame/engine/engine.h"
+
+namespace CLI {
+class App;
+}
+
+namespace flame::cli {
+
+/// Where the MoE layers run: --device and what belongs to the accelerator. `cpu` leaves everything to the engine.
+struct DeviceOptions {
+  std::string device = "cpu";
+  std::string lanes = "64";        ///< of the simulated array: 64 (one memory channel) or 256 (four)
+  std::uint64_t dense_cycles = 0;  ///< modelled time between MoE layers
+  std::size_t prefetches = 2;      ///< ranked experts loaded ahead
+  std::string waveform;            ///< FST file
+  std::string binary;              ///< .xclbin of --device fpga
+};
+
+void add_device_options(CLI::App& command, DeviceOptions& options);
+/// Throws UsageError for options that have no effect with the device chosen.
+void check_device_options(const CLI::App& command, const DeviceOptions& options);
+[[nodiscard]] bool on_accelerator(const DeviceOptions& options);
+/// The factory for EngineOptions::make_device. `bundle` is the model's directory; of `buffer` the slots and the
+/// predictor count.
+[[nodiscard]] engine::DeviceFactory accelerator_factory(const std::string& bundle, const DeviceOptions& options,
+                                                        const experts::BufferOptions& buffer);
+/// Lines for --stats, where the engine's device is an accelerator.
+[[nodiscard]] std::optional<std::string> accelerator_report(const engine::Engine& engine);
+
+}  // namespace flame::cli
