@@ -35,7 +35,9 @@ struct BufferOptions {
   io::StorageBackend storage = io::StorageBackend::kAutomatic;
   io::Throttle throttle;           ///< --storage-bandwidth, --storage-latency
   bool prefetch = true;            ///< false: load on demand only
-  bool speculate_always = false;   ///< prefetch without asking whether it pays: published systems, for comparison
+  bool speculate_always = false;   ///< keep two loads under way, whether that pays or not: for comparison
+  /// Each load ends before anything goes on, as if storage took no time: for comparing a run with its replay.
+  bool wait_for_loads = false;
   bool verify = true;              ///< check each block's XXH3 as it arrives
   std::filesystem::path timeline;  ///< --timeline: a Chrome trace of routes, loads, waits and computation
   double timeout_seconds = 30.0;   ///< a load that takes longer is an error

@@ -8,6 +8,7 @@
 
 #include "flame/base/byte_size.h"
 #include "flame/base/error.h"
+#include "flame/experts/predictor_choice.h"
 #include "flame/experts/slot_memory.h"
 #include "flame/experts/stored_loader.h"
 #include "flame/experts/timeline.h"
@@ -17,48 +18,16 @@
 namespace flame::experts {
 namespace {
 
-constexpr std::uint32_t kDepth = 3;
 /// Rows are computed when so many more bytes have arrived: often enough to keep up, seldom enough to start threads for.
 constexpr std::uint64_t kComputeStep = 4 * kBundleBlockBytes;
 
-/// What the options come to for this bundle.
-struct Plan {
-  std::string predictor;  ///< empty: none
-  Replacement replacement = Replacement::kNextUse;
-};
-
-Plan plan_for(const Bundle& bundle, const BufferOptions& options) {
-  Plan plan{options.predictor, options.replacement};
-  if (plan.predictor == "auto") plan.predictor = bundle.has_profile() ? "cepr" : "none";
-  if (plan.predictor == "lru") plan = {"none", Replacement::kLru};
-  if (plan.predictor == "lifo") plan = {"none", Replacement::kLifo};
-  if (plan.predictor == "none") plan.predictor.clear();
-  if (!plan.predictor.empty() && !routing::is_causal(plan.predictor)) {
+PredictorChoice choose(const Bundle& bundle, const BufferOptions& options) {
+  PredictorChoice choice = choose_predictor(options.predictor, options.replacement, bundle.has_profile());
+  if (!choice.predictor.empty() && !routing::is_causal(choice.predictor)) {
     throw UsageError(fmt::format("predictor \"{}\" knows the future: it is a bound for replays (flame eval buffer)",
-                                 plan.predictor));
+                                 choice.predictor));
   }
-  return plan;
-}
-
-std::vector<float> popularity_of(const routing::Profile& profile, const ExpertGrid& grid) {
-  std::vector<float> popularity(grid.size());
-  for (LayerIndex layer = 0; layer < grid.layers(); ++layer) {
-    const bool encoder = layer < grid.encoder_layers;
-    std::vector<std::uint64_t> counts;
-    if (encoder) {
-      const auto span = profile.encoder_popularity(layer);
-      counts.assign(span.begin(), span.end());
-    } else {
-      counts = profile.popularity(layer - grid.encoder_layers);
-    }
-    double total = 0.0;
-    for (const std::uint64_t count : counts) total += static_cast<double>(count);
-    for (std::uint32_t number = 0; number < grid.experts; ++number) {
-      const double share = total > 0.0 ? static_cast<double>(counts[number]) / total : 1.0 / grid.experts;
-      popularity[grid.expert(layer, number)] = static_cast<float>(share);
-    }
-  }
-  return popularity;
+  return choice;
 }
 
 std::vector<model::Router> routers_of(const model::SwitchConfig& config, const model::DenseWeights& dense) {
@@ -79,10 +48,10 @@ struct BufferedDevice::Implementation {
   Implementation(std::shared_ptr<const Bundle> the_bundle, const model::DenseWeights& dense,
                  const BufferOptions& options, std::unique_ptr<io::AsyncReader> reader)
       : bundle(std::move(the_bundle)),
-        plan(plan_for(*bundle, options)),
+        choice(choose(*bundle, options)),
         routers(routers_of(bundle->config(), dense)),
         memory(slots_for(*bundle, options), bundle->slot_bytes()),
-        loader(*bundle, memory, std::move(reader), options.verify, options.timeout_seconds, timeline) {
+        loader(*bundle, memory, std::move(reader), options, timeline) {
     const ExpertGrid& grid = bundle->grid();
     if (routers.size() != grid.layers()) throw std::logic_error("the weights are another model's than the bundle");
     if (!options.timeline.empty()) {
@@ -98,16 +67,12 @@ struct BufferedDevice::Implementation {
     if (bundle->has_profile()) {
       const routing::Profile profile = bundle->profile();
       popularity = popularity_of(profile, grid);
-      if (!plan.predictor.empty()) {
-        routing::PredictorOptions predictor;
-        predictor.context = static_cast<std::uint32_t>(options.context);
-        predictor.depth = std::min(kDepth, profile.options().max_depth);
-        predictor.seed = options.seed;
-        forecaster = std::make_unique<Forecaster>(routing::make_predictor(plan.predictor, predictor, profile), grid,
-                                                  predictor.depth);
+      if (!choice.predictor.empty()) {
+        forecaster =
+            make_forecaster(choice.predictor, static_cast<std::uint32_t>(options.context), options.seed, profile, grid);
         predictor_name = forecaster->name();
       }
-    } else if (!plan.predictor.empty()) {
+    } else if (!choice.predictor.empty()) {
       static_cast<void>(bundle->profile());  // throws what is missing and how to get it
     }
     PipelineOptions pipeline_options;
@@ -116,7 +81,7 @@ struct BufferedDevice::Implementation {
     pipeline_options.expert_bytes = bundle->slot_bytes();
     pipeline_options.chunk_bytes = StoredLoader::prefetch_bytes_in_flight();
     pipeline = std::make_unique<ExpertPipeline>(grid, memory.all().size() / bundle->slot_bytes(), pipeline_options,
-                                                loader, make_replacement(plan.replacement, grid, popularity),
+                                                loader, make_replacement(choice.replacement, grid, popularity),
                                                 std::move(forecaster), popularity);
     keeps_log = pipeline->pool().slots() < grid.size();
   }
@@ -126,7 +91,7 @@ struct BufferedDevice::Implementation {
   void run(const ExpertWork& work, const kernels::PackedExpertLayout& layout);
 
   std::shared_ptr<const Bundle> bundle;
-  Plan plan;
+  PredictorChoice choice;
   std::vector<model::Router> routers;  ///< [layers of the grid]
   Timeline timeline;
   SlotMemory memory;
@@ -287,7 +252,7 @@ std::string BufferedDevice::describe() const {
                      self.pipeline->pool().slots(), format_byte_size(self.bundle->slot_bytes()),
                      self.bundle->grid().size(), self.bundle->describe(),
                      self.predictor_name.empty() ? "none" : self.predictor_name,
-                     experts::name_of(self.plan.replacement), self.loader.describe());
+                     experts::name_of(self.choice.replacement), self.loader.describe());
 }
 
 void BufferedDevice::force_routing(routing::ForcedRouting routing) {

@@ -10,6 +10,9 @@ constexpr double kTrust = 3.0;
 /// A trial's weight falls to half after about 700 later ones in its bin.
 constexpr double kForget = 0.999;
 
+/// The best of many candidates is not as good as it looks: what a vain prefetch costs counts for more than it is.
+constexpr double kCaution = 2.0;
+
 }  // namespace
 
 void MovingMean::add(double value) {
@@ -57,7 +60,7 @@ double CostModel::gap_seconds(LayerIndex layer) const { return gaps_[layer].valu
 double CostModel::prefetch_gain(double probability, double queue_seconds, double time_left) const {
   const double load = load_seconds();
   const double overlapped = std::clamp(time_left - queue_seconds, 0.0, load);
-  return probability * overlapped - (1.0 - probability) * chunk_seconds();
+  return probability * overlapped - kCaution * (1.0 - probability) * chunk_seconds();
 }
 
 }  // namespace flame::experts

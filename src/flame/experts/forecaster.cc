@@ -14,6 +14,7 @@ Forecaster::Forecaster(std::unique_ptr<routing::Predictor> predictor, const Expe
 void Forecaster::begin(std::size_t sequences) {
   sequences_ = sequences;
   predictor_->begin(sequences);
+  if (predictor_->needs_future()) predictor_->foresee(0, future_);
 }
 
 void Forecaster::reorder(std::span<const std::uint32_t> parents) {

@@ -30,6 +30,10 @@ class Forecaster {
   void observe(std::uint32_t decoder_layer, std::span<const model::RoutingDecision> decisions,
                std::span<const std::uint32_t> sequence);
 
+  /// For the bounds that know the future: what row 0 will observe from the next begin() on. The span must live till
+  /// then and through the example.
+  void set_future(std::span<const std::uint16_t> future) { future_ = future; }
+
   /// Gives `outlook` the forecasts of the decoder layers up to depth() visits ahead of where it stands.
   void update(Outlook& outlook);
 
@@ -44,6 +48,7 @@ class Forecaster {
   ExpertGrid grid_;
   std::uint32_t depth_;
   std::size_t sequences_ = 0;
+  std::span<const std::uint16_t> future_;
   std::vector<routing::RankedExpert> ranking_;  ///< [experts per layer]
   std::vector<float> needed_;                   ///< [experts per layer]
 };

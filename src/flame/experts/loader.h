@@ -27,8 +27,11 @@ class ExpertLoader {
   /// Seconds since some fixed moment; in the replay, simulated ones.
   [[nodiscard]] virtual double now() = 0;
 
-  /// Begins to load `expert` into `slot`, behind the loads of the same priority. Does not block.
-  virtual void start(SlotIndex slot, ExpertIndex expert, io::ReadPriority priority) = 0;
+  /// Begins to load `expert` into `slot`. Demand goes before prefetch, prefetches of lower `rank` before others, then
+  /// first come, first served. Does not block.
+  virtual void start(SlotIndex slot, ExpertIndex expert, io::ReadPriority priority, std::uint64_t rank) = 0;
+  /// Another rank for a prefetch under way.
+  virtual void set_rank(SlotIndex slot, std::uint64_t rank) = 0;
   /// The compute thread waits for this prefetch now.
   virtual void promote(SlotIndex slot) = 0;
   /// The load ends soon, cancelled (or whole, when it was nearly done). Does not block.

@@ -22,12 +22,15 @@ constexpr double kForget = 0.9998;
 Outlook::Outlook(const ExpertGrid& grid, std::span<const float> popularity)
     : grid_(grid),
       usage_(grid.size(), 1.0 / std::max(1U, grid.experts)),
-      forecast_(grid.size()),
-      forecast_made_(grid.layers()),
+      latest_(grid.layers()),
       used_now_(grid.experts),
       expected_visits_(kExpectedSteps * grid.decoder_layers) {
   assert(popularity.empty() || popularity.size() == usage_.size());
   std::copy(popularity.begin(), popularity.end(), usage_.begin());
+  for (std::uint32_t depth = 0; depth < kDepths; ++depth) {
+    forecast_[depth].resize(grid.size());
+    made_[depth].resize(grid.layers());
+  }
   // Popularity is the share of tokens; an encoder pass has many, and wants an expert when one of them does.
   const std::size_t encoder_experts = std::size_t{grid.encoder_layers} * grid.experts;
   for (std::size_t i = 0; i < encoder_experts; ++i) {
@@ -39,7 +42,8 @@ void Outlook::begin_example() {
   if (visits_ > 0) expected_visits_ += (static_cast<double>(visits_) - expected_visits_) / 4.0;
   visits_ = 0;
   position_ = -1;
-  forecast_made_.assign(grid_.layers(), false);
+  latest_.assign(grid_.layers(), 0);
+  for (std::vector<std::uint8_t>& made : made_) made.assign(grid_.layers(), 0);
 }
 
 void Outlook::visit(LayerIndex layer, std::span<const ExpertIndex> used) {
@@ -51,21 +55,28 @@ void Outlook::visit(LayerIndex layer, std::span<const ExpertIndex> used) {
   for (std::uint32_t number = 0; number < grid_.experts; ++number) {
     const ExpertIndex expert = grid_.expert(layer, number);
     const double truth = used_now_[number] ? 1.0 : 0.0;
-    if (forecast_made_[layer]) {
-      const double forecast = calibration_.corrected(forecast_[expert]);
+    if (made_[0][layer] != 0) {
+      const double forecast = calibration_[0].corrected(forecast_[0][expert]);
       forecast_error_ = forecast_error_ * kForget + (forecast - truth) * (forecast - truth);
-      usage_error_ = usage_error_ * kForget + (usage_[expert] - truth) * (usage_[expert] - truth);
-      calibration_.observe(forecast_[expert], used_now_[number]);
+      const double usage = usage_calibration_.corrected(usage_[expert]);
+      usage_error_ = usage_error_ * kForget + (usage - truth) * (usage - truth);
+    }
+    if (layer >= grid_.encoder_layers) usage_calibration_.observe(usage_[expert], used_now_[number]);
+    for (std::uint32_t depth = 0; depth < kDepths; ++depth) {
+      if (made_[depth][layer] != 0) calibration_[depth].observe(forecast_[depth][expert], used_now_[number]);
     }
     usage_[expert] += (truth - usage_[expert]) * rate;
   }
-  forecast_made_[layer] = false;
+  latest_[layer] = 0;
+  for (std::vector<std::uint8_t>& made : made_) made[layer] = 0;
 }
 
 void Outlook::forecast(LayerIndex layer, std::span<const float> probabilities) {
+  const std::uint32_t ahead = std::min(distance(layer), kDepths);
   std::copy(probabilities.begin(), probabilities.end(),
-            forecast_.begin() + static_cast<std::ptrdiff_t>(grid_.expert(layer, 0)));
-  forecast_made_[layer] = true;
+            forecast_[ahead - 1].begin() + static_cast<std::ptrdiff_t>(grid_.expert(layer, 0)));
+  made_[ahead - 1][layer] = 1;
+  latest_[layer] = static_cast<std::uint8_t>(ahead);
 }
 
 double Outlook::remaining_decoder_visits() const {
@@ -94,8 +105,11 @@ LayerIndex Outlook::layer_ahead(std::uint32_t ahead) const {
 }
 
 double Outlook::probability(ExpertIndex expert) const {
-  if (forecast_made_[grid_.layer_of(expert)] && believes_forecasts()) return calibration_.corrected(forecast_[expert]);
-  return usage_[expert];
+  const LayerIndex layer = grid_.layer_of(expert);
+  const std::uint8_t ahead = latest_[layer];
+  if (layer < grid_.encoder_layers) return usage_[expert];
+  if (ahead == 0 || !believes_forecasts()) return usage_calibration_.corrected(usage_[expert]);
+  return calibration_[ahead - 1].corrected(forecast_[ahead - 1][expert]);
 }
 
 double Outlook::next_use(ExpertIndex expert) const {

@@ -22,9 +22,9 @@ class Outlook {
   void begin_example();
   /// The router of `layer` has decided: `used` are the distinct experts of the pass. Settles the layer's forecast.
   void visit(LayerIndex layer, std::span<const ExpertIndex> used);
-  /// The probability of each expert of `layer` at its next visit, [experts per layer]; `depth` visits ahead of now.
+  /// The probability of each expert of `layer` at its next visit, [experts per layer], as it looks from here.
   void forecast(LayerIndex layer, std::span<const float> probabilities);
-  [[nodiscard]] bool has_forecast(LayerIndex layer) const { return forecast_made_[layer]; }
+  [[nodiscard]] bool has_forecast(LayerIndex layer) const { return latest_[layer] != 0; }
 
   /// Visits from now to the next visit of the layer, at least 1.
   [[nodiscard]] std::uint32_t distance(LayerIndex layer) const;
@@ -40,7 +40,8 @@ class Outlook {
   [[nodiscard]] double usage(ExpertIndex expert) const { return usage_[expert]; }
 
   [[nodiscard]] const ExpertGrid& grid() const { return grid_; }
-  [[nodiscard]] const Calibration& calibration() const { return calibration_; }
+  /// Of forecasts one visit ahead.
+  [[nodiscard]] const Calibration& calibration() const { return calibration_[0]; }
   /// Forecasts have had smaller squared errors than usage, of late.
   [[nodiscard]] bool believes_forecasts() const { return forecast_error_ <= usage_error_; }
 
@@ -48,11 +49,15 @@ class Outlook {
   [[nodiscard]] double remaining_decoder_visits() const;
 
   ExpertGrid grid_;
-  std::vector<double> usage_;    ///< [experts of the grid]
-  std::vector<float> forecast_;  ///< [experts of the grid]: valid where forecast_made_
-  std::vector<bool> forecast_made_;
-  std::vector<bool> used_now_;  ///< [experts per layer], scratch of visit()
-  Calibration calibration_;
+  std::vector<double> usage_;  ///< [experts of the grid]
+  /// Forecasts are kept by the number of visits they looked ahead, 1 to kDepths, since each kind has its own errors.
+  static constexpr std::uint32_t kDepths = 3;
+  std::vector<float> forecast_[kDepths];     ///< [experts of the grid]
+  std::vector<std::uint8_t> made_[kDepths];  ///< [layers]
+  std::vector<std::uint8_t> latest_;         ///< [layers]: visits ahead of the last forecast; 0: there is none
+  std::vector<bool> used_now_;               ///< [experts per layer], scratch of visit()
+  Calibration calibration_[kDepths];
+  Calibration usage_calibration_;  ///< of the decoder: the highest of many noisy shares are too high
   double forecast_error_ = 0.0;  ///< sum of squared errors, forgotten slowly
   double usage_error_ = 0.0;
   std::int64_t position_ = -1;  ///< layer last visited, -1 before the first

@@ -1,6 +1,7 @@
 #include "flame/experts/pipeline.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 namespace flame::experts {
@@ -10,6 +11,8 @@ namespace {
 constexpr std::uint32_t kDepth = 3;
 /// Less likely experts are not worth the look.
 constexpr double kLeastProbability = 0.02;
+/// Loads under way when nobody asks whether they pay.
+constexpr std::size_t kLoadsWhenAlways = 2;
 /// A prefetch that the router contradicts is finished only when so much of it has arrived.
 constexpr double kWorthFinishing = 0.5;
 
@@ -49,6 +52,7 @@ void ExpertPipeline::begin_batch(std::size_t sequences) {
 void ExpertPipeline::look_ahead() {
   if (all_resident()) return;
   forecaster_->update(outlook_);
+  rank_again();
   speculate();
 }
 
@@ -79,6 +83,7 @@ void ExpertPipeline::routed(model::MoeLayer layer, std::span<const model::Routin
   const double now = loader_.now();
   if (gap_open_) costs_.observe_gap(layer_, std::max(0.0, now - routed_at_ - waited_since_route_));
   layer_ = grid_.layer(layer);
+  ++visits_;
   routed_at_ = now;
   waited_since_route_ = 0.0;
   gap_open_ = true;
@@ -91,6 +96,7 @@ void ExpertPipeline::routed(model::MoeLayer layer, std::span<const model::Routin
     if (!all_resident()) forecaster_->update(outlook_);
   }
   drop_contradicted();
+  rank_again();
   start_wanted();
   speculate();
 }
@@ -237,17 +243,18 @@ bool ExpertPipeline::start_demand(ExpertIndex expert) {
     slot = pool_.find_free();
     if (!slot) return false;
   }
-  start(*slot, expert, io::ReadPriority::kDemand);
+  start(*slot, expert, io::ReadPriority::kDemand, 0, 0);
   return true;
 }
 
-void ExpertPipeline::start(SlotIndex slot, ExpertIndex expert, io::ReadPriority priority) {
+void ExpertPipeline::start(SlotIndex slot, ExpertIndex expert, io::ReadPriority priority, std::uint64_t deadline,
+                           std::uint64_t rank) {
   const bool demand = priority == io::ReadPriority::kDemand;
   ++(demand ? statistics_.loads_demand : statistics_.loads_prefetch);
-  records_[slot] = {demand ? Reason::kDemand : Reason::kPrefetchUnused, 0};
+  records_[slot] = {demand ? Reason::kDemand : Reason::kPrefetchUnused, 0, deadline, rank};
   pool_.begin_load(slot, expert);
   policy_->loaded(expert);
-  loader_.start(slot, expert, priority);
+  loader_.start(slot, expert, priority, rank);
 }
 
 std::optional<SlotIndex> ExpertPipeline::victim() const {
@@ -320,10 +327,29 @@ double ExpertPipeline::time_until(std::uint32_t visits) {
   return std::max(0.0, seconds);
 }
 
-double ExpertPipeline::queue_seconds() {
+std::uint64_t ExpertPipeline::rank_of(std::uint64_t deadline, double probability, double progress) {
+  const double density = std::min(1.0, probability / std::max(1.0 - progress, 0.05));
+  return deadline * 1024 + static_cast<std::uint64_t>((1.0 - density) * 1023.0);
+}
+
+void ExpertPipeline::rank_again() {
+  if (pool_.count(SlotState::kLoading) == 0) return;
+  for (SlotIndex slot = 0; slot < pool_.slots(); ++slot) {
+    SlotRecord& record = records_[slot];
+    if (pool_.state(slot) != SlotState::kLoading || record.reason != Reason::kPrefetchUnused) continue;
+    const ExpertIndex expert = pool_.expert_in(slot);
+    record.deadline = visits_ + outlook_.distance(grid_.layer_of(expert));
+    record.rank = rank_of(record.deadline, outlook_.probability(expert), loader_.progress(slot));
+    loader_.set_rank(slot, record.rank);
+  }
+}
+
+double ExpertPipeline::queue_seconds(std::uint64_t rank) {
+  if (pool_.count(SlotState::kLoading) == 0) return 0.0;
   double loads = 0.0;
   for (SlotIndex slot = 0; slot < pool_.slots(); ++slot) {
-    if (pool_.state(slot) == SlotState::kLoading) loads += 1.0 - loader_.progress(slot);
+    if (pool_.state(slot) != SlotState::kLoading) continue;
+    if (records_[slot].rank <= rank) loads += 1.0 - loader_.progress(slot);
   }
   return loads * costs_.load_seconds();
 }
@@ -345,21 +371,24 @@ double ExpertPipeline::value_of_load(SlotIndex slot) {
   return need_of(slot) * std::min(over, costs_.load_seconds());
 }
 
-std::optional<ExpertPipeline::Candidate> ExpertPipeline::best_candidate(double queue) {
+std::optional<ExpertPipeline::Candidate> ExpertPipeline::best_candidate() {
   std::optional<Candidate> best;
   const double load = costs_.load_seconds();
   for (std::uint32_t ahead = 1; ahead <= std::min(kDepth, grid_.layers()); ++ahead) {
     const LayerIndex layer = outlook_.layer_ahead(ahead);
     if (layer >= grid_.encoder_layers && !outlook_.has_forecast(layer)) continue;
+    // What is merely used often is not worth a slot for long.
+    if (layer >= grid_.encoder_layers && ahead > 1 && !outlook_.believes_forecasts()) continue;
     const double time_left = time_until(ahead);
     for (std::uint32_t number = 0; number < grid_.experts; ++number) {
       const ExpertIndex expert = grid_.expert(layer, number);
       const double probability = outlook_.probability(expert);
       if (probability < kLeastProbability || unreadable_[expert] || wanted_now(expert) || pool_.find(expert)) continue;
-      Candidate candidate{expert, 0.0, 0.0};
+      Candidate candidate{expert, visits_ + ahead, rank_of(visits_ + ahead, probability, 0.0), 0.0, 0.0};
       if (options_.speculate_always) {
         candidate.gain = candidate.urgency = probability / ahead;
       } else {
+        const double queue = queue_seconds(candidate.rank);
         candidate.gain = costs_.prefetch_gain(probability, queue, time_left);
         candidate.urgency = candidate.gain - costs_.prefetch_gain(probability, queue + load, time_left);
       }
@@ -376,11 +405,12 @@ std::optional<ExpertPipeline::Candidate> ExpertPipeline::best_candidate(double q
 void ExpertPipeline::speculate() {
   if (!options_.prefetch || forecaster_ == nullptr || all_resident()) return;
   if (!std::all_of(wanted_.begin(), wanted_.end(), [](const Wanted& w) { return w.started; })) return;
-  double queue = queue_seconds();
+  double queue = queue_seconds(std::numeric_limits<std::uint64_t>::max());
+  std::size_t loading = pool_.count(SlotState::kLoading);
   // Enough that the storage is not idle before the pipeline gets to think again, and no more: it will know better.
   const double enough = time_until(1) + costs_.load_seconds();
-  while (queue <= enough) {
-    const std::optional<Candidate> candidate = best_candidate(queue);
+  while (options_.speculate_always ? loading < kLoadsWhenAlways : queue <= enough) {
+    const std::optional<Candidate> candidate = best_candidate();
     if (!candidate) return;
     std::optional<SlotIndex> slot = pool_.find_free();
     if (!slot) {
@@ -393,8 +423,9 @@ void ExpertPipeline::speculate() {
       evict(*loser);
       slot = pool_.find_free();
     }
-    start(*slot, candidate->expert, io::ReadPriority::kPrefetch);
+    start(*slot, candidate->expert, io::ReadPriority::kPrefetch, candidate->deadline, candidate->rank);
     queue += costs_.load_seconds();
+    ++loading;
   }
 }
 

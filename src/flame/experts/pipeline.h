@@ -20,7 +20,7 @@ namespace flame::experts {
 
 struct PipelineOptions {
   bool prefetch = true;
-  bool speculate_always = false;   ///< do not ask the cost model
+  bool speculate_always = false;   ///< keep two loads under way, without asking the cost model
   std::uint64_t expert_bytes = 1;  ///< of a whole load
   std::uint64_t chunk_bytes = 1;   ///< of a prefetch: after so much it gives way to demand
 };
@@ -103,7 +103,9 @@ class ExpertPipeline {
   enum class Reason : std::uint8_t { kDemand, kPrefetchUnused, kPrefetchUsed };
   struct SlotRecord {
     Reason reason = Reason::kDemand;
-    std::uint64_t bytes = 0;  ///< that are counted as bytes_prefetch_open
+    std::uint64_t bytes = 0;     ///< that are counted as bytes_prefetch_open
+    std::uint64_t deadline = 0;  ///< the visit it is loaded for; 0: on demand
+    std::uint64_t rank = 0;
   };
   struct Wanted {
     ExpertIndex expert = 0;
@@ -113,6 +115,8 @@ class ExpertPipeline {
   };
   struct Candidate {
     ExpertIndex expert = 0;
+    std::uint64_t deadline = 0;
+    std::uint64_t rank = 0;
     double gain = 0.0;     ///< seconds that loading it now is expected to save
     double urgency = 0.0;  ///< what is lost of them when one other load goes first
   };
@@ -126,7 +130,7 @@ class ExpertPipeline {
   void ended(const LoadEnd& end);
   void start_wanted();
   bool start_demand(ExpertIndex expert);
-  void start(SlotIndex slot, ExpertIndex expert, io::ReadPriority priority);
+  void start(SlotIndex slot, ExpertIndex expert, io::ReadPriority priority, std::uint64_t deadline, std::uint64_t rank);
   /// The slot whose expert is worth least, of those that may be given away.
   [[nodiscard]] std::optional<SlotIndex> victim() const;
   /// The prefetch under way that is worth least.
@@ -135,7 +139,7 @@ class ExpertPipeline {
   void cancel(SlotIndex slot);
   void drop_contradicted();
   void speculate();
-  [[nodiscard]] std::optional<Candidate> best_candidate(double queue_seconds);
+  [[nodiscard]] std::optional<Candidate> best_candidate();
   /// The probability that the slot's expert is needed before it could be loaded again unseen.
   [[nodiscard]] double need_of(SlotIndex slot) const;
   /// Seconds that giving a ready slot away is expected to cost.
@@ -145,7 +149,12 @@ class ExpertPipeline {
   [[nodiscard]] bool wanted_now(ExpertIndex expert) const { return pending_[expert]; }
   /// Seconds until the router decides in the layer so many visits ahead, by measured gaps.
   [[nodiscard]] double time_until(std::uint32_t visits);
-  [[nodiscard]] double queue_seconds();
+  /// Seconds of loads under way that go before a prefetch of this rank.
+  [[nodiscard]] double queue_seconds(std::uint64_t rank);
+  /// The order of prefetches: the visit they are for, then probability for each second that is left to load.
+  [[nodiscard]] static std::uint64_t rank_of(std::uint64_t deadline, double probability, double progress);
+  /// New forecasts: prefetches under way are put in order anew.
+  void rank_again();
 
   ExpertGrid grid_;
   PipelineOptions options_;
@@ -163,6 +172,7 @@ class ExpertPipeline {
   std::vector<ExpertIndex> used_;         ///< scratch
   PipelineStatistics statistics_;
   LayerIndex layer_ = 0;
+  std::uint64_t visits_ = 0;  ///< passes routed so far
   double routed_at_ = 0.0;
   double waited_since_route_ = 0.0;
   bool gap_open_ = false;

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <stdexcept>
+#include <tuple>
 
 namespace flame::experts {
 namespace {
@@ -19,10 +20,10 @@ SimulatedLoader::SimulatedLoader(std::size_t slots, std::uint64_t expert_bytes, 
   active_.reserve(slots);
 }
 
-void SimulatedLoader::start(SlotIndex slot, ExpertIndex, io::ReadPriority priority) {
+void SimulatedLoader::start(SlotIndex slot, ExpertIndex, io::ReadPriority priority, std::uint64_t rank) {
   Load& load = loads_[slot];
   assert(!load.active);
-  load = {true, false, priority, next_order_++, 0.0, now_, 0.0};
+  load = {true, false, priority, rank, next_order_++, 0.0, now_, 0.0};
   active_.push_back(slot);
   if (times_.load <= 0.0) end(slot, LoadEnd::Outcome::kWhole);
 }
@@ -69,9 +70,11 @@ void SimulatedLoader::fail(SlotIndex, ExpertIndex) { throw std::logic_error("sim
 SlotIndex SimulatedLoader::most_urgent() const {
   SlotIndex best = active_.front();
   for (const SlotIndex slot : active_) {
-    const Load& load = loads_[slot];
-    const Load& other = loads_[best];
-    if (load.priority < other.priority || (load.priority == other.priority && load.order < other.order)) best = slot;
+    const auto order = [&](const Load& load) {
+      const bool demand = load.priority == io::ReadPriority::kDemand;
+      return std::tuple(load.priority, demand ? 0 : load.rank, load.order);
+    };
+    if (order(loads_[slot]) < order(loads_[best])) best = slot;
   }
   return best;
 }

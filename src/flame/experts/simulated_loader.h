@@ -14,8 +14,8 @@ struct StorageTimes {
   double chunk = 0.0;  ///< of a load: a prefetch under way holds up a demand load so long at most
 };
 
-/// A storage in simulated time: one server that reads one chunk after the other, demand before prefetch, first come
-/// first served. Time passes only by advance() and wait().
+/// A storage in simulated time: one server that reads one chunk after the other, demand before prefetch, among
+/// prefetches by rank, otherwise first come, first served. Time passes only by advance() and wait().
 class SimulatedLoader final : public ExpertLoader {
  public:
   SimulatedLoader(std::size_t slots, std::uint64_t expert_bytes, const StorageTimes& times);
@@ -25,7 +25,8 @@ class SimulatedLoader final : public ExpertLoader {
   void finish(SlotIndex slot);
 
   [[nodiscard]] double now() override { return now_; }
-  void start(SlotIndex slot, ExpertIndex expert, io::ReadPriority priority) override;
+  void start(SlotIndex slot, ExpertIndex expert, io::ReadPriority priority, std::uint64_t rank) override;
+  void set_rank(SlotIndex slot, std::uint64_t rank) override { loads_[slot].rank = rank; }
   void promote(SlotIndex slot) override;
   void cancel(SlotIndex slot) override;
   [[nodiscard]] double progress(SlotIndex slot) override;
@@ -41,6 +42,7 @@ class SimulatedLoader final : public ExpertLoader {
     bool active = false;
     bool cancelled = false;  ///< ends with the chunk it is in
     io::ReadPriority priority = io::ReadPriority::kDemand;
+    std::uint64_t rank = 0;
     std::uint64_t order = 0;
     double done = 0.0;  ///< seconds of the load that are over
     double begin = 0.0;

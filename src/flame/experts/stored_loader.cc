@@ -24,11 +24,12 @@ std::unique_ptr<io::AsyncReader> with_memory(std::unique_ptr<io::AsyncReader> re
 }  // namespace
 
 StoredLoader::StoredLoader(const Bundle& bundle, SlotMemory& memory, std::unique_ptr<io::AsyncReader> reader,
-                           bool verify, double timeout_seconds, Timeline& timeline)
+                           const BufferOptions& options, Timeline& timeline)
     : bundle_(bundle),
       memory_(memory),
-      verify_(verify),
-      timeout_seconds_(timeout_seconds),
+      verify_(options.verify),
+      wait_for_loads_(options.wait_for_loads),
+      timeout_seconds_(options.timeout_seconds),
       timeline_(timeline),
       expert_in_(memory.all().size() / bundle.slot_bytes()),
       queue_(with_memory(std::move(reader), memory.all()), expert_in_.size(), queue_options()) {
@@ -42,16 +43,18 @@ std::uint64_t StoredLoader::prefetch_bytes_in_flight() {
 
 double StoredLoader::now() { return std::chrono::duration<double>(io::Clock::now() - epoch_).count(); }
 
-void StoredLoader::start(SlotIndex slot, ExpertIndex expert, io::ReadPriority priority) {
+void StoredLoader::start(SlotIndex slot, ExpertIndex expert, io::ReadPriority priority, std::uint64_t rank) {
   const StoredExpert& stored = bundle_.expert(expert);
   io::ReadRequest request;
   request.offset = stored.offset;
   request.bytes = stored.stored_bytes;
   request.destination = memory_.slot(slot).data();
+  request.rank = rank;
   if (verify_) request.checksums = stored.block_checksums;
   expert_in_[slot] = expert;
   active_.push_back(slot);
   queue_.start(slot, request, priority);
+  if (wait_for_loads_) static_cast<void>(wait_for_bytes(slot, expert, stored.stored_bytes));
 }
 
 std::optional<LoadEnd> StoredLoader::poll() {

@@ -18,11 +18,12 @@ namespace flame::experts {
 class StoredLoader final : public ExpertLoader {
  public:
   /// `bundle`, `memory` and `timeline` must outlive the loader.
-  StoredLoader(const Bundle& bundle, SlotMemory& memory, std::unique_ptr<io::AsyncReader> reader, bool verify,
-               double timeout_seconds, Timeline& timeline);
+  StoredLoader(const Bundle& bundle, SlotMemory& memory, std::unique_ptr<io::AsyncReader> reader,
+               const BufferOptions& options, Timeline& timeline);
 
   [[nodiscard]] double now() override;
-  void start(SlotIndex slot, ExpertIndex expert, io::ReadPriority priority) override;
+  void start(SlotIndex slot, ExpertIndex expert, io::ReadPriority priority, std::uint64_t rank) override;
+  void set_rank(SlotIndex slot, std::uint64_t rank) override { queue_.set_rank(slot, rank); }
   void promote(SlotIndex slot) override { queue_.promote(slot); }
   void cancel(SlotIndex slot) override { queue_.cancel(slot); }
   [[nodiscard]] double progress(SlotIndex slot) override { return queue_.progress(slot); }
@@ -46,6 +47,7 @@ class StoredLoader final : public ExpertLoader {
   const Bundle& bundle_;
   SlotMemory& memory_;
   bool verify_;
+  bool wait_for_loads_;
   double timeout_seconds_;
   Timeline& timeline_;
   std::vector<SlotIndex> active_;

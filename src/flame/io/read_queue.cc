@@ -9,6 +9,7 @@
 #include <cstring>
 #include <mutex>
 #include <thread>
+#include <tuple>
 #include <vector>
 
 #include "flame/base/checksum.h"
@@ -90,6 +91,11 @@ class ReadQueue::Worker {
       entry.order = next_order_++;
     }
     reader_->wake();
+  }
+
+  void set_rank(std::size_t index, std::uint64_t rank) {
+    const std::lock_guard lock(mutex_);
+    entries_[index].request.rank = rank;
   }
 
   void cancel(std::size_t index) {
@@ -194,15 +200,17 @@ class ReadQueue::Worker {
     return deadline;
   }
 
+  static std::tuple<ReadPriority, std::uint64_t, std::uint64_t> rank_of(const Entry& entry) {
+    const bool demand = entry.priority == ReadPriority::kDemand;
+    return {entry.priority, demand ? 0 : entry.request.rank, entry.order};
+  }
+
   Entry* most_urgent() {
     Entry* best = nullptr;
     for (Entry& entry : entries_) {
       if (entry.state != ReadState::kReading || entry.cancelled || entry.next == entry.request.bytes) continue;
       if (entry.priority == ReadPriority::kPrefetch && prefetch_chunks_ >= options_.prefetch_depth) continue;
-      if (best == nullptr || entry.priority < best->priority ||
-          (entry.priority == best->priority && entry.order < best->order)) {
-        best = &entry;
-      }
+      if (best == nullptr || rank_of(entry) < rank_of(*best)) best = &entry;
     }
     return best;
   }
@@ -418,6 +426,7 @@ void ReadQueue::start(std::size_t entry, const ReadRequest& request, ReadPriorit
   worker_->start(entry, request, priority);
 }
 void ReadQueue::promote(std::size_t entry) { worker_->promote(entry); }
+void ReadQueue::set_rank(std::size_t entry, std::uint64_t rank) { worker_->set_rank(entry, rank); }
 void ReadQueue::cancel(std::size_t entry) { worker_->cancel(entry); }
 ReadState ReadQueue::state(std::size_t entry) const { return worker_->state(entry); }
 std::uint64_t ReadQueue::ready_bytes(std::size_t entry) const { return worker_->ready_bytes(entry); }

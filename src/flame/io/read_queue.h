@@ -30,6 +30,8 @@ struct ReadRequest {
   /// XXH3-64 of each block of ReadQueueOptions::block_bytes (the last one may be shorter). Empty: not checked.
   /// Has to outlive the read.
   std::span<const std::uint64_t> checksums;
+  /// Among prefetches the lowest goes first.
+  std::uint64_t rank = 0;
 };
 
 struct ReadFailure {
@@ -58,8 +60,8 @@ struct ReadQueueStatistics {
 };
 
 /// Long reads into memory that the caller owns, done by one thread over an AsyncReader. Demand goes before prefetch,
-/// between chunks; within a priority, first come first served. Blocks are checked as they arrive, so that the bytes
-/// before ready_bytes() may be used while the rest is still on its way.
+/// between chunks, and prefetches by rank; otherwise first come, first served. Blocks are
+/// checked as they arrive, so that the bytes before ready_bytes() may be used while the rest is still on its way.
 ///
 /// The queue has a fixed number of entries, numbered by the caller (the expert buffer uses the slot's number). An entry
 /// allocates at its first read only. One thread may call everything; state() and ready_bytes() may be called by any.
@@ -76,6 +78,9 @@ class ReadQueue {
 
   /// A prefetch turns out to be needed now: it joins the demand reads. No effect on a read that has ended.
   void promote(std::size_t entry);
+
+  /// Another rank for a prefetch that is under way. No effect on a demand read, or one that has ended.
+  void set_rank(std::size_t entry, std::uint64_t rank);
 
   /// Asks for no further chunk. The entry ends as kCancelled (or kDone, when it was just finished) once its chunks in
   /// flight have come back. Does not block.

@@ -1,0 +1,50 @@
+#include "flame/experts/predictor_choice.h"
+
+#include <algorithm>
+
+namespace flame::experts {
+namespace {
+
+/// Layers ahead that predictors are asked for.
+constexpr std::uint32_t kDepth = 3;
+
+}  // namespace
+
+PredictorChoice choose_predictor(const std::string& name, Replacement replacement, bool has_profile) {
+  if (name == "auto") return {has_profile ? "cepr" : "", replacement};
+  if (name == "none") return {"", replacement};
+  if (name == "lru") return {"", Replacement::kLru};
+  if (name == "lifo") return {"", Replacement::kLifo};
+  return {name, replacement};
+}
+
+std::vector<float> popularity_of(const routing::Profile& profile, const ExpertGrid& grid) {
+  std::vector<float> popularity(grid.size());
+  for (LayerIndex layer = 0; layer < grid.layers(); ++layer) {
+    std::vector<std::uint64_t> counts;
+    if (layer < grid.encoder_layers) {
+      const std::span<const std::uint64_t> encoder = profile.encoder_popularity(layer);
+      counts.assign(encoder.begin(), encoder.end());
+    } else {
+      counts = profile.popularity(layer - grid.encoder_layers);
+    }
+    double total = 0.0;
+    for (const std::uint64_t count : counts) total += static_cast<double>(count);
+    for (std::uint32_t number = 0; number < grid.experts; ++number) {
+      const double share = total > 0.0 ? static_cast<double>(counts[number]) / total : 1.0 / grid.experts;
+      popularity[grid.expert(layer, number)] = static_cast<float>(share);
+    }
+  }
+  return popularity;
+}
+
+std::unique_ptr<Forecaster> make_forecaster(const std::string& predictor, std::uint32_t context, std::uint64_t seed,
+                                            const routing::Profile& profile, const ExpertGrid& grid) {
+  routing::PredictorOptions options;
+  options.context = context;
+  options.depth = std::min(kDepth, profile.options().max_depth);
+  options.seed = seed;
+  return std::make_unique<Forecaster>(routing::make_predictor(predictor, options, profile), grid, options.depth);
+}
+
+}  // namespace flame::experts

@@ -1,0 +1,34 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "flame/experts/buffer_options.h"
+#include "flame/experts/expert_grid.h"
+#include "flame/experts/forecaster.h"
+#include "flame/routing/profile.h"
+
+namespace flame::experts {
+
+/// What the name of a predictor stands for in a buffer.
+struct PredictorChoice {
+  std::string predictor;  ///< a name of routing::make_predictor; empty: nothing is predicted
+  Replacement replacement = Replacement::kNextUse;
+};
+
+/// "auto" is cepr where there is a profile, else nothing; "none" is nothing; "lru" and "lifo" are those replacements
+/// with nothing predicted.
+[[nodiscard]] PredictorChoice choose_predictor(const std::string& name, Replacement replacement, bool has_profile);
+
+/// [experts of the grid]: the share of its layer's tokens that took each expert while profiling.
+[[nodiscard]] std::vector<float> popularity_of(const routing::Profile& profile, const ExpertGrid& grid);
+
+/// Throws UsageError as routing::make_predictor does. `context`: as PredictorOptions.
+[[nodiscard]] std::unique_ptr<Forecaster> make_forecaster(const std::string& predictor, std::uint32_t context,
+                                                          std::uint64_t seed, const routing::Profile& profile,
+                                                          const ExpertGrid& grid);
+
+}  // namespace flame::experts
