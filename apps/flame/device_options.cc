@@ -56,6 +56,10 @@ void check_device_options(const CLI::App& command, const DeviceOptions& options)
   only("--vcd", simulated);
   only("--prefetches", on_accelerator(options));
   only("--xclbin", options.device == "fpga");
+  for (const char* flag : {"--replacement", "--storage", "--storage-bandwidth", "--storage-latency", "--no-prefetch",
+                           "--no-verify", "--timeline"}) {
+    only(flag, !on_accelerator(options));
+  }
   if (options.device == "fpga" && options.binary.empty()) throw UsageError("--device fpga needs --xclbin FILE");
 }
 

@@ -9,6 +9,7 @@
 
 #include "flame/engine/engine.h"
 #include "flame/engine/text_generation.h"
+#include "flame/experts/buffer_options.h"
 
 namespace CLI {
 class App;
@@ -26,6 +27,26 @@ struct ModelOptions {
 };
 void add_model_options(CLI::App& command, ModelOptions& options);
 [[nodiscard]] engine::EngineOptions engine_options(const ModelOptions& options);
+
+/// How much of a bundle's experts is in memory, and what is loaded ahead.
+struct BufferFlags {
+  std::string expert_memory;
+  std::size_t slots = 0;
+  std::string predictor = "auto";
+  int context = 3;
+  std::string replacement = "next-use";
+  std::string storage = "auto";
+  std::string storage_bandwidth;
+  std::string storage_latency;
+  bool no_prefetch = false;
+  bool no_verify = false;
+  std::string timeline;
+};
+void add_buffer_options(CLI::App& command, BufferFlags& flags);
+/// Throws UsageError for values that cannot be read.
+[[nodiscard]] experts::BufferOptions buffer_options(const BufferFlags& flags);
+/// Throws UsageError naming the flags given on `command`, when `model` is a checkpoint, whose experts are all in memory.
+void check_buffer_options(const CLI::App& command, const std::string& model);
 
 /// Where the prompts come from: --text, --input with --field, --input-ids, or standard input.
 struct InputOptions {
