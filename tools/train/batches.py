@@ -15,6 +15,7 @@ from tasks import Example, TaskMaker
 
 WINDOW = 1024  # examples drawn at once, sorted by length, cut into batches
 PRETRAINING_STRETCH = 224  # tokens
+REPEATED_STRETCH = (6, 48)  # tokens, at least and below
 
 
 class PairedDocuments:
@@ -85,5 +86,7 @@ class BatchSource:
             self.drawn[corpus] += 1
             return self.maker.summarise(rng, pairs.dialogues.text(index), pairs.summaries.text(index), names)
         documents = self.documents[corpus] if corpus in self.documents else self.pairs[corpus].dialogues
+        if verb == "repeat":
+            return self.maker.repeat(self.maker.stretch(rng, documents, int(rng.integers(*REPEATED_STRETCH))))
         lines = self.maker.stretch(rng, documents, PRETRAINING_STRETCH)
         return self.maker.corrupt(rng, lines) if verb == "corrupt" else self.maker.recite(rng, lines)

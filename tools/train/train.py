@@ -136,13 +136,10 @@ class Trainer:
         return bool(decision.item())
 
     @torch.no_grad()
-    def evaluate(self) -> dict[str, float]:
-        """Negative log likelihood per token on the dev set, of the current and of the averaged weights."""
-        averaged = SwitchModel(self.model.shape).to(self.device)
-        averaged.load_state_dict(self.averaged)
-        return {"dev": self._held_out_loss(self.model), "dev_averaged": self._held_out_loss(averaged)}
-
-    def _held_out_loss(self, model: SwitchModel) -> float:
+    def evaluate(self) -> float:
+        """Negative log likelihood per token of the averaged weights on the dev set."""
+        model = SwitchModel(self.model.shape).to(self.device)
+        model.load_state_dict(self.averaged)
         total = tokens = 0.0
         for source, target in self.held_out:
             _, likelihood, count = model.loss(source.to(self.device), target.to(self.device), 0.0, Pass(self.dtype))
@@ -184,7 +181,7 @@ def train(arguments: argparse.Namespace) -> None:
             if trainer.rank > 0:
                 continue
             if trainer.window % arguments.evaluate_windows == 0:
-                entry |= trainer.evaluate()
+                entry["dev"] = trainer.evaluate()
             if trainer.window % arguments.save_windows == 0:
                 trainer.save()
             log.write(json.dumps(entry) + "\n")
