@@ -17,7 +17,7 @@ TEST(Perplexity, IsWhatDecodingStepByStepGives) {
   engine::Engine engine = engine::Engine::open(test::tiny_checkpoint());
   const std::vector<std::int32_t> input = {71, 3, 900, 1};
   const std::vector<std::int32_t> target = {5, 17, 30000, 1};
-  const TokenLoss loss = token_loss(engine.config(), engine.dense_weights(), engine.device(), input, target);
+  const TokenLoss loss = token_loss(engine.config(), engine.dense_weights(), engine.device(), input, {&target, 1});
   EXPECT_EQ(loss.tokens, 4U);
 
   engine.device().begin_batch(1);
@@ -38,6 +38,20 @@ TEST(Perplexity, IsWhatDecodingStepByStepGives) {
   }
   EXPECT_NEAR(loss.negative_log_likelihood, expected, 1e-3);
   EXPECT_NEAR(loss.perplexity(), std::exp(expected / 4.0), 1e-3 * loss.perplexity());
+}
+
+TEST(Perplexity, OfSeveralTargetsIsTheSumOverThem) {
+  engine::Engine engine = engine::Engine::open(test::tiny_checkpoint());
+  const std::vector<std::int32_t> input = {71, 3, 900, 1};
+  const std::vector<std::vector<std::int32_t>> targets = {{5, 17, 30000, 1}, {8, 1}, {1}};
+  double sum = 0.0;
+  for (const auto& target : targets) {
+    sum += token_loss(engine.config(), engine.dense_weights(), engine.device(), input, {&target, 1})
+               .negative_log_likelihood;
+  }
+  const TokenLoss all = token_loss(engine.config(), engine.dense_weights(), engine.device(), input, targets);
+  EXPECT_NEAR(all.negative_log_likelihood, sum, 1e-4);
+  EXPECT_EQ(all.tokens, 7U);
 }
 
 TEST(Perplexity, OfNothingIsOne) { EXPECT_EQ(TokenLoss().perplexity(), 1.0); }

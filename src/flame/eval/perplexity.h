@@ -19,11 +19,11 @@ struct TokenLoss {
   [[nodiscard]] double perplexity() const;
 };
 
-/// Runs the encoder over `input` and the decoder over `target` by teacher forcing: every token of the target (its end
-/// token included) is scored given the true ones before it. Both must not be empty, ids in the vocabulary. As in
-/// transformers, an expert's capacity counts over the whole target.
+/// Runs the encoder once over `input` and the decoder over each of `targets` by teacher forcing: every token of a
+/// target (its end token included) is scored given the true ones before it. Nothing of it may be empty, ids are in the
+/// vocabulary. As in transformers, an expert's capacity counts over the whole target. Returns the sum over the targets.
 [[nodiscard]] TokenLoss token_loss(const model::SwitchConfig& config, const model::DenseWeights& weights,
                                    model::MoeDevice& device, std::span<const std::int32_t> input,
-                                   std::span<const std::int32_t> target);
+                                   std::span<const std::vector<std::int32_t>> targets);
 
 }  // namespace flame::eval

@@ -91,12 +91,11 @@ double measure_perplexity(const PruningSweep& sweep, engine::Engine& engine) {
   for (const TextExample& example : sweep.examples) {
     throw_if_interrupted();
     const auto input = tokenizer.encode(sweep.generation.prefix + example.input);
-    for (const std::string& reference : example.references) {
-      const TokenLoss loss =
-          token_loss(engine.config(), engine.dense_weights(), engine.device(), input, tokenizer.encode(reference));
-      total.negative_log_likelihood += loss.negative_log_likelihood;
-      total.tokens += loss.tokens;
-    }
+    std::vector<std::vector<std::int32_t>> targets;
+    for (const std::string& reference : example.references) targets.push_back(tokenizer.encode(reference));
+    const TokenLoss loss = token_loss(engine.config(), engine.dense_weights(), engine.device(), input, targets);
+    total.negative_log_likelihood += loss.negative_log_likelihood;
+    total.tokens += loss.tokens;
     progress.advance();
   }
   return total.perplexity();
@@ -140,7 +139,7 @@ void write_text(const std::filesystem::path& path, const std::string& text) {
 }
 
 void run_cell(const PruningSweep& sweep, PruningResult& result,
-              const std::function<void(const std::string& message)>& on_note) {
+              const std::function<void(const std::string& message)>& on_warning) {
   const PruningCell& cell = result.cell;
   const std::filesystem::path pruned = sweep.directory / (cell.file_name() + ".model");
   const sparsity::PruneOptions options = options_of(sweep, cell);
@@ -164,7 +163,7 @@ void run_cell(const PruningSweep& sweep, PruningResult& result,
   }
   engine::Engine engine = engine::Engine::open(cell.method ? pruned : sweep.model, sweep.engine);
   const TextPredictions predictions =
-      generate_predictions(engine, sweep.examples, sweep.generation, predictions_path(sweep, cell), on_note);
+      generate_predictions(engine, sweep.examples, sweep.generation, predictions_path(sweep, cell), on_warning);
   result.scores = score(sweep.examples, predictions, sweep.stem, sweep.many);
   result.perplexity = measure_perplexity(sweep, engine);
   write_text(cell_path(sweep, cell),
@@ -310,6 +309,10 @@ std::vector<PruningResult> run_pruning_sweep(const PruningSweep& sweep,
                                              const std::function<void(const std::string& message)>& on_note) {
   check_settings(sweep);
   std::vector<PruningResult> results;
+  std::set<std::string> warnings;  // the same prompts come in every cell: each is worth one warning
+  const auto warn_once = [&](const std::string& message) {
+    if (on_note && warnings.insert(message).second) on_note(message);
+  };
   for (std::size_t i = 0; i < sweep.cells.size(); ++i) {
     throw_if_interrupted();
     PruningResult result;
@@ -323,7 +326,7 @@ std::vector<PruningResult> run_pruning_sweep(const PruningSweep& sweep,
       result.scores =
           score(sweep.examples, read_predictions(predictions_path(sweep, result.cell)), sweep.stem, sweep.many);
     } else {
-      run_cell(sweep, result, on_note);
+      run_cell(sweep, result, warn_once);
     }
     result.rouge = summarize(result.scores, sweep.bootstrap);
     results.push_back(std::move(result));
