@@ -73,6 +73,12 @@ TEST_F(AtomicOutputTest, ADirectoryIsNotReplacedByAFileNorAFileByADirectory) {
             "/out/f: is a file; name a directory to write");
 }
 
+TEST_F(AtomicOutputTest, ADeviceIsNotReplacedByAFile) {
+  EXPECT_EQ(message_of<UsageError>([] { AtomicFile("/dev/null"); }),
+            "/dev/null: is not a regular file; name one to write");
+  EXPECT_TRUE(std::filesystem::is_character_file("/dev/null"));
+}
+
 TEST_F(AtomicOutputTest, MissingParentDirectoriesAreMade) {
   AtomicFile file("/out/a/b/f", Existing::kRefuse, files_);
   file.commit();

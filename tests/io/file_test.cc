@@ -117,7 +117,11 @@ TEST_P(FileSystemContract, ADirectoryIsNotAFile) {
   EXPECT_EQ(error_of([&] { static_cast<void>(files().map(path("d"))); }).error_number(), EISDIR);
   EXPECT_EQ(error_of([&] { static_cast<void>(files().create(path("d"))); }).error_number(), EISDIR);
   EXPECT_TRUE(files().is_directory(path("d")));
+  EXPECT_FALSE(files().is_regular(path("d")));
   EXPECT_TRUE(files().exists(path("d")));
+  write("f", "");
+  EXPECT_TRUE(files().is_regular(path("f")));
+  EXPECT_FALSE(files().is_regular(path("absent")));
 }
 
 TEST_P(FileSystemContract, RenamingReplacesAFileButNotAFullDirectory) {

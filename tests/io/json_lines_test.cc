@@ -1,10 +1,15 @@
 #include "flame/io/json_lines.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <chrono>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -12,6 +17,7 @@
 #include <vector>
 
 #include "flame/base/error.h"
+#include "flame/base/interrupt.h"
 #include "flame/io/failing_file_system.h"
 #include "flame/io/memory_file_system.h"
 #include "support/test_data.h"
@@ -116,6 +122,32 @@ TEST_F(JsonLinesTest, ReadsFromAPipe) {
   EXPECT_EQ(reader.next_text("t"), "b");
   EXPECT_EQ(reader.next_text("t"), std::nullopt);
   writer.join();
+}
+
+TEST_F(JsonLinesTest, AnInterruptEndsTheWaitForAPipe) {
+  const test::TemporaryDirectory directory;
+  const std::filesystem::path pipe = directory / "pipe";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    install_interrupt_handlers();
+    std::thread([main_thread = pthread_self()] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+      pthread_kill(main_thread, SIGINT);
+    }).detach();
+    const int writer = open(pipe.c_str(), O_RDWR);  // keeps the pipe open, and writes nothing
+    try {
+      JsonLinesReader reader(pipe);
+      static_cast<void>(reader.next());
+    } catch (const Interrupted&) {
+      _exit(writer < 0 ? 2 : 0);
+    }
+    _exit(1);
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 RC_GTEST_PROP(JsonLines, WhatIsWrittenIsReadBack, (const std::vector<std::vector<std::uint16_t>>& texts)) {

@@ -62,6 +62,9 @@ AtomicFile::AtomicFile(std::filesystem::path target, Existing existing, FileSyst
   if (files_.is_directory(target_)) {
     throw UsageError(fmt::format("{}: is a directory; name a file to write", target_.string()));
   }
+  if (files_.exists(target_) && !files_.is_regular(target_)) {
+    throw UsageError(fmt::format("{}: is not a regular file; name one to write", target_.string()));
+  }
   if (existing == Existing::kRefuse && files_.exists(target_)) {
     throw UsageError(fmt::format("{}: is there already; remove it or name another file", target_.string()));
   }

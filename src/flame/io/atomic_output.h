@@ -16,8 +16,8 @@ enum class Existing : std::uint8_t { kRefuse, kReplace };
 /// commit(). Without commit() the destructor removes it, and the target is as it was.
 class AtomicFile {
  public:
-  /// Throws UsageError when the target exists and `existing` is kRefuse, or is a directory. Makes missing parent
-  /// directories.
+  /// Throws UsageError when the target exists and `existing` is kRefuse, or is not a regular file (a device would be
+  /// replaced by a file, not written to). Makes missing parent directories.
   AtomicFile(std::filesystem::path target, Existing existing = Existing::kReplace,
              FileSystem& files = FileSystem::real());
   ~AtomicFile();

@@ -11,6 +11,7 @@
 
 #include "flame/base/checksum.h"
 #include "flame/base/error.h"
+#include "flame/base/interrupt.h"
 #include "flame/base/json.h"
 #include "flame/io/pytorch_checkpoint.h"
 #include "flame/io/safetensors.h"
@@ -143,6 +144,7 @@ std::uint64_t Checkpoint::content_checksum() const {
   if (checksum_known_) return checksum_;
   Checksum checksum;
   for (const std::string& name : names_) {
+    throw_if_interrupted();
     const TensorView& tensor = *find(name);
     checksum.add_text(name);
     checksum.add_text(name_of(tensor.type));

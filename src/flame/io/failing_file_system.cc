@@ -134,6 +134,8 @@ bool FailingFileSystem::exists(const std::filesystem::path& path) { return base_
 
 bool FailingFileSystem::is_directory(const std::filesystem::path& path) { return base_.is_directory(path); }
 
+bool FailingFileSystem::is_regular(const std::filesystem::path& path) { return base_.is_regular(path); }
+
 std::vector<std::string> FailingFileSystem::list(const std::filesystem::path& directory) {
   step(directory, "cannot list");
   return base_.list(directory);

@@ -11,7 +11,7 @@ namespace flame::io {
 /// When FailingFileSystem lets its operations fail. Nothing set: never.
 struct FailurePlan {
   /// Every operation on files is counted from 0; this one, and every later one when `persistent`, fails with EIO. Not
-  /// counted are remove(), exists() and is_directory(): tests want to see the cleaning up that follows a failure.
+  /// counted are remove(), exists(), is_directory() and is_regular(): tests want to see the cleaning up after a failure.
   std::optional<std::uint64_t> fail_operation = {};
   bool persistent = false;
   /// Appends fail with ENOSPC once this many bytes have been written in all; what still fits is written first, as by a
@@ -45,6 +45,7 @@ class FailingFileSystem : public FileSystem {
   void sync(const std::filesystem::path& path) override;
   [[nodiscard]] bool exists(const std::filesystem::path& path) override;
   [[nodiscard]] bool is_directory(const std::filesystem::path& path) override;
+  [[nodiscard]] bool is_regular(const std::filesystem::path& path) override;
   [[nodiscard]] std::vector<std::string> list(const std::filesystem::path& directory) override;
 
  private:

@@ -185,6 +185,11 @@ class RealFileSystem : public FileSystem {
     return std::filesystem::is_directory(path, ignored);
   }
 
+  bool is_regular(const std::filesystem::path& path) override {
+    std::error_code ignored;
+    return std::filesystem::is_regular_file(path, ignored);
+  }
+
   std::vector<std::string> list(const std::filesystem::path& directory) override {
     std::error_code error;
     std::vector<std::string> names;

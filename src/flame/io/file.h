@@ -79,6 +79,8 @@ class FileSystem {
 
   [[nodiscard]] virtual bool exists(const std::filesystem::path& path) = 0;
   [[nodiscard]] virtual bool is_directory(const std::filesystem::path& path) = 0;
+  /// Not a directory, device, pipe or socket; a link counts as what it leads to.
+  [[nodiscard]] virtual bool is_regular(const std::filesystem::path& path) = 0;
   /// Names (not paths) of a directory's entries, sorted.
   [[nodiscard]] virtual std::vector<std::string> list(const std::filesystem::path& directory) = 0;
 };

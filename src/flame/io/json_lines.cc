@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "flame/base/error.h"
+#include "flame/base/interrupt.h"
 
 namespace flame::io {
 namespace {
@@ -69,14 +71,25 @@ class JsonLinesReader::Source {
       file_->read_at(position_, std::as_writable_bytes(std::span(block_).first(end_)));
       position_ += end_;
     } else {
-      ssize_t got = -1;
-      do {
-        got = ::read(descriptor_, block_.data(), block_.size());
-      } while (got < 0 && errno == EINTR);
-      if (got < 0) throw FileError(path, "cannot read", errno);
-      end_ = static_cast<std::size_t>(got);
+      end_ = read_descriptor(path);
     }
     return end_ > 0;
+  }
+
+  /// Waits in poll(), which a signal ends even where its handler lets read() go on (SA_RESTART): so Ctrl-C is seen
+  /// while nothing comes from a terminal or pipe.
+  std::size_t read_descriptor(const std::filesystem::path& path) {
+    while (true) {
+      throw_if_interrupted();
+      pollfd wanted{descriptor_, POLLIN, 0};
+      if (poll(&wanted, 1, -1) < 0) {
+        if (errno == EINTR) continue;
+        throw FileError(path, "cannot wait for input", errno);
+      }
+      const ssize_t got = ::read(descriptor_, block_.data(), block_.size());
+      if (got >= 0) return static_cast<std::size_t>(got);
+      if (errno != EINTR && errno != EAGAIN) throw FileError(path, "cannot read", errno);
+    }
   }
 
   std::unique_ptr<ReadableFile> file_;

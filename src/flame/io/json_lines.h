@@ -34,7 +34,8 @@ class JsonLinesReader {
   JsonLinesReader(JsonLinesReader&&) noexcept;
   JsonLinesReader& operator=(JsonLinesReader&&) noexcept;
 
-  /// The next good line as an object; nothing at the end.
+  /// The next good line as an object; nothing at the end. Throws FileError, Interrupted (while waiting for standard
+  /// input or a pipe), and, when strict, FormatError.
   [[nodiscard]] std::optional<Json> next();
   /// The text in `field` of the next line that has one. A line whose field is missing or not a string is a bad line.
   [[nodiscard]] std::optional<std::string> next_text(const std::string& field);

@@ -212,6 +212,11 @@ bool MemoryFileSystem::is_directory(const std::filesystem::path& path) {
   return directories_.contains(normal(path));
 }
 
+bool MemoryFileSystem::is_regular(const std::filesystem::path& path) {
+  const std::lock_guard lock(mutex_);
+  return files_.contains(normal(path));
+}
+
 std::vector<std::string> MemoryFileSystem::list(const std::filesystem::path& directory) {
   const std::lock_guard lock(mutex_);
   const std::filesystem::path target = normal(directory);

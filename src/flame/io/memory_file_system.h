@@ -34,6 +34,7 @@ class MemoryFileSystem : public FileSystem {
   void sync(const std::filesystem::path& path) override;
   [[nodiscard]] bool exists(const std::filesystem::path& path) override;
   [[nodiscard]] bool is_directory(const std::filesystem::path& path) override;
+  [[nodiscard]] bool is_regular(const std::filesystem::path& path) override;
   [[nodiscard]] std::vector<std::string> list(const std::filesystem::path& directory) override;
 
  private:
