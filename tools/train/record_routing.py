@@ -17,6 +17,7 @@ from batches import pad
 from corpora import read_json_lines
 from huggingface import from_hugging_face
 from model import EOS, START, Pass
+from score import read_texts
 
 
 @torch.no_grad()
@@ -33,7 +34,7 @@ def main() -> None:
     layers = model.shape.num_layers // model.shape.sparse_step
     columns = {f"{stack}_{name}": [] for stack in ("encoder", "decoder")
                for name in ("experts", "token", "position", "example")}
-    texts = [entry["text"] for entry in read_json_lines(arguments.predictions)]
+    texts = read_texts(arguments.predictions)
     for number, (example, text) in enumerate(zip(read_json_lines(arguments.input), texts)):
         source = pieces.encode("summarize: " + example["dialogue"]) + [EOS]
         target = pieces.encode(text) + [EOS]

@@ -1,7 +1,6 @@
 """Fine-tunes a pruned model on DialogSum with its zeros kept, and writes it as a Hugging Face directory again.
 
-A feed-forward matrix counts as pruned when at least --pruned-share of it is exactly zero; the zeros of such matrices
-stay zero, everything else is trained.
+Every matrix element that is exactly zero counts as pruned and stays zero; everything else is trained.
 """
 
 from __future__ import annotations
@@ -22,15 +21,10 @@ from optimizer import Optimizer
 from tasks import TaskMaker
 
 
-def kept_weights(model: SwitchModel, pruned_share: float) -> dict[str, torch.Tensor]:
-    """For each pruned matrix (of one expert or dense), where its weights are not zero; shape of the parameter."""
-    masks = {}
-    for name, parameter in model.named_parameters():
-        if name.endswith(("feed.wi", "feed.wo")):
-            mask = (parameter != 0).float()
-            if mask.mean() <= 1 - pruned_share:
-                masks[name] = mask
-    return masks
+def kept_weights(model: SwitchModel) -> dict[str, torch.Tensor]:
+    """For each matrix with pruned elements, one where an element is kept and zero where not."""
+    masks = {name: (parameter != 0).float() for name, parameter in model.named_parameters() if parameter.ndim > 1}
+    return {name: mask for name, mask in masks.items() if not mask.all()}
 
 
 def main() -> None:
@@ -42,7 +36,6 @@ def main() -> None:
     parser.add_argument("--muon-rate", type=float, default=0.002)
     parser.add_argument("--adam-rate", type=float, default=0.0005)
     parser.add_argument("--batch-tokens", type=int, default=8192, help="padded source tokens of a batch")
-    parser.add_argument("--pruned-share", type=float, default=0.1, help="zeros that make a matrix pruned")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--dtype", default="bfloat16", help="dtype of the activations (weights are float32)")
@@ -52,7 +45,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     device, dtype = torch.device(arguments.device), getattr(torch, arguments.dtype)
     model = from_hugging_face(arguments.model).to(device)
-    masks = kept_weights(model, arguments.pruned_share)
+    masks = kept_weights(model)
     stage = Stage(arguments.steps, {"summarise-train": (1.0, 1.0)}, dropout=0.1, smoothing=0.1, names=0.2)
     curriculum = Curriculum((stage,), warmup_steps=max(1, arguments.steps // 20), decay_steps=arguments.steps)
     tokenizer = arguments.model / "spiece.model"
@@ -60,7 +53,7 @@ def main() -> None:
     batches = BatchSource(arguments.data, maker, curriculum, arguments.seed, arguments.batch_tokens)
     optimizer = Optimizer(model, arguments.muon_rate, arguments.adam_rate, weight_decay=0.0)
     noise = NoisePool(stage.dropout, JITTER, device, dtype)
-    print(f"{len(masks)} pruned tensors, {arguments.steps} steps")
+    print(f"{len(masks)} pruned matrices (experts of a layer as one), {arguments.steps} steps")
 
     step = window = 0
     torch.manual_seed(arguments.seed)

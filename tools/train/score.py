@@ -1,7 +1,7 @@
 """Scores summaries by rouge-score (stemmer on) and looks for collapse.
 
 With several references both customs are given: the best reference of each example, and the mean over references.
-Also accepts the JSON lines that `flame generate --json` prints, in the order of the references.
+Also accepts the JSON lines that `flame generate --json` prints: their index says which example they belong to.
 """
 
 from __future__ import annotations
@@ -22,6 +22,12 @@ def references_of(example: dict) -> list[str]:
     return example.get("summaries") or [example["summary"]]
 
 
+def read_texts(predictions: Path) -> list[str]:
+    """The predicted texts in the order of the examples."""
+    entries = list(read_json_lines(predictions))
+    return [entry["text"] for entry in sorted(entries, key=lambda entry: entry.get("index", 0))]
+
+
 def rouge(texts: list[str], references: list[list[str]]) -> dict[str, dict[str, float]]:
     """F-measures in percent, {"best": {metric: value}, "mean": {...}}."""
     scorer = RougeScorer(METRICS, use_stemmer=True)
@@ -38,7 +44,7 @@ def main() -> None:
     parser.add_argument("--references", type=Path, required=True, help="JSON lines with summary or summaries")
     arguments = parser.parse_args()
 
-    texts = [entry["text"] for entry in read_json_lines(arguments.predictions)]
+    texts = read_texts(arguments.predictions)
     references = [references_of(example) for example in read_json_lines(arguments.references)][:len(texts)]
     for custom, values in rouge(texts, references).items():
         print(f"{custom} of references: " + "  ".join(f"{metric} {value:.2f}" for metric, value in values.items()))
