@@ -27,16 +27,17 @@ constexpr std::size_t kChunk = std::size_t{1} << 21;      // elements made at a 
 constexpr std::size_t kGrain = std::size_t{1} << 15;      // elements a thread takes at a time
 constexpr std::size_t kQuantiles = std::size_t{1} << 16;  // of the normal distribution, drawn by 16 random bits
 constexpr std::size_t kValuesPerDraw = 4;                 // 16 of 64 bits each
-constexpr float kLogitDeviation = 1.5F;
-// Small beside what the layers add: with a tied head the output would otherwise repeat its input for ever.
-constexpr float kEmbeddingDeviation = 0.05F;
-constexpr float kEmbeddingMeanDeviation = 0.03F;
-constexpr float kOutputDeviation = 2.0F;  // of the vocabulary's logits
+constexpr float kRouterDeviation = 1.5F;                  // of a router's logits
+constexpr float kEmbeddingMeanDeviation = 0.65F;          // of the part that all tokens share, beside 1 of their own
 constexpr float kPositionDeviation = 0.5F;
-constexpr float kAttentionDeviation =
-    0.5F;                                // of what attention adds, which steps have in common, beside 1 of feed-forward
-constexpr float kScoreDeviation = 3.0F;  // of attention scores: sharp enough that positions differ
-constexpr float kCancelledMean = 0.7F;   // share of ReLU's mean that neighbouring columns of wo take back
+constexpr float kScoreDeviation = 3.0F;      // of attention scores: sharp enough that positions differ
+constexpr float kResidualDeviation = 0.15F;  // of what a sublayer adds to the residual stream: tokens stay themselves
+// What the decoder's last feed-forward adds: much, as a tied head would otherwise repeat the last token for ever.
+constexpr float kLastResidualDeviation = 30.0F;
+constexpr float kOutputDeviation = 2.0F;  // of the vocabulary's logits
+// Neighbouring columns of wo are negatively correlated. That takes back the mean of ReLU, which would make all tokens
+// more alike with every layer.
+constexpr float kPairCorrelation = -0.9F;
 constexpr std::uint64_t kMeanStream = ~std::uint64_t{0};  // of the embeddings' common vector
 
 SwitchConfig switch_base(std::uint32_t experts) {
@@ -50,8 +51,6 @@ SwitchConfig switch_base(std::uint32_t experts) {
   config.decoder_start_token_id = 0;
   return config;
 }
-
-bool contains(std::string_view name, std::string_view part) { return name.find(part) != std::string_view::npos; }
 
 // How one tensor's values are made.
 struct Recipe {
@@ -70,27 +69,32 @@ struct Recipe {
 };
 
 float deviation_of(const SwitchConfig& config, const NamedShape& tensor) {
+  const std::string& name = tensor.name;
   const auto inputs = static_cast<double>(tensor.shape.back());
-  if (contains(tensor.name, "layer_norm")) return 0.0F;
-  if (contains(tensor.name, "relative_attention_bias")) return kPositionDeviation;
-  if (contains(tensor.name, "router.classifier.bias")) return 0.1F;
-  if (contains(tensor.name, "router.classifier")) return static_cast<float>(kLogitDeviation / std::sqrt(inputs));
+  double deviation = 1.0 / std::sqrt(inputs);
+  if (name.ends_with("layer_norm.weight")) return 0.0F;
+  if (name.ends_with("relative_attention_bias.weight")) return kPositionDeviation;
+  if (name.ends_with("router.classifier.bias")) return 0.1F;
+  if (name.ends_with("router.classifier.weight")) deviation *= kRouterDeviation;
   // Attention scores are not divided by sqrt(d_kv): the query projection is that much smaller instead.
-  if (tensor.name.ends_with(".q.weight")) return static_cast<float>(kScoreDeviation / std::sqrt(inputs * config.d_kv));
-  if (tensor.name.ends_with(".o.weight")) return static_cast<float>(kAttentionDeviation / std::sqrt(inputs));
-  // Half of the inputs of wo are zero after ReLU.
-  if (tensor.name.ends_with(".wo.weight")) return static_cast<float>(std::sqrt(2.0 / inputs));
-  return static_cast<float>(1.0 / std::sqrt(inputs));
+  if (name.ends_with(".q.weight")) deviation *= kScoreDeviation / std::sqrt(config.d_kv);
+  if (name.ends_with(".o.weight")) deviation *= kResidualDeviation;
+  if (name.ends_with(".wo.weight")) {
+    const bool is_last = name.starts_with(block_tensor_name(Stack::kDecoder, config.num_decoder_layers - 1, ""));
+    // Half of the inputs are zero after ReLU.
+    deviation *= std::sqrt(2.0) * (is_last ? kLastResidualDeviation : kResidualDeviation);
+  }
+  return static_cast<float>(deviation);
 }
 
 std::vector<Recipe> recipes(const SwitchConfig& config) {
   std::vector<Recipe> list;
   const std::vector<std::uint64_t> vocabulary{config.vocab_size, config.d_model};
-  list.push_back({{std::string(kSharedEmbedding), vocabulary}, 0, kEmbeddingDeviation, 0.0F, true, false});
+  list.push_back({{std::string(kSharedEmbedding), vocabulary}, 0, 1.0F, 0.0F, true, false});
   if (!config.tie_word_embeddings) {
     // The three embeddings hold the same values, as transformers 4 shares them.
-    list.push_back({{std::string(kEncoderEmbedding), vocabulary}, 0, kEmbeddingDeviation, 0.0F, true, false});
-    list.push_back({{std::string(kDecoderEmbedding), vocabulary}, 0, kEmbeddingDeviation, 0.0F, true, false});
+    list.push_back({{std::string(kEncoderEmbedding), vocabulary}, 0, 1.0F, 0.0F, true, false});
+    list.push_back({{std::string(kDecoderEmbedding), vocabulary}, 0, 1.0F, 0.0F, true, false});
     list.push_back(
         {{std::string(kHead), vocabulary}, 1, static_cast<float>(1.0 / std::sqrt(config.d_model)), 0.0F, false, false});
   }
@@ -101,8 +105,7 @@ std::vector<Recipe> recipes(const SwitchConfig& config) {
     const float deviation = deviation_of(config, tensors[i]);
     const bool is_output = tensors[i].name.ends_with(".wo.weight");
     const bool is_last_norm = tensors[i].name == "decoder.final_layer_norm.weight";
-    const float constant =
-        !is_last_norm ? 1.0F : kOutputDeviation / (config.tie_word_embeddings ? kEmbeddingDeviation : 1.0F);
+    const float constant = is_last_norm ? kOutputDeviation : 1.0F;
     list.push_back({std::move(tensors[i]), i + 2, deviation, constant, false, is_output});
   }
   return list;
@@ -137,9 +140,13 @@ class ValueMaker {
         const std::uint64_t position = first + i;
         float value = recipe.constant;
         if (recipe.deviation > 0.0F) {
-          value = recipe.deviation * drawn(position);
+          value = drawn(position);
+          if (recipe.is_output && position % 2 == 1) {
+            value =
+                kPairCorrelation * drawn(position - 1) + std::sqrt(1.0F - kPairCorrelation * kPairCorrelation) * value;
+          }
+          value *= recipe.deviation;
           if (recipe.is_embedding) value += mean_[position % mean_.size()];
-          if (recipe.is_output && position % 2 == 1) value -= kCancelledMean * recipe.deviation * drawn(position - 1);
         }
         store(i, value);
       }
