@@ -40,11 +40,11 @@ using SynthProgress = std::function<void(std::uint64_t done, std::uint64_t total
 /// Memory in use stays below 32 MiB. The directory is written under a temporary name and renamed: it is whole or
 /// absent.
 ///
-/// Matrices are normal with the standard deviation that keeps the variance of activations, 1/sqrt(inputs), so that
-/// nothing overflows however many layers there are. Tokens differ, yet share a part: embeddings have a common mean
-/// vector, and the mean of ReLU adds more of it in every layer. A router's rows are scaled for logits with a deviation
-/// of 1.5, so that its choice follows the token while the common part makes some experts busier than others. Throws
-/// FileError, UsageError when `directory` is there and not empty, Interrupted.
+/// Matrices are normal, with standard deviations that keep activations finite however many layers there are and tokens
+/// different from one another: sublayers add little to the embeddings. Embeddings have a common mean vector, and a
+/// router's logits a deviation of 1.5: its choice follows the token, while the common part makes some experts busier
+/// than others (docs/generation.md has measured shares). Throws FileError, UsageError when `directory` is there and not
+/// empty, Interrupted.
 void synthesise(const SwitchConfig& config, const std::filesystem::path& directory, const SynthOptions& options,
                 const SynthProgress& progress = {});
 
