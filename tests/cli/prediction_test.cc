@@ -1,0 +1,121 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "cli/program.h"
+#include "support/test_data.h"
+
+namespace flame::test {
+namespace {
+
+using nlohmann::json;
+using ::testing::HasSubstr;
+
+/// flame trace, profile and eval prediction, one after the other on a tiny model.
+class PredictionCommands : public ::testing::Test {
+ protected:
+  PredictionCommands() {
+    std::ofstream file(directory_ / "input.jsonl");
+    for (int i = 0; i < 8; ++i) file << json{{"d", "Text number " + std::to_string(i) + "."}, {"s", "One."}} << "\n";
+  }
+
+  std::string path(const std::string& name) const { return (directory_ / name).string(); }
+
+  ProgramResult trace(const std::string& output, std::vector<std::string> more) {
+    more.insert(more.begin(), {"trace", tiny_model().string(), "--input", path("input.jsonl"), "--field", "d",
+                               "--max-new-tokens", "8", "-o", path(output)});
+    return run_flame(more);
+  }
+
+  ProgramResult run(const std::vector<std::string>& arguments) { return run_flame(arguments); }
+
+  std::string read_text(const std::string& name) const {
+    std::ifstream file(path(name), std::ios::binary);
+    return std::string(std::istreambuf_iterator<char>(file), {});
+  }
+
+  void expect_ok(const ProgramResult& result) { ASSERT_EQ(result.exit_code, 0) << result.standard_error; }
+
+  TemporaryDirectory directory_;
+};
+
+TEST_F(PredictionCommands, LeadFromTextsToAccuracies) {
+  expect_ok(trace("train", {"--limit", "5", "--hidden", "--json"}));
+  expect_ok(trace("test", {"--skip", "5", "--hidden"}));
+  expect_ok(run({"profile", path("train"), "-o", path("p"), "--fit", "--model", tiny_model().string()}));
+  const ProgramResult result =
+      run({"eval", "prediction", path("test"), "--profile", path("p"), "--depth", "1,2", "--json"});
+  expect_ok(result);
+  const json report = json::parse(result.standard_output);
+  EXPECT_EQ(report.at("examples"), 3);
+  std::vector<std::string> names;
+  for (const json& entry : report.at("results")) {
+    names.push_back(entry.at("predictor"));
+    for (const char* key : {"m", "k", "depth", "positions", "correct", "accuracy", "per_layer", "index_bytes"}) {
+      EXPECT_TRUE(entry.contains(key)) << key;
+    }
+    EXPECT_LE(entry.at("correct"), entry.at("positions"));
+  }
+  for (const char* name :
+       {"cepr", "incremental", "belady", "mix", "mix-hidden", "lookahead", "next-router", "pre-attention"}) {
+    EXPECT_THAT(names, ::testing::Contains(name));
+  }
+  const ProgramResult table = run({"eval", "prediction", path("test"), "--profile", path("p")});
+  expect_ok(table);
+  EXPECT_THAT(table.standard_output, HasSubstr("accuracy at equal index storage"));
+}
+
+TEST_F(PredictionCommands, MergeProfilesOfPartsIntoThatOfTheWhole) {
+  expect_ok(trace("a", {"--limit", "3"}));
+  expect_ok(trace("b", {"--skip", "3"}));
+  expect_ok(run({"profile", path("a"), path("b"), "-o", path("whole")}));
+  expect_ok(run({"profile", path("a"), "-o", path("pa")}));
+  expect_ok(run({"profile", path("b"), "-o", path("pb")}));
+  expect_ok(run({"profile", "--merge", path("pa"), path("pb"), "-o", path("merged")}));
+  EXPECT_EQ(read_text("merged"), read_text("whole"));
+  const ProgramResult twice = run({"profile", "--merge", path("pa"), path("pa"), "-o", path("x")});
+  EXPECT_EQ(twice.exit_code, 2);
+  EXPECT_THAT(twice.standard_error, HasSubstr("given twice"));
+}
+
+TEST_F(PredictionCommands, ShowHowSkewedThePathsAre) {
+  expect_ok(trace("a", {"--limit", "3"}));
+  expect_ok(run({"profile", path("a"), "-o", path("p")}));
+  const ProgramResult text = run({"profile", "--show", path("p")});
+  expect_ok(text);
+  EXPECT_THAT(text.standard_output, HasSubstr("hottest paths"));
+  const ProgramResult shown = run({"profile", "--show", "--json", path("p")});
+  expect_ok(shown);
+  const json report = json::parse(shown.standard_output);
+  EXPECT_EQ(report.at("examples"), 3);
+  EXPECT_TRUE(report.contains("hottest"));
+}
+
+TEST_F(PredictionCommands, FollowReferences) {
+  expect_ok(trace("a", {"--teacher-forced", "s"}));
+  const ProgramResult shown = run({"profile", "--show", "--json", path("a")});
+  expect_ok(shown);
+  EXPECT_EQ(json::parse(shown.standard_output).at("examples"), 8);
+}
+
+TEST_F(PredictionCommands, SayWhatIsWrong) {
+  expect_ok(trace("a", {}));
+  const ProgramResult again = trace("a", {});
+  EXPECT_EQ(again.exit_code, 2);
+  EXPECT_THAT(again.standard_error, HasSubstr("exists already"));
+  EXPECT_EQ(run({"profile", path("a")}).exit_code, 2) << "neither -o nor --show";
+  expect_ok(run({"profile", path("a"), "-o", path("p")}));
+  const ProgramResult same = run({"eval", "prediction", path("a"), "--profile", path("p")});
+  EXPECT_EQ(same.exit_code, 2);
+  EXPECT_THAT(same.standard_error, HasSubstr("counted in the profile"));
+  const ProgramResult swapped = run({"eval", "prediction", path("p"), "--profile", path("a")});
+  EXPECT_EQ(swapped.exit_code, 1) << swapped.standard_error;
+}
+
+}  // namespace
+}  // namespace flame::test
