@@ -357,7 +357,7 @@ module expert_engine #(
     logic [2:0] offset_low_q;
     always_ff @(posedge clk_i) begin
       if (pipe4_q.valid) begin
-        candidates_q[64*p+:64] <= window[(int'(offset)/8)*64+:64];
+        candidates_q[64*p+:64] <= window[((32'(offset)>>3)<<6)+:64];
         offset_low_q <= offset[2:0];
       end
     end
