@@ -27,12 +27,6 @@ class RandomPacked {
   static void store(T value, std::byte* position) {
     std::memcpy(position, &value, sizeof(value));
   }
-  static void store_bits(std::size_t value, std::size_t first_bit, std::size_t count, std::byte* bytes) {
-    for (std::size_t i = 0; i < count; ++i) {
-      bytes[(first_bit + i) / 8] |= static_cast<std::byte>(((value >> i) & 1U) << ((first_bit + i) % 8));
-    }
-  }
-
   void fill_block(std::size_t block) {
     std::byte* bytes = storage_.data() + 1 + layout_.block_offset(block);
     const std::size_t rows = layout_.block_rows(block);
@@ -55,15 +49,17 @@ class RandomPacked {
           std::ranges::shuffle(positions, random_);
           std::ranges::sort(positions.begin(), positions.begin() + format.n);
         }
+        const std::size_t count = layout_.chunk_values(i / kPackedChunk);
         std::byte* values = bytes + place.values;
         if (format.type == PackedType::kF32) store(uniform(random_), values + 4 * k);
         if (format.type == PackedType::kBF16) store(BFloat16::from_float(uniform(random_)), values + 2 * k);
         if (format.type == PackedType::kInt8)
           store(static_cast<std::int8_t>(static_cast<int>(random_() % 255) - 127), values + k);
         if (format.type == PackedType::kInt4)
-          store_bits((static_cast<std::size_t>(random_() % 15) + 9) % 16, 4 * k, 4, values);
+          write_field((static_cast<std::uint32_t>(random_() % 15) + 9) % 16, values, 4, k, count);
         if (!format.dense())
-          store_bits(positions[i % format.n], k * format.index_bits(), format.index_bits(), bytes + place.positions);
+          write_field(static_cast<std::uint32_t>(positions[i % format.n]), bytes + place.positions, format.index_bits(),
+                      k, count);
       }
     }
   }

@@ -1,6 +1,6 @@
-// The int8 and int4 kernels for AVX-512 with VNNI and VBMI (Highway's AVX3_DL): 64 kept values at a time. One permute
-// spreads their packed positions, one multishift and one ternary operation turn them into indices, byte permutes gather
-// the tokens' codes, and vpdpbusd multiplies and adds. Included by packed_kernels.cc once for each instruction set.
+// The int8 and int4 kernels for AVX-512 with VNNI and VBMI (Highway's AVX3_DL): 64 kept values at a time. A broadcast
+// load, a rotation and a ternary operation turn their packed positions into indices, byte permutes gather the tokens'
+// codes, and vpdpbusd multiplies and adds. Included by packed_kernels.cc once for each instruction set.
 #if defined(FLAME_KERNELS_PACKED_AVX512_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef FLAME_KERNELS_PACKED_AVX512_INL_H_
 #undef FLAME_KERNELS_PACKED_AVX512_INL_H_
@@ -36,12 +36,12 @@ constexpr std::size_t kPrefetchBytes = 4096;
 constexpr int kAndOr = 0xEA;
 constexpr int kAndXor = 0x6A;
 
-// Unpacks 64 fields of Bits bits each into bytes. In every 64-bit word lie the Bits bytes of its eight fields; a
-// multishift then moves field i to byte i.
+// Unpacks the fields of a short last chunk, a string of Bits bits each, into bytes. In every 64-bit word lie the Bits
+// bytes of its eight fields; a multishift then moves field i to byte i.
 template <unsigned Bits>
-class FieldSpreader {
+class StringUnpacker {
  public:
-  FieldSpreader() {
+  StringUnpacker() {
     alignas(64) std::uint8_t bytes[64];
     alignas(64) std::uint8_t shifts[64];
     for (unsigned i = 0; i < 64; ++i) {
@@ -52,30 +52,44 @@ class FieldSpreader {
     shifts_ = _mm512_load_si512(shifts);
   }
 
-  // The fields of 8 * Bits bytes from `position`, the first `count` bytes of which may be read. Bits above a field are
-  // those of its neighbours: the caller masks them.
-  HWY_INLINE __m512i spread(const std::byte* position) const {
-    __m512i packed;
-    if constexpr (Bits == 1) {
-      packed = _mm512_castsi128_si512(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(position)));
-    } else if constexpr (Bits == 2) {
-      packed = _mm512_castsi128_si512(_mm_loadu_si128(reinterpret_cast<const __m128i*>(position)));
-    } else if constexpr (Bits == 3) {
-      packed = _mm512_castsi256_si512(_mm256_maskz_loadu_epi8(0xffffffU, position));
-    } else {
-      packed = _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(position)));
-    }
-    return arrange(packed);
-  }
-  HWY_INLINE __m512i spread_tail(const std::byte* position, std::size_t count) const {
-    return arrange(_mm512_maskz_loadu_epi8((__mmask64{1} << count) - 1, position));
+  // The first `count` bytes from `position` on may be read. Above a field stand bits of its neighbours: to be masked.
+  HWY_INLINE __m512i unpack(const std::byte* position, std::size_t count) const {
+    const __m512i packed = _mm512_maskz_loadu_epi8((__mmask64{1} << count) - 1, position);
+    return _mm512_multishift_epi64_epi8(shifts_, _mm512_permutexvar_epi8(bytes_, packed));
   }
 
  private:
-  HWY_INLINE __m512i arrange(__m512i packed) const {
-    return _mm512_multishift_epi64_epi8(shifts_, _mm512_permutexvar_epi8(bytes_, packed));
-  }
   __m512i bytes_;
+  __m512i shifts_;
+};
+
+// Unpacks a plane of 64 fields of Bits bits (1, 2 or 4) into the low bits of bytes: 8 * Bits bytes, broadcast, of which
+// each 64-bit word shifts its own fields down. `low` is the bit at which the field shall stand.
+template <unsigned Bits>
+class PlaneUnpacker {
+ public:
+  explicit PlaneUnpacker(unsigned low = 0) {
+    alignas(64) std::uint64_t shifts[8];
+    for (unsigned word = 0; word < 8; ++word) shifts[word] = (word / Bits * Bits - low) % 64;
+    shifts_ = _mm512_load_si512(shifts);
+  }
+
+  // Around a field stand bits of others: to be masked.
+  HWY_INLINE __m512i unpack(const std::byte* plane) const {
+    __m512i repeated;
+    if constexpr (Bits == 1) {
+      std::uint64_t word = 0;
+      std::memcpy(&word, plane, sizeof(word));
+      repeated = _mm512_set1_epi64(static_cast<long long>(word));
+    } else if constexpr (Bits == 2) {
+      repeated = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(plane)));
+    } else {
+      repeated = _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(plane)));
+    }
+    return _mm512_rorv_epi64(repeated, shifts_);
+  }
+
+ private:
   __m512i shifts_;
 };
 
@@ -84,18 +98,25 @@ class FieldSpreader {
 template <std::size_t Span, unsigned Bits>
 class CodeGather {
  public:
-  static constexpr std::size_t kTables = Span;
-
   explicit CodeGather(const PackedFormat& format) {
     alignas(64) std::uint8_t base[64];
     for (std::size_t j = 0; j < 64; ++j) base[j] = static_cast<std::uint8_t>(j / format.n * format.m % 128);
     base_ = _mm512_load_si512(base);
-    field_ = _mm512_set1_epi8((1 << Bits) - 1);
   }
 
-  HWY_INLINE __m512i positions(const std::byte* bits) const { return finish(spreader_.spread(bits)); }
-  HWY_INLINE __m512i positions_tail(const std::byte* bits, std::size_t bytes) const {
-    return finish(spreader_.spread_tail(bits, bytes));
+  // Indices into the tables, of a whole chunk's planes.
+  HWY_INLINE __m512i positions(const std::byte* planes) const {
+    const __m512i low = _mm512_set1_epi8((1 << kPlaneBits) - 1);
+    __m512i indices = _mm512_ternarylogic_epi32(low_plane_.unpack(planes), low, base_, kAndOr);
+    if constexpr (Bits == 3) {
+      indices = _mm512_ternarylogic_epi32(high_plane_.unpack(planes + 16), _mm512_set1_epi8(4), indices, kAndOr);
+    }
+    return indices;
+  }
+  // The same of a short last chunk, whose positions take `bytes` bytes.
+  HWY_INLINE __m512i positions_tail(const std::byte* string, std::size_t bytes) const {
+    const __m512i field = _mm512_set1_epi8((1 << Bits) - 1);
+    return _mm512_ternarylogic_epi32(string_.unpack(string, bytes), field, base_, kAndOr);
   }
 
   static HWY_INLINE __m512i gather(const __m512i (&tables)[Span], __m512i positions) {
@@ -110,10 +131,11 @@ class CodeGather {
   }
 
  private:
-  HWY_INLINE __m512i finish(__m512i fields) const { return _mm512_ternarylogic_epi32(fields, field_, base_, kAndOr); }
-  FieldSpreader<Bits> spreader_;
+  static constexpr unsigned kPlaneBits = Bits == 3 ? 2 : Bits;
+  PlaneUnpacker<kPlaneBits> low_plane_;
+  PlaneUnpacker<1> high_plane_{2};
+  StringUnpacker<Bits> string_;
   __m512i base_;
-  __m512i field_;
 };
 
 // Dense: the codes as they lie.
@@ -205,10 +227,12 @@ HWY_INLINE void multiply_vnni_tile(const PackedBlock& block, const CodeGather<Sp
     const __mmask64 lanes = (__mmask64{1} << rest) - 1;
     __m512i tables[Tokens][Span];
     load_tables(whole_chunks, tables);
+    const PackedChunkPlace place = chunk_place(layout, block.rows, first_row, whole_chunks);
+    const std::size_t position_bytes = layout.index_bytes_of(rest);
+    FLAME_UNROLL
     for (std::size_t r = 0; r < Rows; ++r) {
-      const PackedChunkPlace place = chunk_place(layout, block.rows, first_row + r, whole_chunks);
-      add_products(r, _mm512_maskz_loadu_epi8(lanes, block.bytes + place.values),
-                   gather.positions_tail(block.bytes + place.positions, layout.index_bytes_of(rest)), tables);
+      add_products(r, _mm512_maskz_loadu_epi8(lanes, block.bytes + place.values + r * rest),
+                   gather.positions_tail(block.bytes + place.positions + r * position_bytes, position_bytes), tables);
     }
   }
 
@@ -294,10 +318,15 @@ class Int4Scales {
   __m512i offsets_;
 };
 
+struct NibbleUnpacker {
+  PlaneUnpacker<4> plane;
+  StringUnpacker<4> string;
+};
+
 // Rows x Tokens sums over one int4 block: integers within a lane and a chunk, scaled and added as floats.
 template <std::size_t Span, unsigned Bits, std::size_t Rows, std::size_t Tokens>
 HWY_INLINE void multiply_int4_tile(const PackedBlock& block, const CodeGather<Span, Bits>& gather,
-                                   const FieldSpreader<4>& nibbles, const Int4Scales& scales, std::size_t first_row,
+                                   const NibbleUnpacker& nibbles, const Int4Scales& scales, std::size_t first_row,
                                    const PackedInput& input, std::size_t first_token, const BlockOutput& output) {
   const PackedLayout& layout = block.layout;
   const __m512i low_half = _mm512_set1_epi8(0x0f);
@@ -347,7 +376,7 @@ HWY_INLINE void multiply_int4_tile(const PackedBlock& block, const CodeGather<Sp
         _mm_prefetch(reinterpret_cast<const char*>(positions + r * (kPackedChunk * Bits / 8)) + kPrefetchBytes,
                      _MM_HINT_T0);
       }
-      add_products(r, chunk, nibbles.spread(values + r * kValueBytes),
+      add_products(r, chunk, nibbles.plane.unpack(values + r * kValueBytes),
                    gather.positions(positions + r * (kPackedChunk * Bits / 8)), tables);
     }
   }
@@ -355,10 +384,13 @@ HWY_INLINE void multiply_int4_tile(const PackedBlock& block, const CodeGather<Sp
     const std::size_t rest = layout.chunk_values(whole_chunks);
     __m512i tables[Tokens][Span];
     load_tables(whole_chunks, tables);
+    const PackedChunkPlace place = chunk_place(layout, block.rows, first_row, whole_chunks);
+    const std::size_t value_bytes = layout.value_bytes_of(rest);
+    const std::size_t position_bytes = layout.index_bytes_of(rest);
+    FLAME_UNROLL
     for (std::size_t r = 0; r < Rows; ++r) {
-      const PackedChunkPlace place = chunk_place(layout, block.rows, first_row + r, whole_chunks);
-      add_products(r, whole_chunks, nibbles.spread_tail(block.bytes + place.values, layout.value_bytes_of(rest)),
-                   gather.positions_tail(block.bytes + place.positions, layout.index_bytes_of(rest)), tables);
+      add_products(r, whole_chunks, nibbles.string.unpack(block.bytes + place.values + r * value_bytes, value_bytes),
+                   gather.positions_tail(block.bytes + place.positions + r * position_bytes, position_bytes), tables);
     }
   }
 
@@ -377,7 +409,7 @@ void multiply_int4_range(const PackedMatrixView& matrix, std::size_t first, std:
                          const BlockOutput& output) {
   constexpr std::size_t kRows = rows_at_once(Span);
   const CodeGather<Span, Bits> gather(matrix.layout.format());
-  const FieldSpreader<4> nibbles;
+  const NibbleUnpacker nibbles;
   Int4Scales scales(matrix.layout);
   for_each_block(matrix, first, last, output, [&](const PackedBlock& block, const BlockOutput& part) HWY_ATTR {
     scales.widen(block);

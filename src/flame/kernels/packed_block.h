@@ -45,9 +45,9 @@ void for_each_block(const PackedMatrixView& matrix, std::size_t first, std::size
 void store_int8_sums(const PackedBlock& block, const PackedInput& input, std::size_t token, std::size_t first_row,
                      std::size_t rows, const std::int32_t* sums, const BlockOutput& output);
 
-/// Spreads eight positions of Bits bits each over the bytes of a word.
+/// Spreads eight neighbouring fields of a bit string, Bits bits each, over the bytes of a word.
 template <unsigned Bits>
-constexpr std::uint64_t spread_positions(std::uint64_t packed) {
+constexpr std::uint64_t spread_fields(std::uint64_t packed) {
   static_assert(1 <= Bits && Bits <= 4);
   constexpr std::uint64_t kField = (std::uint64_t{1} << Bits) - 1;
   constexpr std::uint64_t kFour = (std::uint64_t{1} << (4 * Bits)) - 1;

@@ -28,14 +28,25 @@ using Floats = hwy::HWY_NAMESPACE::Vec<decltype(kFloats)>;
 using Words = hwy::HWY_NAMESPACE::Vec<decltype(kWords)>;
 constexpr std::size_t kFloatLanes = HWY_LANES(float);
 
-template <unsigned Bytes>
-HWY_INLINE std::uint64_t load_bytes(const std::byte* position) {
-  if constexpr (Bytes == 6) {  // one copy of six bytes would go through the stack
-    return load_bytes<4>(position) | load_bytes<2>(position + 4) << 32;
-  } else {
-    std::uint64_t word = 0;
-    std::memcpy(&word, position, Bytes);
-    return word;
+// The `count` position fields of a short last chunk, a byte each.
+template <unsigned Bits>
+HWY_INLINE void unpack_string(const std::byte* fields, std::size_t count, std::byte* bytes) {
+  if constexpr (Bits > 0) {
+    std::size_t k = 0;
+    const auto unpack_eight = [&](std::uint64_t eight) {
+      eight = spread_fields<Bits>(eight);
+      std::memcpy(bytes + k, &eight, sizeof(eight));
+    };
+    for (; k + 8 <= count; k += 8) {
+      std::uint64_t eight = 0;
+      std::memcpy(&eight, fields + k / 8 * Bits, Bits);
+      unpack_eight(eight);
+    }
+    if (k < count) {
+      std::uint64_t eight = 0;
+      std::memcpy(&eight, fields + k / 8 * Bits, ((count - k) * Bits + 7) / 8);
+      unpack_eight(eight);
+    }
   }
 }
 
@@ -45,53 +56,57 @@ HWY_INLINE std::uint64_t load_bytes(const std::byte* position) {
 template <std::size_t Span, unsigned Bits>
 class FloatGather {
   static constexpr std::size_t kTable = HWY_TARGET <= HWY_AVX3 ? 2 * kFloatLanes : kFloatLanes;
+  static constexpr unsigned kPlaneBits = Bits == 3 ? 2 : Bits;
+  static constexpr std::size_t kPlaneBytes = kPackedChunk / 8 * kPlaneBits;
 
  public:
   explicit FloatGather(const PackedFormat& format) {
     HWY_ALIGN std::uint32_t base[kFloatLanes];
-    HWY_ALIGN std::uint32_t shift[kFloatLanes];
     for (std::size_t j = 0; j < kFloatLanes; ++j) {
-      const std::size_t input = j / format.n * format.m;
-      base[j] = static_cast<std::uint32_t>(input % kTable);
-      shift[j] = static_cast<std::uint32_t>(kFloatLanes * Bits > 32 ? j * Bits % 8 : j * Bits);
+      base[j] = static_cast<std::uint32_t>(j / format.n * format.m % kTable);
     }
-    namespace hn = hwy::HWY_NAMESPACE;
-    base_ = hn::Load(kWords, base);
-    shift_ = hn::Load(kWords, shift);
-    field_ = hn::Set(kWords, (1U << Bits) - 1U);
-#if HWY_TARGET <= HWY_AVX3
-    // Lane j's bits begin in byte j * Bits / 8 of the eight that every half of a 128-bit block holds.
-    HWY_ALIGN std::uint8_t bytes[64];
-    for (std::size_t j = 0; j < 16; ++j) {
-      for (std::size_t i = 0; i < 4; ++i) {
-        const std::size_t byte = j * Bits / 8 + i;
-        bytes[4 * j + i] = static_cast<std::uint8_t>(byte < 8 ? byte : 0x80);
-      }
-    }
-    bytes_ = _mm512_load_si512(bytes);
-#endif
+    base_ = hwy::HWY_NAMESPACE::Load(kWords, base);
   }
 
-  // Positions of vector `v` of a chunk whose position bits begin at `bits`: indices into the tables.
-  HWY_INLINE Words positions(const std::byte* bits, std::size_t v) const {
-#if HWY_TARGET <= HWY_AVX3
-    __m512i word;
-    if constexpr (Bits <= 2) {
-      word = _mm512_set1_epi32(static_cast<int>(load_bytes<2 * Bits>(bits + v * 2 * Bits)));
-    } else {
-      word = _mm512_set1_epi64(static_cast<long long>(load_bytes<2 * Bits>(bits + v * 2 * Bits)));
-      word = _mm512_shuffle_epi8(word, bytes_);
-    }
-    // (word >> shift & field) | base
-    return Words{_mm512_ternarylogic_epi32(_mm512_srlv_epi32(word, shift_.raw), field_.raw, base_.raw, 0xEA)};
-#else
+  // Where the fields of the values from `first` on of a whole chunk lie: the same for all rows.
+  struct PlanePlace {
+    std::size_t byte = 0;
+    Words shift;
+    std::size_t high_byte = 0;
+    Words high_shift;
+  };
+  HWY_INLINE PlanePlace place(std::size_t first) const {
     namespace hn = hwy::HWY_NAMESPACE;
-    constexpr unsigned kVectorBits = kFloatLanes * Bits;
-    constexpr unsigned kBytes = kVectorBits % 8 == 0 ? kVectorBits / 8 : kVectorBits / 8 + 1;
-    const std::size_t first = v * kVectorBits;
-    const auto word = static_cast<std::uint32_t>(load_bytes<kBytes>(bits + first / 8) >> (first % 8));
-    return hn::Or(hn::And(hn::Shr(hn::Set(kWords, word), shift_), field_), base_);
-#endif
+    const Words lanes_past_a_byte = hn::ShiftRight<3>(hn::Iota(kWords, 0));
+    PlanePlace place;
+    place.high_byte = kPlaneBytes + first % 8;
+    // Single bits: lanes 8 to 15, where there are so many, take the next bit of the same bytes.
+    place.high_shift = hn::Add(lanes_past_a_byte, hn::Set(kWords, static_cast<std::uint32_t>(first / 8)));
+    if constexpr (Bits == 1) {
+      place.byte = first % 8;
+      place.shift = place.high_shift;
+    } else {
+      place.byte = first % kPlaneBytes;
+      place.shift = hn::Set(kWords, static_cast<std::uint32_t>(kPlaneBits * (first / kPlaneBytes)));
+    }
+    return place;
+  }
+
+  // Indices into the tables of the values at `place` in a row's planes.
+  HWY_INLINE Words positions(const std::byte* planes, const PlanePlace& place) const {
+    namespace hn = hwy::HWY_NAMESPACE;
+    const Words bytes = Bits == 1 ? widen_eight_bytes(planes + place.byte) : widen_bytes(planes + place.byte);
+    Words indices = hn::OrAnd(base_, hn::Shr(bytes, place.shift), hn::Set(kWords, (1U << kPlaneBits) - 1U));
+    if constexpr (Bits == 3) {
+      const Words high = hn::ShiftLeft<2>(widen_eight_bytes(planes + place.high_byte));
+      indices = hn::OrAnd(indices, hn::Shr(high, place.high_shift), hn::Set(kWords, 4U));
+    }
+    return indices;
+  }
+
+  // The same from fields that have a byte each.
+  HWY_INLINE Words positions_of_bytes(const std::byte* fields) const {
+    return hwy::HWY_NAMESPACE::Or(widen_bytes(fields), base_);
   }
 
   // The inputs that `positions` pick from the tables.
@@ -119,20 +134,35 @@ class FloatGather {
   }
 
  private:
+  static HWY_INLINE Words widen_bytes(const std::byte* bytes) {
+    const hwy::HWY_NAMESPACE::Rebind<std::uint8_t, decltype(kFloats)> d8;
+    return hwy::HWY_NAMESPACE::PromoteTo(kWords,
+                                         hwy::HWY_NAMESPACE::LoadU(d8, reinterpret_cast<const std::uint8_t*>(bytes)));
+  }
+
+  // Eight bytes, once, or twice where there are 16 lanes.
+  static HWY_INLINE Words widen_eight_bytes(const std::byte* bytes) {
 #if HWY_TARGET <= HWY_AVX3
-  __m512i bytes_;
+    std::uint64_t word = 0;
+    std::memcpy(&word, bytes, sizeof(word));
+    return Words{_mm512_cvtepu8_epi32(_mm_set1_epi64x(static_cast<long long>(word)))};
+#else
+    return widen_bytes(bytes);
 #endif
+  }
+
   Words base_;
-  Words shift_;
-  Words field_;
 };
 
 // Dense: the inputs as they lie.
 template <>
 class FloatGather<1, 0> {
  public:
+  struct PlanePlace {};
   explicit FloatGather(const PackedFormat&) {}
-  HWY_INLINE Words positions(const std::byte*, std::size_t) const { return hwy::HWY_NAMESPACE::Zero(kWords); }
+  static HWY_INLINE PlanePlace place(std::size_t) { return {}; }
+  static HWY_INLINE Words positions(const std::byte*, const PlanePlace&) { return hwy::HWY_NAMESPACE::Zero(kWords); }
+  static HWY_INLINE Words positions_of_bytes(const std::byte*) { return hwy::HWY_NAMESPACE::Zero(kWords); }
   static HWY_INLINE Floats gather(const Floats (&tables)[1], Words) { return tables[0]; }
 };
 
@@ -179,24 +209,22 @@ HWY_INLINE void multiply_float_tile(const PackedBlock& block, const FloatGather<
   Floats sums[Rows * Tokens];
   for (Floats& sum : sums) sum = hn::Zero(kFloats);
 
-  const auto add_vector = [&](std::size_t chunk, std::size_t v, const std::byte* values, std::size_t value_stride,
-                              const std::byte* positions, std::size_t position_stride) HWY_ATTR {
-    const std::size_t first_input = (chunk * kPackedChunk + v * kFloatLanes) * Span;
+  // `picks_of(r)` are row r's indices into the tables of the kept values from `first` on.
+  const auto add_vector = [&](std::size_t first, const std::byte* values, std::size_t value_stride,
+                              auto&& picks_of) HWY_ATTR {
     Floats tables[Tokens][Span];
     FLAME_UNROLL
     for (std::size_t t = 0; t < Tokens; ++t) {
-      const float* token = input.floats(first_token + t) + first_input;
+      const float* token = input.floats(first_token + t) + first * Span;
       FLAME_UNROLL
       for (std::size_t i = 0; i < Span; ++i) tables[t][i] = hn::LoadU(kFloats, token + i * kFloatLanes);
     }
     FLAME_UNROLL
     for (std::size_t r = 0; r < Rows; ++r) {
-      const auto* elements = reinterpret_cast<const Element*>(values + r * value_stride) + v * kFloatLanes;
-      if (v * kFloatLanes * sizeof(Element) % 64 == 0) {
-        hwy::Prefetch(reinterpret_cast<const std::byte*>(elements) + kFloatPrefetchBytes);
-      }
+      const auto* elements = reinterpret_cast<const Element*>(values + r * value_stride);
+      hwy::Prefetch(reinterpret_cast<const std::byte*>(elements) + kFloatPrefetchBytes);
       const Floats weights = load_widened(kFloats, elements);
-      const Words picks = gather.positions(positions + r * position_stride, v);
+      const Words picks = picks_of(r);
       FLAME_UNROLL
       for (std::size_t t = 0; t < Tokens; ++t) {
         sums[t * Rows + r] = hn::MulAdd(weights, gather.gather(tables[t], picks), sums[t * Rows + r]);
@@ -207,24 +235,38 @@ HWY_INLINE void multiply_float_tile(const PackedBlock& block, const FloatGather<
   const std::size_t whole_chunks = layout.kept() / kPackedChunk;
   for (std::size_t chunk = 0; chunk < whole_chunks; ++chunk) {
     const PackedChunkPlace place = chunk_place(layout, block.rows, first_row, chunk);
+    const std::byte* planes = block.bytes + place.positions;
     for (std::size_t v = 0; v < kVectors; ++v) {
-      add_vector(chunk, v, block.bytes + place.values, kPackedChunk * sizeof(Element), block.bytes + place.positions,
-                 kPackedChunk * Bits / 8);
+      const std::size_t k = v * kFloatLanes;
+      const typename FloatGather<Span, Bits>::PlanePlace plane_place = gather.place(k);
+      add_vector(chunk * kPackedChunk + k, block.bytes + place.values + k * sizeof(Element),
+                 kPackedChunk * sizeof(Element), [&](std::size_t r) HWY_ATTR {
+                   return gather.positions(planes + r * (kPackedChunk * Bits / 8), plane_place);
+                 });
     }
   }
   if (whole_chunks < layout.chunks()) {
-    constexpr std::size_t kPositionBytes = kPackedChunk * Bits / 8;
     const std::size_t rest = layout.chunk_values(whole_chunks);
-    HWY_ALIGN Element values[Rows][kPackedChunk] = {};
-    HWY_ALIGN std::byte positions[Rows][kPositionBytes + 1] = {};
+    const PackedChunkPlace place = chunk_place(layout, block.rows, first_row, whole_chunks);
+    const std::size_t value_bytes = rest * sizeof(Element);
+    HWY_ALIGN Element padded[Rows][kPackedChunk];
+    HWY_ALIGN std::byte fields[Rows][kPackedChunk] = {};
     for (std::size_t r = 0; r < Rows; ++r) {
-      const PackedChunkPlace place = chunk_place(layout, block.rows, first_row + r, whole_chunks);
-      std::memcpy(values[r], block.bytes + place.values, rest * sizeof(Element));
-      std::memcpy(positions[r], block.bytes + place.positions, layout.index_bytes_of(rest));
+      unpack_string<Bits>(block.bytes + place.positions + r * layout.index_bytes_of(rest), rest, fields[r]);
     }
-    for (std::size_t v = 0; v * kFloatLanes < rest; ++v) {
-      add_vector(whole_chunks, v, reinterpret_cast<const std::byte*>(values), sizeof(values[0]), positions[0],
-                 sizeof(positions[0]));
+    const std::byte* values = block.bytes + place.values;
+    std::size_t value_stride = value_bytes;
+    if (rest % kFloatLanes != 0) {
+      for (std::size_t r = 0; r < Rows; ++r) {
+        std::memcpy(padded[r], values + r * value_bytes, value_bytes);
+        std::fill(padded[r] + rest, std::end(padded[r]), Element{});
+      }
+      values = reinterpret_cast<const std::byte*>(padded);
+      value_stride = sizeof(padded[0]);
+    }
+    for (std::size_t k = 0; k < rest; k += kFloatLanes) {
+      add_vector(whole_chunks * kPackedChunk + k, values + k * sizeof(Element), value_stride,
+                 [&](std::size_t r) HWY_ATTR { return gather.positions_of_bytes(fields[r] + k); });
     }
   }
 

@@ -27,13 +27,40 @@ using ChunkColumns = std::array<std::uint32_t, kPackedChunk>;
 inline std::uint64_t spread(std::uint64_t packed, std::size_t bits) {
   switch (bits) {
     case 1:
-      return spread_positions<1>(packed);
+      return spread_fields<1>(packed);
     case 2:
-      return spread_positions<2>(packed);
+      return spread_fields<2>(packed);
     case 3:
-      return spread_positions<3>(packed);
+      return spread_fields<3>(packed);
     default:
-      return spread_positions<4>(packed);
+      return spread_fields<4>(packed);
+  }
+}
+
+// The positions of a whole chunk, plane by plane.
+inline void read_planes(const std::byte* positions, std::size_t bits, std::uint8_t* fields) {
+  const std::size_t low_bits = bits == 3 ? 2 : bits;
+  const std::size_t width = kPackedChunk / 8 * low_bits;
+  const auto field = static_cast<unsigned>((1U << low_bits) - 1U);
+  for (std::size_t k = 0; k < kPackedChunk; ++k) {
+    const auto byte = static_cast<unsigned>(positions[k % width]);
+    fields[k] = static_cast<std::uint8_t>(byte >> (low_bits * (k / width)) & field);
+  }
+  if (bits != 3) return;
+  for (std::size_t k = 0; k < kPackedChunk; ++k) {
+    const auto byte = static_cast<unsigned>(positions[width + k % 8]);
+    fields[k] = static_cast<std::uint8_t>(fields[k] | (byte >> (k / 8) & 1U) << 2);
+  }
+}
+
+inline void read_string(const std::byte* positions, std::size_t bits, std::size_t values, std::uint8_t* fields) {
+  std::byte bytes[kPackedChunk / 8 * 4 + 8] = {};
+  std::copy_n(positions, (values * bits + 7) / 8, bytes);
+  for (std::size_t k = 0; k < values; k += 8) {
+    std::uint64_t eight = 0;
+    std::memcpy(&eight, bytes + k / 8 * bits, sizeof(eight));
+    eight = spread(eight & ((std::uint64_t{1} << (8 * bits)) - 1), bits);
+    std::memcpy(fields + k, &eight, sizeof(eight));
   }
 }
 
@@ -41,23 +68,19 @@ inline void read_columns(const PackedLayout& layout, const std::byte* positions,
                          ChunkColumns& columns) {
   const PackedFormat& format = layout.format();
   const std::size_t bits = format.index_bits();
-  std::byte bytes[kPackedChunk / 8 * 4 + 8] = {};
-  std::copy_n(positions, layout.index_bytes_of(values), bytes);
+  std::uint8_t fields[kPackedChunk];
+  if (bits > 0 && values == kPackedChunk) {
+    read_planes(positions, bits, fields);
+  } else if (bits > 0) {
+    read_string(positions, bits, values, fields);
+  }
   std::size_t group = chunk * kPackedChunk / format.n;
   std::size_t in_group = chunk * kPackedChunk % format.n;
-  for (std::size_t k = 0; k < values; k += 8) {
-    std::uint64_t eight = 0;
-    if (bits > 0) {
-      std::memcpy(&eight, bytes + k / 8 * bits, sizeof(eight));
-      eight = spread(eight & ((std::uint64_t{1} << (8 * bits)) - 1), bits);
-    }
-    for (std::size_t i = k; i < std::min(k + 8, values); ++i, eight >>= 8) {
-      const std::size_t position = bits > 0 ? eight & 0xffU : in_group;
-      columns[i] = static_cast<std::uint32_t>(group * format.m + position);
-      if (++in_group == format.n) {
-        in_group = 0;
-        ++group;
-      }
+  for (std::size_t k = 0; k < values; ++k) {
+    columns[k] = static_cast<std::uint32_t>(group * format.m + (bits > 0 ? fields[k] : in_group));
+    if (++in_group == format.n) {
+      in_group = 0;
+      ++group;
     }
   }
 }
@@ -147,8 +170,8 @@ inline void multiply_generic_int4(const PackedBlock& block, const PackedInput& i
             sum = 0;
             group = here;
           }
-          const auto pair = static_cast<unsigned>(block.bytes[place.values + k / 2]);
-          const auto weight = static_cast<std::int32_t>(((k % 2 == 0 ? pair : pair >> 4) & 0xfU) ^ 8U) - 8;
+          const std::uint32_t half = read_field(block.bytes + place.values, 4, k, values);
+          const auto weight = static_cast<std::int32_t>(half ^ 8U) - 8;
           sum += weight * (token[columns[k]] - input.code_offset());
         }
       }

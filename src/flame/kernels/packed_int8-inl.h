@@ -68,12 +68,33 @@ class ByteGather {
     table_ = hwy::HWY_NAMESPACE::Load(kBytes16, table);
   }
 
-  HWY_INLINE Bytes16 positions(const std::byte* bits) const {
+  // The positions of the kept values 16 * v … 16 * v + 15 of a whole chunk.
+  HWY_INLINE Bytes16 positions(const std::byte* planes, std::size_t v) const {
+    namespace hn = hwy::HWY_NAMESPACE;
+    const auto* bytes = reinterpret_cast<const std::uint8_t*>(planes);
+    Bytes16 fields;
+    if constexpr (Bits == 1) {
+      fields = high_bits(bytes, v);
+    } else if constexpr (Bits == 4) {
+      fields = shift_right(hn::LoadU(kBytes16, bytes + v % 2 * 16), v / 2 * 4);
+    } else {
+      fields = shift_right(hn::LoadU(kBytes16, bytes), 2 * v);
+    }
+    fields = hn::And(fields, hn::Set(kBytes16, static_cast<std::uint8_t>(Bits == 3 ? 3 : (1 << Bits) - 1)));
+    if constexpr (Bits == 3) {
+      const Bytes16 high = hn::And(high_bits(bytes + 16, v), hn::Set(kBytes16, std::uint8_t{1}));
+      fields = hn::Or(fields, shift_left_2(high));
+    }
+    return hn::Or(fields, base_);
+  }
+
+  // The same in a short last chunk; at least 2 * Bits bytes from `bits` on can be read.
+  HWY_INLINE Bytes16 positions_tail(const std::byte* bits) const {
     namespace hn = hwy::HWY_NAMESPACE;
     HWY_ALIGN std::uint64_t halves[2] = {0, 0};
     for (std::size_t h = 0; h < 2; ++h) {
       std::memcpy(&halves[h], bits + h * Bits, Bits);
-      halves[h] = spread_positions<Bits>(halves[h]);
+      halves[h] = spread_fields<Bits>(halves[h]);
     }
     return hn::Or(hn::Load(kBytes16, reinterpret_cast<const std::uint8_t*>(halves)), base_);
   }
@@ -90,6 +111,25 @@ class ByteGather {
   }
 
  private:
+  // Shifts whole words: what crosses from byte to byte is masked away by the caller.
+  static HWY_INLINE Bytes16 shift_right(Bytes16 bytes, std::size_t count) {
+    namespace hn = hwy::HWY_NAMESPACE;
+    const hn::Full128<std::uint16_t> d16;
+    return hn::BitCast(kBytes16, hn::ShiftRightSame(hn::BitCast(d16, bytes), static_cast<int>(count)));
+  }
+  static HWY_INLINE Bytes16 shift_left_2(Bytes16 bytes) {
+    namespace hn = hwy::HWY_NAMESPACE;
+    const hn::Full128<std::uint16_t> d16;
+    return hn::BitCast(kBytes16, hn::ShiftLeft<2>(hn::BitCast(d16, bytes)));
+  }
+  // A plane of single bits holds value k in byte k mod 8, bit k div 8: two bits of the same eight bytes for 16 values.
+  static HWY_INLINE Bytes16 high_bits(const std::uint8_t* plane, std::size_t v) {
+    std::uint64_t eight = 0;
+    std::memcpy(&eight, plane, sizeof(eight));
+    HWY_ALIGN const std::uint64_t both[2] = {eight >> (2 * v), eight >> (2 * v + 1)};
+    return hwy::HWY_NAMESPACE::Load(kBytes16, reinterpret_cast<const std::uint8_t*>(both));
+  }
+
   Bytes16 base_;
   Bytes16 table_;
 };
@@ -98,7 +138,8 @@ template <>
 class ByteGather<1, 0> {
  public:
   explicit ByteGather(const PackedFormat&) {}
-  HWY_INLINE Bytes16 positions(const std::byte*) const { return hwy::HWY_NAMESPACE::Zero(kBytes16); }
+  HWY_INLINE Bytes16 positions(const std::byte*, std::size_t) const { return hwy::HWY_NAMESPACE::Zero(kBytes16); }
+  HWY_INLINE Bytes16 positions_tail(const std::byte*) const { return hwy::HWY_NAMESPACE::Zero(kBytes16); }
   HWY_INLINE Bytes16 gather(const std::uint8_t* token, Bytes16) const {
     return hwy::HWY_NAMESPACE::LoadU(kBytes16, token);
   }
@@ -127,7 +168,8 @@ HWY_INLINE void multiply_int8_row(const PackedBlock& block, const ByteGather<Spa
       positions = padded_positions;
     }
     for (std::size_t k = 0; k < values; k += kTableBytes) {
-      const Bytes16 picks = gather.positions(positions + k / 8 * Bits);
+      const Bytes16 picks = values == kPackedChunk ? gather.positions(positions, k / kTableBytes)
+                                                   : gather.positions_tail(positions + k / 8 * Bits);
       const auto* codes = reinterpret_cast<const std::int8_t*>(weights + k);
       for (std::size_t t = 0; t < Tokens; ++t) {
         const std::uint8_t* token = input.codes(first_token + t) + (chunk * kPackedChunk + k) * Span;

@@ -33,13 +33,21 @@ T load(const std::byte* position) {
   return value;
 }
 
-std::uint32_t load_bits(const std::byte* bytes, std::size_t first_bit, std::size_t count) {
-  std::uint32_t value = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    const std::size_t bit = first_bit + i;
-    value |= ((static_cast<std::uint32_t>(bytes[bit / 8]) >> (bit % 8)) & 1U) << i;
+// Calls visit(bit of the field, byte, bit of the byte) for all bits of a field.
+template <typename Visit>
+void for_each_bit(std::size_t bits, std::size_t k, std::size_t count, Visit visit) {
+  if (count < kPackedChunk) {
+    for (std::size_t i = 0; i < bits; ++i) visit(i, (k * bits + i) / 8, (k * bits + i) % 8);
+    return;
   }
-  return value;
+  const auto visit_plane = [&](std::size_t first_bit, std::size_t plane_bits, std::size_t first_byte) {
+    const std::size_t width = kPackedChunk / 8 * plane_bits;
+    for (std::size_t i = 0; i < plane_bits; ++i) {
+      visit(first_bit + i, first_byte + k % width, plane_bits * (k / width) + i);
+    }
+  };
+  visit_plane(0, bits == 3 ? 2 : bits, 0);
+  if (bits == 3) visit_plane(2, 1, kPackedChunk / 8 * 2);
 }
 
 }  // namespace
@@ -129,6 +137,20 @@ std::size_t PackedLayout::rows_in_prefix(std::size_t bytes) const {
   return bytes / (kPackedBlockRows * row_bytes()) * kPackedBlockRows;
 }
 
+std::uint32_t read_field(const std::byte* fields, std::size_t bits, std::size_t k, std::size_t count) {
+  std::uint32_t value = 0;
+  for_each_bit(bits, k, count, [&](std::size_t bit, std::size_t byte, std::size_t bit_of_byte) {
+    value |= ((static_cast<std::uint32_t>(fields[byte]) >> bit_of_byte) & 1U) << bit;
+  });
+  return value;
+}
+
+void write_field(std::uint32_t value, std::byte* fields, std::size_t bits, std::size_t k, std::size_t count) {
+  for_each_bit(bits, k, count, [&](std::size_t bit, std::size_t byte, std::size_t bit_of_byte) {
+    fields[byte] |= static_cast<std::byte>(((value >> bit) & 1U) << bit_of_byte);
+  });
+}
+
 PackedChunkPlace chunk_place(const PackedLayout& layout, std::size_t block_rows, std::size_t row_in_block,
                              std::size_t chunk) {
   const std::size_t whole = layout.value_bytes_of(kPackedChunk) + layout.index_bytes_of(kPackedChunk);
@@ -162,11 +184,12 @@ PackedEntry packed_entry(const PackedMatrixView& matrix, std::size_t row, std::s
   const PackedChunkPlace place =
       chunk_place(layout, layout.block_rows(block), row % kPackedBlockRows, index / kPackedChunk);
   const std::size_t in_chunk = index % kPackedChunk;
+  const std::size_t count = layout.chunk_values(index / kPackedChunk);
 
   PackedEntry entry;
   const std::size_t bits = format.index_bits();
   const std::size_t position =
-      format.dense() ? index % format.m : load_bits(bytes + place.positions, in_chunk * bits, bits);
+      format.dense() ? index % format.m : read_field(bytes + place.positions, bits, in_chunk, count);
   entry.column = index / format.n * format.m + position;
   const std::byte* values = bytes + place.values;
   switch (format.type) {
@@ -181,7 +204,7 @@ PackedEntry packed_entry(const PackedMatrixView& matrix, std::size_t row, std::s
       entry.value = static_cast<float>(entry.integer) * packed_scale(matrix, row, entry.column);
       break;
     case PackedType::kInt4: {
-      const std::uint32_t half = load_bits(values, in_chunk * 4, 4);
+      const std::uint32_t half = read_field(values, 4, in_chunk, count);
       entry.integer = static_cast<std::int32_t>(half ^ 8U) - 8;
       if (entry.column < layout.padded_columns()) {
         entry.value = static_cast<float>(entry.integer) * packed_scale(matrix, row, entry.column);

@@ -56,8 +56,8 @@ inline constexpr std::size_t kPackedChunk = 64;
 ///   the last chunk holds the rest of the row, rounded up to whole bytes a row
 ///
 /// All numbers are little-endian. A row's kept values stand in ascending column order, n for each of ceil(columns / m)
-/// groups; past the end of the row (when m does not divide columns) stand zeros. Position bits fill bytes from the low
-/// end; int4 values, two's complement, two a byte, low half first. There is no padding: size_bytes() is exact.
+/// groups; past the end of the row (when m does not divide columns) stand zeros. There is no padding: size_bytes() is
+/// exact. How fields narrower than a byte (positions, int4 values) share bytes is said at read_field().
 class PackedLayout {
  public:
   /// Throws UsageError for a format that check() refuses, zero rows or columns, or a size past 2^48 bytes.
@@ -131,6 +131,17 @@ struct PackedChunkPlace {
 /// `block_rows` is layout.block_rows(block).
 [[nodiscard]] PackedChunkPlace chunk_place(const PackedLayout& layout, std::size_t block_rows, std::size_t row_in_block,
                                            std::size_t chunk);
+
+/// Field number k of the `count` fields of `bits` bits (1 to 4) that a chunk of one row has.
+///
+/// In a whole chunk of 64 the fields lie in planes, so that a vector kernel unpacks them with one broadcast, one shift
+/// and one mask: a plane of p bits (1, 2 or 4) is 8 * p bytes, and its field k is in byte k mod 8p, from bit p * (k div
+/// 8p) on. Fields of 3 bits are a plane of their two low bits, then one of their high bits. In a short last chunk the
+/// fields are one string of bits, each byte filled from its low end.
+[[nodiscard]] std::uint32_t read_field(const std::byte* fields, std::size_t bits, std::size_t k, std::size_t count);
+
+/// Writes a field whose bits are zero so far.
+void write_field(std::uint32_t value, std::byte* fields, std::size_t bits, std::size_t k, std::size_t count);
 
 /// One kept value as it is stored.
 struct PackedEntry {

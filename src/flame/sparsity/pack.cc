@@ -30,14 +30,6 @@ void store(T value, std::byte* position) {
   std::memcpy(position, &value, sizeof(value));
 }
 
-/// Sets bits that are zero so far.
-void store_bits(std::uint32_t value, std::size_t first_bit, std::size_t count, std::byte* bytes) {
-  for (std::size_t i = 0; i < count; ++i) {
-    const std::size_t bit = first_bit + i;
-    bytes[bit / 8] |= static_cast<std::byte>(((value >> i) & 1U) << (bit % 8));
-  }
-}
-
 void check_finite(float value, std::size_t row, std::size_t column) {
   if (std::isfinite(value)) return;
   throw ModelError(
@@ -82,22 +74,23 @@ class RowPacker {
     std::byte* scales = block_.data() + in_block * layout_.row_scale_bytes();
     switch (layout_.format().type) {
       case PackedType::kF32:
-        return put(in_block, [&](std::byte* values, std::size_t i, std::size_t k) {
+        return put(in_block, [&](std::byte* values, std::size_t i, std::size_t k, std::size_t) {
           store(kept_.values[i], values + k * sizeof(float));
         });
       case PackedType::kBF16:
-        return put(in_block, [&](std::byte* values, std::size_t i, std::size_t k) {
+        return put(in_block, [&](std::byte* values, std::size_t i, std::size_t k, std::size_t) {
           store(to_bfloat16(kept_.values[i], row, kept_.columns[i]), values + k * sizeof(BFloat16));
         });
       case PackedType::kInt8:
         kept_.codes.resize(kept_.values.size());
         store(kernels::quantise_symmetric(kept_.values, kept_.codes), scales);
-        return put(in_block,
-                   [&](std::byte* values, std::size_t i, std::size_t k) { store(kept_.codes[i], values + k); });
+        return put(in_block, [&](std::byte* values, std::size_t i, std::size_t k, std::size_t) {
+          store(kept_.codes[i], values + k);
+        });
       case PackedType::kInt4:
         quantise_int4(row, scales);
-        return put(in_block, [&](std::byte* values, std::size_t i, std::size_t k) {
-          store_bits(static_cast<std::uint32_t>(kept_.codes[i]) & 0xfU, k * 4, 4, values);
+        return put(in_block, [&](std::byte* values, std::size_t i, std::size_t k, std::size_t count) {
+          kernels::write_field(static_cast<std::uint32_t>(kept_.codes[i]) & 0xfU, values, 4, k, count);
         });
     }
   }
@@ -154,18 +147,20 @@ class RowPacker {
     }
   }
 
-  /// Calls put_value(values of the chunk, index in the row, index in the chunk) for all kept values; writes positions.
+  /// Calls put_value(values of the chunk, index in the row, index in the chunk, values in the chunk) for all kept
+  /// values; writes positions.
   template <typename PutValue>
   void put(std::size_t in_block, PutValue put_value) {
     const PackedFormat& format = layout_.format();
     const std::size_t bits = format.index_bits();
     for (std::size_t chunk = 0; chunk < layout_.chunks(); ++chunk) {
       const kernels::PackedChunkPlace place = kernels::chunk_place(layout_, block_rows_, in_block, chunk);
-      for (std::size_t k = 0; k < layout_.chunk_values(chunk); ++k) {
+      const std::size_t count = layout_.chunk_values(chunk);
+      for (std::size_t k = 0; k < count; ++k) {
         const std::size_t i = chunk * kPackedChunk + k;
-        put_value(block_.data() + place.values, i, k);
-        store_bits(static_cast<std::uint32_t>(kept_.columns[i] % format.m), k * bits, bits,
-                   block_.data() + place.positions);
+        put_value(block_.data() + place.values, i, k, count);
+        kernels::write_field(static_cast<std::uint32_t>(kept_.columns[i] % format.m), block_.data() + place.positions,
+                             bits, k, count);
       }
     }
   }
