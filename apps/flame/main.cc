@@ -16,13 +16,18 @@ int main(int argc, char** argv) {
   app.fallthrough();
   app.add_flag_callback(
       "-q,--quiet", [] { flame::cli::set_quiet(true); }, "No warnings, notes and progress");
+  flame::cli::add_bench_command(app);
+  flame::cli::add_compile_command(app);
   flame::cli::add_eval_command(app);
   flame::cli::add_generate_command(app);
   flame::cli::add_inspect_command(app);
+  flame::cli::add_pack_command(app);
   flame::cli::add_profile_command(app);
   flame::cli::add_prune_command(app);
+  flame::cli::add_report_command(app);
   flame::cli::add_synth_command(app);
   flame::cli::add_trace_command(app);
+  flame::cli::add_verify_command(app);
   flame::install_interrupt_handlers();
   try {
     app.parse(argc, argv);

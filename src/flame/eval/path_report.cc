@@ -83,13 +83,21 @@ Json path_report_json(const Profile& profile, std::optional<LayerPair> pair) {
     const auto counts = profile.encoder_popularity(layer);
     encoder.push_back(std::vector<std::uint64_t>(counts.begin(), counts.end()));
   }
-  Json json = {{"model", profile.model().model},        {"checksum", profile.model().checksum},
-               {"experts", profile.experts()},          {"layers", profile.layers()},
-               {"examples", profile.examples()},        {"tokens", statistics.tokens},
-               {"paths_possible", statistics.possible}, {"paths_distinct", statistics.distinct},
-               {"top1_share", statistics.top1_share},   {"top10_share", statistics.top10_share},
-               {"histogram", std::move(histogram)},     {"hottest", std::move(hottest)},
-               {"popularity", std::move(popularity)},   {"encoder_popularity", std::move(encoder)}};
+  Json json = {{"model", profile.model().model},
+               {"checksum", profile.model().checksum},
+               {"experts", profile.experts()},
+               {"layers", profile.layers()},
+               {"examples", profile.examples()},
+               {"tokens", statistics.tokens},
+               {"paths_possible", statistics.possible},
+               {"paths_distinct", statistics.distinct},
+               {"tokens_by_rank", statistics.tokens_by_rank},
+               {"top1_share", statistics.top1_share},
+               {"top10_share", statistics.top10_share},
+               {"histogram", std::move(histogram)},
+               {"hottest", std::move(hottest)},
+               {"popularity", std::move(popularity)},
+               {"encoder_popularity", std::move(encoder)}};
   if (const auto shown = pair_shown(profile, pair)) {
     json["heat_map"] = {{"from", shown->first},
                         {"to", shown->second},

@@ -26,6 +26,7 @@ PathStatistics path_statistics(const Profile& profile) {
   }
   // Stable: paths come in rising order of their experts, and equally hot ones stay so.
   std::stable_sort(paths.begin(), paths.end(), [](const HotPath& a, const HotPath& b) { return a.tokens > b.tokens; });
+  for (const HotPath& path : paths) statistics.tokens_by_rank.push_back(path.tokens);
   paths.resize(std::min(paths.size(), kHottest));
   statistics.hottest = std::move(paths);
   if (statistics.tokens == 0) return statistics;

@@ -28,6 +28,7 @@ struct PathStatistics {
   double top10_share = 0.0;                        ///< by the ten hottest
   std::array<std::uint64_t, 4> paths_by_tokens{};  ///< how many paths are in each class
   std::array<std::uint64_t, 4> tokens_by_class{};  ///< and how many tokens took those
+  std::vector<std::uint64_t> tokens_by_rank;       ///< [distinct], tokens of each path, hottest first
   std::vector<HotPath> hottest;                    ///< up to ten, hottest first; equal ones by rising experts
 };
 

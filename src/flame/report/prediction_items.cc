@@ -1,0 +1,201 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <set>
+
+#include "flame/report/chart.h"
+#include "flame/report/items.h"
+#include "flame/report/paper.h"
+
+namespace flame::report {
+namespace {
+
+/// Every predictor that the profile has data for, on the test trace.
+Json predictions(const Subject& subject, Measurements& measurements, Item& item) {
+  const std::filesystem::path trace = test_trace(subject, measurements);
+  const Measurement measurement{
+      .name = "prediction",
+      .arguments = {"eval", "prediction", trace.string(), "--profile", profile(subject, measurements).string(),
+                    "--skip-overlapping", "--samples", subject.quick ? "200" : "1000", "--json"}};
+  Json result = measurements.json(measurement);
+  note_source(item, measurements, measurement);
+  return result;
+}
+
+/// The result of one predictor; `m` is ignored for predictors without order.
+std::optional<Json> find(const Json& predictions, const std::string& predictor, std::size_t m, std::size_t k) {
+  for (const Json& result : predictions.at("results")) {
+    if (result.at("predictor") == predictor && result.at("m") == m && result.at("k") == k &&
+        result.value("depth", 1) == 1) {
+      return result;
+    }
+  }
+  return std::nullopt;
+}
+
+std::set<std::size_t> orders_of(const Json& predictions, const std::string& predictor) {
+  std::set<std::size_t> orders;
+  for (const Json& result : predictions.at("results")) {
+    if (result.at("predictor") == predictor) orders.insert(result.at("m").get<std::size_t>());
+  }
+  return orders;
+}
+
+Point with_interval(double x, const Json& result) {
+  Point value = point(x, 100.0 * result.at("accuracy").get<double>());
+  if (result.contains("interval") && result.at("interval").is_array()) {
+    value.low = 100.0 * result.at("interval").at(0).get<double>();
+    value.high = 100.0 * result.at("interval").at(1).get<double>();
+  }
+  return value;
+}
+
+std::string range_text(double low, double high) { return fmt::format("{} to {}", percent(low), percent(high)); }
+
+}  // namespace
+
+Item accuracy_by_layer(const Subject& subject, Measurements& measurements) {
+  Item item;
+  const Json all = predictions(subject, measurements, item);
+  LineChart chart{.x_label = "MoE layer of the decoder",
+                  .y_label = "positions predicted at k = 1, %",
+                  .y_minimum = 0.0,
+                  .y_maximum = 100.0,
+                  .series = {}};
+  Table table{.header = {"predictor", "m", "k = 1", "k = 2", "k = 5", "index bytes at k = 2"}, .rows = {}};
+  const auto add = [&](const std::string& predictor, std::size_t m) {
+    const std::optional<Json> one = find(all, predictor, m, 1);
+    if (!one) return;
+    Series series{.label = fmt::format("{}({})", predictor, m), .points = {}, .dashed = predictor != "cepr"};
+    double layer = 0.0;
+    for (const Json& accuracy : one->at("per_layer")) {
+      series.points.push_back(point(layer, 100.0 * accuracy.get<double>()));
+      layer += 1.0;
+    }
+    chart.series.push_back(series);
+    const auto at = [&](std::size_t k) {
+      const std::optional<Json> result = find(all, predictor, m, k);
+      return result ? percent(result->at("accuracy").get<double>()) : std::string("–");
+    };
+    const std::optional<Json> two = find(all, predictor, m, 2);
+    table.rows.push_back({predictor, std::to_string(m), at(1), at(2), at(5),
+                          two ? std::to_string(two->at("index_bytes").get<std::uint64_t>()) : "–"});
+  };
+  for (const std::size_t m : orders_of(all, "cepr")) add("cepr", m);
+  const std::set<std::size_t> incremental = orders_of(all, "incremental");
+  for (const std::size_t m : incremental) add("incremental", m);
+  item.svg = to_svg(chart, "fig8a");
+  item.tables = {table};
+
+  const std::set<std::size_t> orders = orders_of(all, "cepr");
+  if (orders.empty() || incremental.empty()) return item;
+  double low = 1.0;
+  double high = 0.0;
+  double best_two = 0.0;
+  double low_five = 1.0;
+  double high_five = 0.0;
+  for (const std::size_t m : orders) {
+    if (m == 0) continue;
+    const std::optional<Json> one = find(all, "cepr", m, 1);
+    const std::optional<Json> two = find(all, "cepr", m, 2);
+    const std::optional<Json> five = find(all, "cepr", m, 5);
+    if (one) low = std::min(low, one->at("accuracy").get<double>());
+    if (one) high = std::max(high, one->at("accuracy").get<double>());
+    if (two) best_two = std::max(best_two, two->at("accuracy").get<double>());
+    if (five) low_five = std::min(low_five, five->at("accuracy").get<double>());
+    if (five) high_five = std::max(high_five, five->at("accuracy").get<double>());
+  }
+  const std::size_t last = *std::min_element(orders.rbegin(), orders.rend(), std::greater<>());
+  const std::optional<Json> cepr = find(all, "cepr", last, 1);
+  const std::optional<Json> other = find(all, "incremental", *incremental.rbegin(), 1);
+  const double gain = cepr && other && other->at("accuracy").get<double>() > 0.0
+                          ? cepr->at("accuracy").get<double>() / other->at("accuracy").get<double>() - 1.0
+                          : 0.0;
+  item.sentences = {fmt::format(
+      "CEPR names the expert that comes in {} of the positions at k = 1, and in up to {} at k = 2. At m = {} it is {} "
+      "better than incremental prediction, which knows nothing when a token begins.",
+      range_text(low, high), percent(best_two), last, percent(gain))};
+  item.comparisons = {
+      {"CEPR, k = 1, over m", range_text(low, high), range_text(paper::kTopOneLowest, paper::kTopOneHighest)},
+      {"CEPR, k = 2, best", percent(best_two), percent(paper::kTopTwoHighest)},
+      {"CEPR, k = 5, over m", range_text(low_five, high_five),
+       range_text(paper::kTopFiveLowest, paper::kTopFiveHighest)},
+      {"gain over incremental", percent(gain), fmt::format("{:.1f} %", paper::kGainOverIncrementalPercent)}};
+  return item;
+}
+
+Item index_storage(const Subject& subject, Measurements& measurements) {
+  Item item;
+  const Json all = predictions(subject, measurements, item);
+  LineChart chart{.x_label = "m", .y_label = "bytes of the table, k = 2", .logarithmic_y = true, .series = {}};
+  Series dense{.label = "cepr, a table for every context", .points = {}};
+  Series seen{.label = "cepr, seen contexts with their keys", .points = {}, .dashed = true};
+  for (const std::size_t m : orders_of(all, "cepr")) {
+    const std::optional<Json> result = find(all, "cepr", m, 2);
+    if (!result || m == 0) continue;
+    dense.points.push_back(point(static_cast<double>(m), result->at("index_bytes").get<double>()));
+    if (result->contains("seen_bytes")) {
+      seen.points.push_back(point(static_cast<double>(m), result->at("seen_bytes").get<double>()));
+    }
+    if (m == 2 || m == 3) {
+      item.comparisons.push_back({fmt::format("bytes at m = {}, k = 2", m),
+                                  std::to_string(result->at("index_bytes").get<std::uint64_t>()),
+                                  fmt::format("below {:.0f}", paper::kIndexBytesBelow)});
+    }
+  }
+  chart.series = {dense, seen};
+  item.svg = to_svg(chart, "fig9a");
+  item.sentences = {
+      "A table for every context grows by the number of experts with each step of m; a table of the "
+      "contexts that were seen while profiling grows much more slowly, but has to keep its keys."};
+  return item;
+}
+
+Item accuracy_against_bytes(const Subject& subject, Measurements& measurements) {
+  Item item;
+  const Json all = predictions(subject, measurements, item);
+  LineChart chart{.x_label = "bytes on the device, k = 1",
+                  .y_label = "positions predicted at k = 1, %",
+                  .logarithmic_x = true,
+                  .y_minimum = 0.0,
+                  .y_maximum = 100.0,
+                  .series = {}};
+  std::map<std::string, Series> families;
+  Table table{.header = {"predictor", "m", "accuracy, k = 1", "accuracy, k = 2", "bytes", "operations"}, .rows = {}};
+  std::string best;
+  double best_accuracy = 0.0;
+  for (const Json& result : all.at("results")) {
+    if (result.at("k") != 1 || result.value("depth", 1) != 1) continue;
+    const auto predictor = result.at("predictor").get<std::string>();
+    const auto m = result.at("m").get<std::size_t>();
+    const auto bytes = std::max(1.0, result.at("index_bytes").get<double>());
+    const auto accuracy = result.at("accuracy").get<double>();
+    Series& series = families[predictor];
+    series.label = predictor;
+    series.points.push_back(with_interval(bytes, result));
+    const std::optional<Json> two = find(all, predictor, m, 2);
+    table.rows.push_back({predictor, std::to_string(m), percent(accuracy),
+                          two ? percent(two->at("accuracy").get<double>()) : "–", fmt::format("{:.0f}", bytes),
+                          fmt::format("{:.0f}", result.value("operations", 0.0))});
+    if (predictor != "oracle" && predictor != "belady" && accuracy > best_accuracy) {
+      best_accuracy = accuracy;
+      best = fmt::format("{}({})", predictor, m);
+    }
+  }
+  for (auto& [name, series] : families) {
+    std::sort(series.points.begin(), series.points.end(), [](const Point& a, const Point& b) { return a.x < b.x; });
+    chart.series.push_back(series);
+  }
+  item.svg = to_svg(chart, "bytes");
+  item.sentences = {
+      fmt::format("The best predictor a program can use while decoding is {}, with {} at k = 1. Further left "
+                  "is cheaper, further up is better; bars are 95 % intervals over examples.",
+                  best, percent(best_accuracy))};
+  item.tables = {table};
+  return item;
+}
+
+}  // namespace flame::report
