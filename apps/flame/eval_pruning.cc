@@ -132,6 +132,7 @@ void add_eval_pruning_command(CLI::App& eval) {
   command->add_option("--input", options->input, "JSON-lines file of the examples")->required();
   command->add_option("--field", options->field, "Key of the input text, in --input and --calibration")->required();
   command->add_option("--reference", options->references, "Key of a reference, a text or an array (may be repeated)")
+      ->allow_extra_args(false)
       ->required();
   command->add_option("--limit", options->limit, "Only the first so many examples")->check(CLI::PositiveNumber);
   command->add_option("--prefix", options->prefix, "Put before every input text (default: the task's)");

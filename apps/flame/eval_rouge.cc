@@ -113,6 +113,7 @@ void add_eval_rouge_command(CLI::App& eval) {
   command
       ->add_option("--reference", options->references,
                    "Key of a reference, a text or an array of texts (may be repeated)")
+      ->allow_extra_args(false)
       ->required();
   command->add_option("--limit", options->limit, "Only the first so many examples")->check(CLI::PositiveNumber);
   command->add_option("--prefix", options->prefix, "Put before every input text (default: the task's)");

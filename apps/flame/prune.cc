@@ -157,8 +157,12 @@ void add_prune_command(CLI::App& app) {
   command->add_option("--sparsity", options->sparsity, "unstructured, column-block: the share of weights to remove");
   command->add_option("--block", options->block, "column-block: rows x columns of a block")->capture_default_str();
   command->add_flag("--pad", options->pad, "Prune rows that M does not divide as if zeros followed them");
-  command->add_option("--include", options->include, "Prune these tensors too (name pattern with * and ?)");
-  command->add_option("--exclude", options->exclude, "Leave these tensors as they are (name pattern with * and ?)");
+  command
+      ->add_option("--include", options->include,
+                   "Prune these tensors too (name pattern with * and ?; may be repeated)")
+      ->allow_extra_args(false);
+  command->add_option("--exclude", options->exclude, "Leave these as they are (name pattern; may be repeated)")
+      ->allow_extra_args(false);
   command->add_flag("--replace", options->replace, "Replace the output directory when it is there");
   command->add_option("--threads", options->threads, "Threads that compute (default: every processor)")
       ->check(CLI::Range(1, 1024));
