@@ -58,6 +58,14 @@ TEST(LayerPatterns, LayersThatAreNotNamedStayAsTheyAre) {
   EXPECT_EQ(LayerPatterns().of(MoeLayer{Stack::kDecoder, 0}), std::nullopt);
 }
 
+TEST(LayerPatterns, TensorsOutsideMoeLayersGoByTheirStack) {
+  const LayerPatterns patterns = LayerPatterns::parse("2:8,decoder=1:4,decoder.0=2:4");
+  EXPECT_EQ(patterns.outside_layers(Stack::kDecoder), (Pattern{1, 4}));
+  EXPECT_EQ(patterns.outside_layers(Stack::kEncoder), (Pattern{2, 8}));
+  EXPECT_EQ(patterns.outside_layers(std::nullopt), (Pattern{2, 8}));
+  EXPECT_EQ(LayerPatterns::parse("encoder=1:4").outside_layers(std::nullopt), std::nullopt);
+}
+
 TEST(LayerPatterns, ErrorsNameTheEntry) {
   EXPECT_THAT(error_of("encoder=4:8,bottom=1:4"), HasSubstr("bottom=1:4"));
   EXPECT_THAT(error_of("encoder.x=4:8"), HasSubstr("encoder.x=4:8"));

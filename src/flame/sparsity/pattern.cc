@@ -83,7 +83,13 @@ LayerPatterns LayerPatterns::parse(std::string_view text) {
 
 std::optional<Pattern> LayerPatterns::of(model::MoeLayer layer) const {
   if (const auto own = layers_.find({layer.stack, layer.index}); own != layers_.end()) return own->second;
-  if (const auto stack = stacks_.find(layer.stack); stack != stacks_.end()) return stack->second;
+  return outside_layers(layer.stack);
+}
+
+std::optional<Pattern> LayerPatterns::outside_layers(std::optional<model::Stack> stack) const {
+  if (stack) {
+    if (const auto own = stacks_.find(*stack); own != stacks_.end()) return own->second;
+  }
   return all_;
 }
 

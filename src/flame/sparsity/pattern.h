@@ -46,6 +46,9 @@ class LayerPatterns {
   /// Nothing when the list does not speak of this layer: it stays as it is.
   [[nodiscard]] std::optional<Pattern> of(model::MoeLayer layer) const;
 
+  /// The same for what is in no MoE layer: a tensor of a stack, or (nothing) of neither.
+  [[nodiscard]] std::optional<Pattern> outside_layers(std::optional<model::Stack> stack) const;
+
   /// Throws UsageError when an entry names a MoE layer that a model with these numbers of MoE layers does not have.
   void check(std::size_t encoder_layers, std::size_t decoder_layers) const;
 

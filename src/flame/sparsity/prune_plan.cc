@@ -36,12 +36,11 @@ std::map<std::string, MoeLayer> expert_tensors(const io::Checkpoint& checkpoint,
   return tensors;
 }
 
-/// An included tensor beside the experts is pruned like the layers of its stack, or of every stack.
+/// An included tensor beside the experts is pruned like the layers of its stack; the shared embedding like all layers.
 std::optional<Pattern> pattern_outside(const LayerPatterns& patterns, std::string_view name) {
-  constexpr MoeLayer kNoLayer{Stack::kEncoder, ~std::uint32_t{0}};
-  MoeLayer layer = kNoLayer;
-  if (name.starts_with("decoder.")) layer.stack = Stack::kDecoder;
-  return patterns.of(layer);
+  if (name.starts_with("encoder.")) return patterns.outside_layers(Stack::kEncoder);
+  if (name.starts_with("decoder.")) return patterns.outside_layers(Stack::kDecoder);
+  return patterns.outside_layers(std::nullopt);
 }
 
 void check_options(const PruneOptions& options, const model::SwitchConfig& config) {
