@@ -10,6 +10,7 @@ void add_eval_command(CLI::App& app) {
   add_eval_rouge_command(*eval);
   add_eval_pruning_command(*eval);
   add_eval_prediction_command(*eval);
+  add_eval_buffer_command(*eval);
 }
 
 }  // namespace flame::cli

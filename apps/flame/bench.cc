@@ -1,0 +1,316 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "flame/base/byte_size.h"
+#include "flame/base/checksum.h"
+#include "flame/base/error.h"
+#include "flame/base/json.h"
+#include "flame/base/progress.h"
+#include "flame/base/thread_pool.h"
+#include "flame/commands.h"
+#include "flame/console.h"
+#include "flame/eval/latency.h"
+#include "flame/experts/bundle.h"
+#include "flame/experts/pack_bundle.h"
+#include "flame/io/checkpoint.h"
+#include "flame/model/config.h"
+#include "flame/routing/profile.h"
+
+namespace flame::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Options {
+  std::string model;
+  std::vector<std::string> patterns{"2:4"};
+  std::string type = "int8";
+  std::string dense_type = "int8";
+  std::vector<std::string> budgets{"25%"};
+  std::vector<std::string> configurations;
+  std::string predictor = "cepr";
+  int context = 3;
+  std::string profile;
+  std::string route_trace;
+  std::string work;
+  std::string bandwidth;
+  double latency_us = 0.0;
+  std::string storage = "auto";
+  eval::LatencyOptions run;
+  std::size_t threads = 0;
+  bool json = false;
+};
+
+io::Throttle throttle_of(std::string bandwidth, double latency_us) {
+  io::Throttle throttle;
+  if (bandwidth.size() > 2 && bandwidth.ends_with("/s")) bandwidth.resize(bandwidth.size() - 2);
+  if (!bandwidth.empty()) {
+    throttle.bytes_per_second = static_cast<double>(parse_byte_size(bandwidth, "--storage-bandwidth"));
+  }
+  throttle.latency_seconds = latency_us * 1e-6;
+  return throttle;
+}
+
+/// "25%" of `whole`, or a size.
+std::uint64_t budget_of(const std::string& text, std::uint64_t whole) {
+  if (!text.ends_with('%')) return parse_byte_size(text, "--budget");
+  double share = 0.0;
+  try {
+    share = std::stod(text);
+  } catch (const std::exception&) {
+    throw UsageError(fmt::format("--budget {}: expected a share such as 25% or a size such as 64MiB", text));
+  }
+  if (!(share > 0.0 && share <= 100.0)) throw UsageError(fmt::format("--budget {}: expected 0% to 100%", text));
+  return static_cast<std::uint64_t>(share / 100.0 * static_cast<double>(whole) + 0.5);
+}
+
+/// The routing to force, and the profile that goes with it: the first half of the trace's examples is profiled, the
+/// second half is run.
+struct Routing {
+  std::shared_ptr<const routing::Trace> run;
+  fs::path profile;
+};
+
+Routing prepare_routing(const Options& options, const fs::path& work) {
+  if (options.route_trace.empty()) return {nullptr, options.profile};
+  const model::SwitchConfig config = model::load_config(options.model);
+  const routing::Trace trace = routing::read_trace(options.route_trace);
+  const std::size_t examples = routing::examples_of(trace.decoder).size();
+  if (examples < 2) throw UsageError("--route-trace: half of the examples is profiled, so two are needed");
+  routing::TraceInfo model;
+  model.model = fmt::format("{} routed as {}", options.model, trace.info.model);
+  model.experts = config.num_experts;
+  model.encoder_layers = config.moe_layers(model::Stack::kEncoder);
+  model.decoder_layers = config.moe_layers(model::Stack::kDecoder);
+  model.d_model = config.d_model;
+  model.vocabulary = config.vocab_size;
+  model.data = trace.info.data;
+  model.decoding = trace.info.decoding;
+  Routing routing;
+  routing.run = std::make_shared<const routing::Trace>(eval::map_trace(trace, model, examples / 2, examples));
+  routing.profile = options.profile;
+  if (options.profile.empty()) {
+    routing::Profile profile(model, routing::fitting_options({}, model.experts));
+    profile.add(eval::map_trace(trace, model, 0, examples / 2));
+    routing.profile = work / "profile.json";
+    profile.write(routing.profile);
+  }
+  return routing;
+}
+
+/// A bundle of the model in `work`, made when it is not there yet.
+fs::path bundle_of(const Options& options, const fs::path& work, const std::string& pattern, const std::string& type,
+                   const fs::path& profile) {
+  std::string name = fmt::format("{}-{}", pattern, type);
+  for (char& c : name) c = c == ':' || c == ',' || c == '=' ? '_' : c;
+  const fs::path bundle = work / name;
+  if (experts::Bundle::is_bundle(bundle)) return bundle;
+  experts::PackOptions pack;
+  if (pattern != "dense") pack.patterns = sparsity::LayerPatterns::parse(pattern);
+  if (!kernels::parse_packed_type(type, pack.type)) {
+    throw UsageError(fmt::format("--dtype {}: use f32, bf16, int8 or int4", type));
+  }
+  if (!profile.empty()) pack.profile = profile;
+  static_cast<void>(experts::pack_bundle(options.model, bundle, pack));
+  return bundle;
+}
+
+experts::BufferOptions buffer_for(const Options& options, std::uint64_t budget, bool predicted) {
+  experts::BufferOptions buffer;
+  buffer.budget_bytes = budget;
+  buffer.predictor = predicted ? options.predictor : "lru";
+  buffer.context = options.context;
+  buffer.storage = io::parse_storage_backend(options.storage);
+  buffer.throttle = throttle_of(options.bandwidth, options.latency_us);
+  return buffer;
+}
+
+bool wanted(const Options& options, const std::string& configuration) {
+  return options.configurations.empty() || std::find(options.configurations.begin(), options.configurations.end(),
+                                                     configuration) != options.configurations.end();
+}
+
+std::vector<eval::LatencyCase> cases_of(const Options& options, const fs::path& work, const fs::path& profile) {
+  std::vector<eval::LatencyCase> cases;
+  const auto add = [&](const std::string& configuration, const fs::path& bundle, experts::BufferOptions buffer) {
+    if (wanted(options, configuration)) cases.push_back({configuration, bundle, std::move(buffer)});
+  };
+  const bool given = experts::Bundle::is_bundle(options.model);
+  for (const std::string& pattern : options.patterns) {
+    const fs::path packed = given ? fs::path(options.model) : bundle_of(options, work, pattern, options.type, profile);
+    const experts::Bundle bundle = experts::Bundle::open(packed);
+    for (const std::string& text : options.budgets) {
+      const std::uint64_t budget = budget_of(text, bundle.packed_bytes());
+      if (!given) {
+        const fs::path dense = bundle_of(options, work, "dense", options.dense_type, profile);
+        add("neither", dense, buffer_for(options, budget, false));
+        add("CEPR", dense, buffer_for(options, budget, true));
+      }
+      add("N:M", packed, buffer_for(options, budget, false));
+      add("both", packed, buffer_for(options, budget, true));
+    }
+    add("resident", packed, buffer_for(options, bundle.packed_bytes(), false));
+    // EdgeMoE's ladder: on demand, packed, loaded ahead, kept.
+    if (!given) {
+      const fs::path dense = bundle_of(options, work, "dense", options.dense_type, profile);
+      add("ladder 1: on demand", dense, buffer_for(options, experts::Bundle::open(dense).slot_bytes(), false));
+    }
+    add("ladder 2: packed", packed, buffer_for(options, bundle.slot_bytes(), false));
+    add("ladder 3: loaded ahead", packed, buffer_for(options, 2 * bundle.slot_bytes(), true));
+    add("ladder 4: kept", packed, buffer_for(options, budget_of(options.budgets.front(), bundle.packed_bytes()), true));
+  }
+  if (cases.empty()) throw UsageError("--only names no configuration that this model has");
+  return cases;
+}
+
+void print_table(const std::vector<eval::LatencyResult>& results) {
+  print(fmt::format("{:<24} {:<8} {:<5} {:>10} {:>6} {:>10} {:>19} {:>10} {:>7} {:>7} {:>9} {:>9}\n", "configuration",
+                    "pattern", "dtype", "memory", "slots", "ms/token", "(min … max)", "MoE ms", "hit", "Belady",
+                    "wait ms", "first s"));
+  for (const eval::LatencyResult& result : results) {
+    const experts::LookupCounts& lookups = result.report.pipeline.decoder;
+    const double all = static_cast<double>(std::max<std::uint64_t>(1, lookups.all()));
+    print(fmt::format(
+        "{:<24} {:<8} {:<5} {:>10} {:>6} {:>10.2f} {:>19} {:>10.2f} {:>6.1f}% {:>6.1f}% {:>9.1f} {:>9.3f}\n",
+        result.setting.configuration, result.pattern, result.type, format_byte_size(result.slots * result.slot_bytes),
+        result.slots, 1e3 * result.decoder.median,
+        fmt::format("({:.2f} … {:.2f})", 1e3 * result.decoder.least, 1e3 * result.decoder.most),
+        1e3 * result.moe.median, 100.0 * static_cast<double>(lookups.hits) / all,
+        100.0 * result.ceilings.belady_hit_ratio, 1e3 * result.report.pipeline.wait_seconds,
+        result.first_token.median));
+  }
+}
+
+void bench(const Options& options) {
+  ThreadPool::set_threads(options.threads);
+  const bool given = experts::Bundle::is_bundle(options.model);
+  if (!given && options.work.empty()) {
+    throw UsageError("benchmarks of a checkpoint pack it first: say where with --work DIRECTORY, or give a bundle");
+  }
+  if (given && !options.profile.empty()) throw UsageError("--profile has no effect on a bundle, which has its own");
+  if (!options.work.empty()) fs::create_directories(options.work);
+  if (given && !options.route_trace.empty() && options.work.empty()) {
+    throw UsageError("--route-trace on a bundle has no profile that goes with it: give the checkpoint and --work");
+  }
+  const Routing routing = prepare_routing(options, options.work);
+  eval::LatencyOptions run = options.run;
+  run.routing = routing.run;
+  const std::vector<eval::LatencyCase> cases = cases_of(options, options.work, routing.profile);
+  Progress progress("measuring", cases.size() * (run.repeats + 1));
+  const std::vector<eval::LatencyResult> results =
+      eval::measure_latency(cases, run, [&](std::size_t done) { progress.set(done); });
+  progress.finish();
+  if (options.json) {
+    Json list = Json::array();
+    for (const eval::LatencyResult& result : results) {
+      for (Json& object : eval::to_json(result)) list.push_back(std::move(object));
+    }
+    print(to_text(Json{{"model", options.model},
+                       {"input_tokens", run.input_tokens},
+                       {"output_tokens", run.output_tokens},
+                       {"batch", run.batch},
+                       {"repeats", run.repeats},
+                       {"threads", ThreadPool::threads()},
+                       {"storage_bandwidth", options.bandwidth},
+                       {"results", list},
+                       {"ceilings", results.empty() ? Json::object() : list.back()["ceilings"]}}) +
+          "\n");
+  } else {
+    print_table(results);
+  }
+}
+
+void add_storage_command(CLI::App& bench_command) {
+  struct StorageOptions {
+    std::string path;
+    std::vector<std::string> pieces{"64KiB", "1MiB", "3MiB"};
+    std::string bandwidth;
+    double latency_us = 0.0;
+    std::size_t repeats = 3;
+    bool json = false;
+  };
+  const auto options = std::make_shared<StorageOptions>();
+  CLI::App* command = bench_command.add_subcommand("storage", "How fast a file, or a bundle's experts, can be read");
+  command->footer("Example:\n  flame bench storage bundle");
+  command->add_option("PATH", options->path, "A bundle, or a file of at least some hundred MB")->required();
+  command->add_option("--piece", options->pieces, "Bytes of one read")->capture_default_str();
+  command->add_option("--storage-bandwidth", options->bandwidth, "Measure as if the storage were this slow");
+  command->add_option("--storage-latency-us", options->latency_us, "Added to every read");
+  command->add_option("--repeats", options->repeats, "The best of so many")->capture_default_str();
+  command->add_flag("--json", options->json, "One JSON object on standard output");
+  command->callback([options] {
+    const fs::path path = experts::Bundle::is_bundle(options->path)
+                              ? experts::Bundle::open(options->path).experts_file()
+                              : fs::path(options->path);
+    std::vector<std::uint64_t> pieces;
+    for (const std::string& piece : options->pieces) pieces.push_back(parse_byte_size(piece, "--piece"));
+    const std::vector<eval::StorageSpeed> speeds =
+        eval::measure_storage(path, pieces, throttle_of(options->bandwidth, options->latency_us), options->repeats);
+    Json list = Json::array();
+    for (const eval::StorageSpeed& speed : speeds) {
+      list.push_back(
+          {{"how", speed.how}, {"piece_bytes", speed.piece_bytes}, {"bytes_per_second", speed.bytes_per_second}});
+      if (!options->json) {
+        print(fmt::format("{:>10}  {:>8.2f} GB/s  {}\n", format_byte_size(speed.piece_bytes),
+                          speed.bytes_per_second * 1e-9, speed.how));
+      }
+    }
+    if (options->json) print(to_text(Json{{"path", path.string()}, {"results", list}}) + "\n");
+  });
+}
+
+}  // namespace
+
+void add_bench_command(CLI::App& app) {
+  const auto options = std::make_shared<Options>();
+  CLI::App* command = app.add_subcommand("bench", "Latency with neither idea, N:M, CEPR and both, against memory");
+  command->footer(
+      "Examples:\n"
+      "  flame bench models/switch-dialogsum-8 --work /tmp/bench --profile profile.json --budget 25% 50%\n"
+      "  flame synth switch-base-8 -o /tmp/sb8 && flame bench /tmp/sb8 --work /tmp/bench --route-trace test.trace \\\n"
+      "      --storage-bandwidth 1GB/s\n"
+      "Forced routing: layer l of the model takes the decisions of the trace's layer floor(l * Lt / L), expert e "
+      "becomes\n"
+      "e mod E; the first half of the trace's examples makes the profile, the second half is run.");
+  command->add_option("MODEL", options->model, "A checkpoint, or a bundle (then N:M, both and the ladder only)");
+  command->add_option("--pattern", options->patterns, "N:M of the packed experts, one or several")
+      ->capture_default_str();
+  command->add_option("--dtype", options->type, "Of the packed experts")->capture_default_str();
+  command->add_option("--dense-dtype", options->dense_type, "Of the experts that are not pruned")
+      ->capture_default_str();
+  command->add_option("--budget", options->budgets, "Expert memory: sizes, or shares of all packed experts")
+      ->capture_default_str();
+  command->add_option("--only", options->configurations,
+                      "Of: neither, N:M, CEPR, both, resident, \"ladder 1: on demand\", …");
+  command->add_option("--predictor", options->predictor, "Of CEPR and both")->capture_default_str();
+  command->add_option("--context", options->context, "m")->check(CLI::Range(1, 16))->capture_default_str();
+  command->add_option("--profile", options->profile, "A profile of the model");
+  command->add_option("--route-trace", options->route_trace, "Route as this trace, whatever the routers say");
+  command->add_option("--work", options->work, "Directory for the bundles; kept, and used again");
+  command->add_option("--storage-bandwidth", options->bandwidth, "As if the storage were this slow, for example 1GB/s");
+  command->add_option("--storage-latency-us", options->latency_us, "Added to every read");
+  command->add_option("--storage", options->storage, "auto, io_uring, threads or mmap")->capture_default_str();
+  command->add_option("--input-tokens", options->run.input_tokens, "Of the encoder")->capture_default_str();
+  command->add_option("--tokens", options->run.output_tokens, "Decoded in one run")->capture_default_str();
+  command->add_option("--batch", options->run.batch, "Inputs decoded together")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
+  command->add_option("--repeats", options->run.repeats, "Runs of each configuration, taken in turns")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command->add_option("--threads", options->threads, "Threads (default: every processor)")->check(CLI::Range(1, 1024));
+  command->add_flag("--json", options->json, "One JSON object on standard output");
+  add_storage_command(*command);
+  command->callback([options, command] {
+    if (!command->get_subcommands().empty()) return;
+    if (options->model.empty()) throw UsageError("bench needs a MODEL (or: flame bench storage PATH)");
+    bench(*options);
+  });
+}
+
+}  // namespace flame::cli

@@ -1,0 +1,161 @@
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "flame/base/byte_size.h"
+#include "flame/base/error.h"
+#include "flame/base/json.h"
+#include "flame/base/thread_pool.h"
+#include "flame/commands.h"
+#include "flame/console.h"
+#include "flame/eval/buffer.h"
+
+namespace flame::cli {
+namespace {
+
+struct Options {
+  std::string trace;
+  std::string profile;
+  std::vector<std::string> predictors{"cepr", "incremental", "popularity", "lru", "none", "oracle", "belady"};
+  std::vector<std::uint32_t> contexts{1, 2, 3, 4, 5, 6};
+  std::vector<std::size_t> slots;
+  std::vector<std::string> modes{"paper", "runtime"};
+  std::string replacement = "next-use";
+  bool speculate_always = false;
+  std::vector<std::string> expert_bytes{"0"};
+  std::string bandwidth = "1GB/s";
+  double latency_us = 100.0;
+  double compute_us = 300.0;
+  double gap_us = 2000.0;
+  std::size_t threads = 0;
+  bool json = false;
+};
+
+double bytes_per_second(std::string text) {
+  if (text.size() > 2 && text.ends_with("/s")) text.resize(text.size() - 2);
+  const std::uint64_t rate = parse_byte_size(text, "--bandwidth");
+  if (rate == 0) throw UsageError("--bandwidth must be above zero");
+  return static_cast<double>(rate);
+}
+
+bool has_order(const std::string& predictor) {
+  return predictor == "cepr" || predictor == "incremental" || predictor == "backoff" || predictor == "online";
+}
+
+std::vector<eval::BufferCase> cases_of(const Options& options, const routing::Trace& trace) {
+  std::vector<std::size_t> runtime_slots = options.slots;
+  std::vector<std::size_t> paper_slots = options.slots;
+  if (options.slots.empty()) {
+    for (std::size_t slots = 1; slots <= trace.info.experts; ++slots) paper_slots.push_back(slots);
+    const std::size_t all = (std::size_t{trace.info.encoder_layers} + trace.info.decoder_layers) * trace.info.experts;
+    for (std::size_t eighth = 1; eighth <= 8; ++eighth) {
+      const std::size_t slots = std::max<std::size_t>(1, all * eighth / 8);
+      if (runtime_slots.empty() || runtime_slots.back() != slots) runtime_slots.push_back(slots);
+    }
+  }
+  const double bandwidth = bytes_per_second(options.bandwidth);
+  std::vector<eval::BufferCase> cases;
+  for (const std::string& mode : options.modes) {
+    if (mode != "paper" && mode != "runtime") throw UsageError(fmt::format("--mode {}: use paper or runtime", mode));
+    for (const std::string& bytes : options.expert_bytes) {
+      eval::BufferTimes times;
+      const auto size = static_cast<double>(parse_byte_size(bytes, "--expert-bytes"));
+      // Without a size the replay tells hit ratios at a load time of the gap.
+      times.load = size > 0.0 ? size / bandwidth + options.latency_us * 1e-6 : options.gap_us * 1e-6;
+      times.chunk = size > 0.0 ? std::min(times.load, 256.0 * 1024 / bandwidth) : times.load / 20;
+      times.compute = options.compute_us * 1e-6;
+      times.gap = options.gap_us * 1e-6;
+      for (const std::string& predictor : options.predictors) {
+        if (mode == "paper" && predictor == "none") continue;
+        const std::vector<std::uint32_t> contexts =
+            has_order(predictor) ? options.contexts : std::vector<std::uint32_t>{options.contexts.front()};
+        for (const std::uint32_t context : contexts) {
+          for (const std::size_t slots : mode == "paper" ? paper_slots : runtime_slots) {
+            eval::BufferCase setting;
+            setting.predictor = predictor;
+            setting.context = context;
+            setting.slots = slots;
+            setting.mode = mode == "paper" ? eval::BufferMode::kPaper : eval::BufferMode::kRuntime;
+            setting.replacement = experts::parse_replacement(options.replacement);
+            setting.speculate_always = options.speculate_always;
+            setting.times = times;
+            cases.push_back(setting);
+          }
+        }
+      }
+    }
+  }
+  return cases;
+}
+
+void evaluate(const Options& options) {
+  ThreadPool::set_threads(options.threads);
+  const routing::Trace trace = routing::read_trace(options.trace);
+  const routing::Profile profile = routing::Profile::read(options.profile);
+  profile.require_model(trace.info);
+  if (const std::size_t shared = profile.overlap(routing::example_fingerprints(trace)); shared > 0) {
+    throw UsageError(
+        fmt::format("{} examples of {} are in the profile: a predictor is judged on examples it has not seen", shared,
+                    options.trace));
+  }
+  const std::vector<eval::BufferResult> results = eval::replay_buffer(trace, profile, cases_of(options, trace));
+  if (options.json) {
+    Json list = Json::array();
+    for (const eval::BufferResult& result : results) list.push_back(eval::to_json(result));
+    print(to_text(Json{{"trace", options.trace}, {"profile", options.profile}, {"results", list}}) + "\n");
+    return;
+  }
+  print(fmt::format("{:<8} {:<14} {:>2} {:>6} {:>8} {:>8} {:>8} {:>10} {:>12}\n", "mode", "predictor", "m", "slots",
+                    "hit", "late", "miss", "load ms", "ms a token"));
+  for (const eval::BufferResult& result : results) {
+    const double lookups = static_cast<double>(std::max<std::uint64_t>(1, result.decoder.all()));
+    print(fmt::format("{:<8} {:<14} {:>2} {:>6} {:>7.2f}% {:>7.2f}% {:>7.2f}% {:>10.3f} {:>12.3f}\n",
+                      result.setting.mode == eval::BufferMode::kPaper ? "paper" : "runtime", result.setting.predictor,
+                      result.setting.context, result.setting.slots, 100.0 * result.hit_ratio(),
+                      100.0 * static_cast<double>(result.decoder.late) / lookups,
+                      100.0 * static_cast<double>(result.decoder.misses) / lookups, 1e3 * result.setting.times.load,
+                      1e3 * result.latency_seconds));
+  }
+}
+
+}  // namespace
+
+void add_eval_buffer_command(CLI::App& eval) {
+  const auto options = std::make_shared<Options>();
+  CLI::App* command = eval.add_subcommand("buffer", "Replays a trace through the expert buffer in simulated time");
+  command->footer(
+      "Example:\n"
+      "  flame eval buffer test.trace --profile profile.json --predictor cepr lru belady --slots 12 24 48\n"
+      "Latency against slots and sparsity (packed bytes of an expert at each pattern):\n"
+      "  flame eval buffer test.trace --profile profile.json --mode runtime --expert-bytes 4.7MB 2.95MB 1.5MB "
+      "--bandwidth 1GB/s");
+  command->add_option("TRACE", options->trace, "A trace of flame trace")->required();
+  command->add_option("--profile", options->profile, "A profile of other examples of the same model")->required();
+  command
+      ->add_option("--predictor", options->predictors,
+                   "Predictors of routing; none, lru, lifo (demand loads only); the bounds oracle and belady")
+      ->capture_default_str();
+  command->add_option("--context", options->contexts, "m: experts that cepr, incremental, … look back on")
+      ->check(CLI::Range(1, 16))
+      ->capture_default_str();
+  command->add_option("--slots", options->slots, "Paper mode: of each layer (default 1 … E); runtime: in all (eighths)")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--mode", options->modes, "paper, runtime")->capture_default_str();
+  command->add_option("--replacement", options->replacement, "next-use, lru, lifo, lfu, layer-distance or static")
+      ->capture_default_str();
+  command->add_flag("--speculate-always", options->speculate_always, "Load ahead without asking whether it pays");
+  command->add_option("--expert-bytes", options->expert_bytes, "Packed bytes of one expert, one or several");
+  command->add_option("--bandwidth", options->bandwidth, "Of the storage")->capture_default_str();
+  command->add_option("--latency-us", options->latency_us, "Of the storage")->capture_default_str();
+  command->add_option("--compute-us", options->compute_us, "One expert for one token")->capture_default_str();
+  command->add_option("--gap-us", options->gap_us, "Dense layers between two MoE layers")->capture_default_str();
+  command->add_option("--threads", options->threads, "Threads (default: every processor)")->check(CLI::Range(1, 1024));
+  command->add_flag("--json", options->json, "One JSON object on standard output");
+  command->callback([options] { evaluate(*options); });
+}
+
+}  // namespace flame::cli

@@ -1,0 +1,249 @@
+#include "flame/eval/compile.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "flame/base/checksum.h"
+#include "flame/base/error.h"
+#include "flame/base/progress.h"
+#include "flame/engine/tracing.h"
+#include "flame/eval/calibration_data.h"
+#include "flame/experts/bundle.h"
+#include "flame/io/atomic_output.h"
+#include "flame/io/file.h"
+#include "flame/io/json_lines.h"
+#include "flame/model/config.h"
+#include "flame/model/generation_config.h"
+#include "flame/routing/profile.h"
+#include "flame/text/tokenizer.h"
+
+namespace flame::eval {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kLongestInput = 512;
+/// Of the traced examples, kept back to see what the profile of the others is worth.
+constexpr std::size_t kHeldOut = 5;
+
+/// One text of a JSON-lines file after another.
+engine::TracePromptSource prompts_of(const CompileOptions& options) {
+  auto reader = std::make_shared<io::JsonLinesReader>(options.data, io::JsonLinesOptions{.strict = true});
+  return [reader, source = options.data, field = options.field,
+          left = options.trace_samples]() mutable -> std::optional<engine::TracePrompt> {
+    if (left == 0) return std::nullopt;
+    const std::optional<Json> line = reader->next();
+    if (!line) return std::nullopt;
+    --left;
+    const JsonView view(*line, source);
+    engine::TracePrompt traced;
+    traced.prompt.index = reader->line() - 1;
+    traced.prompt.text = view.at(field).as_string();
+    return traced;
+  };
+}
+
+/// Examples [first, end) of a trace.
+routing::Trace part_of(const routing::Trace& trace, std::size_t first, std::size_t end) {
+  routing::Trace part;
+  part.info = trace.info;
+  const auto copy = [&](const routing::StackTrace& from, routing::StackTrace& to) {
+    to.layers = from.layers;
+    const std::vector<routing::StepRange> examples = routing::examples_of(from);
+    for (std::size_t example = first; example < std::min(end, examples.size()); ++example) {
+      for (std::size_t step = examples[example].first; step < examples[example].end; ++step) {
+        to.token.push_back(from.token[step]);
+        to.example.push_back(static_cast<std::int32_t>(example - first));
+        for (std::size_t at = step * from.layers; at < (step + 1) * from.layers; ++at) {
+          to.experts.push_back(from.experts[at]);
+          to.probability.push_back(from.probability[at]);
+          if (!from.dropped.empty()) to.dropped.push_back(from.dropped[at]);
+        }
+      }
+    }
+  };
+  copy(trace.encoder, part.encoder);
+  copy(trace.decoder, part.decoder);
+  return part;
+}
+
+class Compiler {
+ public:
+  Compiler(fs::path model, fs::path output, const CompileOptions& options,
+           const std::function<void(const std::string&)>& note)
+      : model_(std::move(model)),
+        output_(std::move(output)),
+        stages_(output_.string() + ".stages"),
+        options_(options),
+        note_(note) {}
+
+  CompileReport run() {
+    if (io::FileSystem::real().exists(output_) && options_.existing == io::Existing::kRefuse) {
+      throw UsageError(fmt::format("{}: exists already; give --replace to make it anew", output_.string()));
+    }
+    claim_stages();
+    const fs::path pruned = prune();
+    const fs::path trace = trace_model(pruned);
+    profile(trace);
+    pack(pruned);
+    fs::remove_all(stages_);
+    return report_;
+  }
+
+ private:
+  void say(const std::string& line) {
+    report_.stages.push_back(line);
+    if (note_) note_(line);
+  }
+
+  /// What the stages depend on: another model, data or option makes them useless.
+  [[nodiscard]] std::string fingerprint() const {
+    Checksum checksum;
+    for (const std::string& text :
+         {fs::weakly_canonical(model_).string(), fs::weakly_canonical(options_.data).string(), options_.field,
+          options_.prefix.value_or("-"), options_.task.value_or("-"), options_.pattern, options_.method}) {
+      checksum.add_text(text);
+    }
+    for (const std::uint64_t number :
+         {std::uint64_t{fs::file_size(options_.data)}, std::uint64_t{options_.calibration_samples},
+          std::uint64_t{options_.trace_samples}, std::uint64_t{options_.max_new_tokens}}) {
+      checksum.add_number(number);
+    }
+    return checksum_text(checksum.value());
+  }
+
+  void claim_stages() {
+    fs::create_directories(stages_);
+    const fs::path record = stages_ / "options";
+    if (fs::exists(record)) {
+      if (io::read_file(record) != fingerprint()) {
+        throw UsageError(
+            fmt::format("{}: belongs to a run with another model, data or options; remove it", stages_.string()));
+      }
+      return;
+    }
+    io::AtomicFile file(record);
+    file.file().append(fingerprint());
+    file.commit();
+  }
+
+  fs::path prune() {
+    if (options_.pattern == "dense") return model_;
+    const fs::path pruned = stages_ / "pruned";
+    if (fs::exists(pruned)) {
+      say(fmt::format("prune: {} is there already", pruned.string()));
+      return pruned;
+    }
+    sparsity::PruneOptions prune;
+    prune.method = sparsity::parse_method(options_.method);
+    prune.patterns = sparsity::LayerPatterns::parse(options_.pattern);
+    if (sparsity::needs_calibration(prune.method)) {
+      CalibrationSource source{.file = options_.data,
+                               .field = options_.field,
+                               .target_field = "",
+                               .prefix = options_.prefix.value_or(""),
+                               .samples = options_.calibration_samples};
+      if (!options_.prefix) {
+        source.prefix = model::load_generation_defaults(model_, model::load_config(model_), options_.task).prefix;
+      }
+      prune.calibration = read_calibration(source, text::Tokenizer::open(model_), kLongestInput);
+      prune.calibration_source = fmt::format("{}: {}", options_.data.filename().string(), options_.field);
+    }
+    const sparsity::PruneReport report = sparsity::prune_checkpoint(model_, pruned, prune);
+    report_.relative_error = report.relative_error();
+    say(fmt::format("prune: {} by {}, weights changed by {:.1f} % of their norm, {:.1f} s", options_.pattern,
+                    options_.method, 100.0 * report.relative_error(), report.seconds));
+    return pruned;
+  }
+
+  fs::path trace_model(const fs::path& pruned) {
+    const fs::path trace = stages_ / "trace";
+    if (fs::exists(trace)) {
+      say(fmt::format("trace: {} is there already", trace.string()));
+      return trace;
+    }
+    routing::TraceRecorder* recorder = nullptr;
+    engine::Engine engine = engine::open_for_tracing(pruned, {}, {}, recorder);
+    const model::GenerationDefaults defaults = engine.generation_defaults(options_.task);
+    engine::TracingOptions tracing;
+    tracing.generation = defaults.options;
+    tracing.generation.num_beams = 1;
+    tracing.generation.num_return_sequences = 1;
+    tracing.generation.max_new_tokens = options_.max_new_tokens;
+    tracing.prefix = options_.prefix.value_or(defaults.prefix);
+    tracing.data = fmt::format("{}, {}", options_.data.string(), options_.field);
+    Progress progress("tracing", options_.trace_samples);
+    engine::TracingCallbacks callbacks;
+    callbacks.on_progress = [&](std::uint64_t done) { progress.set(done); };
+    const engine::TracingSummary summary =
+        engine::trace_prompts(engine, *recorder, prompts_of(options_), tracing, callbacks, trace);
+    progress.finish();
+    say(fmt::format("trace: {} examples, {} decoder steps, {:.1f} s", summary.examples, summary.decoder_steps,
+                    summary.seconds));
+    return trace;
+  }
+
+  void profile(const fs::path& path) {
+    const routing::Trace trace = routing::read_trace(path);
+    const std::size_t examples = routing::examples_of(trace.decoder).size();
+    report_.examples = examples;
+    report_.decoder_steps = trace.decoder.steps();
+    const routing::ProfileOptions counting = routing::fitting_options({}, trace.info.experts);
+    routing::Profile whole(trace.info, counting);
+    whole.add(trace);
+    whole.write(stages_ / "profile.json");
+    say(fmt::format("profile: {} steps of {} examples", whole.steps(), examples));
+    if (examples >= kHeldOut) expect(trace, counting, examples - examples / kHeldOut, examples);
+  }
+
+  /// Hit ratios at several budgets, on examples that the profile has not seen.
+  void expect(const routing::Trace& trace, const routing::ProfileOptions& counting, std::size_t first,
+              std::size_t end) {
+    routing::Profile seen(trace.info, counting);
+    seen.add(part_of(trace, 0, first));
+    const routing::Trace held_out = part_of(trace, first, end);
+    const std::size_t all = (std::size_t{trace.info.encoder_layers} + trace.info.decoder_layers) * trace.info.experts;
+    std::vector<BufferCase> cases;
+    for (const std::size_t eighth : {1U, 2U, 3U, 4U, 6U}) {
+      for (const char* predictor : {"lru", "cepr", "belady"}) {
+        BufferCase setting;
+        setting.predictor = predictor;
+        setting.context = options_.context;
+        setting.slots = std::max<std::size_t>(1, all * eighth / 8);
+        // A load as long as the time between two MoE layers: neither free nor hopeless.
+        setting.times = {1e-3, 5e-5, 1e-4, 1e-3};
+        cases.push_back(setting);
+      }
+    }
+    report_.expected = replay_buffer(held_out, seen, cases);
+  }
+
+  void pack(const fs::path& pruned) {
+    experts::PackOptions pack;
+    if (options_.pattern != "dense") pack.patterns = sparsity::LayerPatterns::parse(options_.pattern);
+    pack.type = options_.type;
+    pack.profile = stages_ / "profile.json";
+    pack.existing = options_.existing;
+    report_.pack = experts::pack_bundle(pruned, output_, pack);
+    say(fmt::format("pack: {} experts", report_.pack.experts));
+  }
+
+  fs::path model_;
+  fs::path output_;
+  fs::path stages_;
+  const CompileOptions& options_;
+  const std::function<void(const std::string&)>& note_;
+  CompileReport report_;
+};
+
+}  // namespace
+
+CompileReport compile_bundle(const std::filesystem::path& model, const std::filesystem::path& output,
+                             const CompileOptions& options, const std::function<void(const std::string& line)>& note) {
+  return Compiler(model, output, options, note).run();
+}
+
+}  // namespace flame::eval

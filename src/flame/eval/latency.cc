@@ -1,0 +1,311 @@
+#include "flame/eval/latency.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+#include "flame/base/error.h"
+#include "flame/base/interrupt.h"
+#include "flame/base/random.h"
+#include "flame/experts/slot_memory.h"
+#include "flame/io/checkpoint.h"
+#include "flame/io/read_queue.h"
+#include "flame/model/generation.h"
+#include "flame/model/weights.h"
+#include "flame/routing/forced_routing.h"
+
+namespace flame::eval {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+/// Adds up the time that is spent in the decoder's MoE layers.
+class MoeTimer final : public model::MoeDevice {
+ public:
+  explicit MoeTimer(model::MoeDevice& device) : device_(device) {}
+
+  void begin_batch(std::size_t sequences) override { device_.begin_batch(sequences); }
+  void reorder(std::span<const std::uint32_t> parents) override { device_.reorder(parents); }
+  void feed(std::span<const std::int32_t> tokens) override { device_.feed(tokens); }
+  void approach(model::MoeLayer layer, MatrixView<const float> hidden) override { device_.approach(layer, hidden); }
+  void route(const model::MoeInput& input, std::span<model::RoutingDecision> decisions) override {
+    begin_ = Clock::now();
+    device_.route(input, decisions);
+  }
+  void compute(const model::MoeInput& input, std::span<const model::RoutingDecision> decisions,
+               MatrixView<float> output) override {
+    device_.compute(input, decisions, output);
+    if (input.layer.stack == model::Stack::kDecoder) seconds += seconds_since(begin_);
+  }
+  void begin_statistics() override { device_.begin_statistics(); }
+  [[nodiscard]] model::MoeStatistics statistics() const override { return device_.statistics(); }
+  [[nodiscard]] std::string describe() const override { return device_.describe(); }
+
+  double seconds = 0.0;
+
+ private:
+  model::MoeDevice& device_;
+  Clock::time_point begin_;
+};
+
+/// A bundle open and ready to be measured.
+struct Subject {
+  LatencyCase setting;
+  std::shared_ptr<const experts::Bundle> bundle;
+  model::DenseWeights dense;
+  std::unique_ptr<experts::BufferedDevice> device;
+  std::unique_ptr<MoeTimer> timer;
+  std::unique_ptr<model::Generator> generator;
+  std::vector<double> decoder;
+  std::vector<double> moe;
+  std::vector<double> encoder;
+};
+
+std::unique_ptr<Subject> open(const LatencyCase& setting, const LatencyOptions& options) {
+  auto subject = std::make_unique<Subject>();
+  subject->setting = setting;
+  subject->bundle = std::make_shared<const experts::Bundle>(experts::Bundle::open(setting.bundle));
+  const auto checkpoint = std::make_shared<const io::Checkpoint>(io::Checkpoint::open(subject->bundle->dense_file()));
+  subject->dense = model::load_dense_weights(checkpoint, subject->bundle->config(), {.type = std::nullopt, .check_finite = false});
+  subject->device = experts::open_buffered_device(subject->bundle, subject->dense, setting.buffer);
+  if (options.routing != nullptr) {
+    const experts::ExpertGrid& grid = subject->bundle->grid();
+    subject->device->force_routing(
+        routing::ForcedRouting(options.routing, grid.experts, grid.encoder_layers, grid.decoder_layers));
+  }
+  subject->timer = std::make_unique<MoeTimer>(*subject->device);
+  subject->generator = std::make_unique<model::Generator>(subject->bundle->config(), subject->dense, *subject->timer);
+  return subject;
+}
+
+std::vector<std::vector<std::int32_t>> random_inputs(const model::SwitchConfig& config, const LatencyOptions& options,
+                                                     std::size_t run) {
+  Random random(options.seed, run);
+  std::vector<std::vector<std::int32_t>> inputs(options.batch);
+  for (std::vector<std::int32_t>& input : inputs) {
+    for (std::size_t i = 0; i < options.input_tokens; ++i) {
+      input.push_back(static_cast<std::int32_t>(2 + random.next_below(config.vocab_size - 2)));
+    }
+  }
+  return inputs;
+}
+
+void run(Subject& subject, const LatencyOptions& options, std::size_t number, bool counted) {
+  const auto inputs = random_inputs(subject.bundle->config(), options, number);
+  model::GenerationOptions generation;
+  generation.max_new_tokens = options.output_tokens;
+  generation.min_new_tokens = options.output_tokens;
+  subject.device->begin_statistics();
+  subject.timer->seconds = 0.0;
+  static_cast<void>(subject.generator->generate(inputs, generation));
+  if (!counted) return;
+  const model::GenerationStatistics& statistics = subject.generator->statistics();
+  const auto steps = static_cast<double>(statistics.decoder_steps);
+  subject.decoder.push_back(statistics.decoder_seconds / steps);
+  subject.moe.push_back(subject.timer->seconds / steps);
+  subject.encoder.push_back(statistics.encoder_seconds);
+}
+
+}  // namespace
+
+Spread spread_of(std::vector<double> values) {
+  if (values.empty()) return {};
+  std::sort(values.begin(), values.end());
+  const std::size_t middle = values.size() / 2;
+  const double median = values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2.0;
+  return {median, values.front(), values.back()};
+}
+
+std::vector<LatencyResult> measure_latency(const std::vector<LatencyCase>& cases, const LatencyOptions& options,
+                                           const std::function<void(std::size_t done)>& progress) {
+  std::vector<std::unique_ptr<Subject>> subjects;
+  for (const LatencyCase& setting : cases) subjects.push_back(open(setting, options));
+  std::size_t done = 0;
+  for (std::size_t repeat = 0; repeat <= options.repeats; ++repeat) {
+    for (const auto& subject : subjects) {
+      throw_if_interrupted();
+      run(*subject, options, repeat, repeat > 0);
+      if (progress) progress(++done);
+    }
+  }
+  std::vector<LatencyResult> results;
+  for (const auto& subject : subjects) {
+    LatencyResult result;
+    result.setting = subject->setting;
+    result.pattern = subject->bundle->pattern();
+    result.type = kernels::name_of(subject->bundle->layout(0).format.type);
+    result.decoder = spread_of(subject->decoder);
+    result.moe = spread_of(subject->moe);
+    result.first_token = spread_of(subject->encoder);
+    result.report = subject->device->report();
+    result.slots = result.report.slots;
+    result.slot_bytes = result.report.slot_bytes;
+    const double gap = (result.decoder.median - result.moe.median) /
+                       std::max(1.0, static_cast<double>(subject->bundle->grid().decoder_layers));
+    result.ceilings = buffer_ceilings(subject->device->uses(), subject->bundle->grid(), result.slots,
+                                      result.report.load_seconds, gap);
+    results.push_back(std::move(result));
+  }
+  return results;
+}
+
+std::vector<Json> to_json(const LatencyResult& result) {
+  const experts::PipelineStatistics& loads = result.report.pipeline;
+  const double busy = result.report.storage.busy_seconds;
+  std::vector<Json> objects;
+  for (const bool whole : {true, false}) {
+    const Spread& spread = whole ? result.decoder : result.moe;
+    objects.push_back({{"configuration", result.setting.configuration},
+                       {"pattern", result.pattern},
+                       {"dtype", result.type},
+                       {"budget_bytes", result.slots * result.slot_bytes},
+                       {"slots", result.slots},
+                       {"predictor", result.setting.buffer.predictor},
+                       {"replacement", experts::name_of(result.setting.buffer.replacement)},
+                       {"device", "cpu"},
+                       {"scope", whole ? "decoder" : "moe"},
+                       {"seconds_per_token", {{"median", spread.median}, {"min", spread.least}, {"max", spread.most}}},
+                       {"cycles_per_token", nullptr},
+                       {"encoder_seconds", result.first_token.median},
+                       {"decoder_lookups",
+                        {{"hits", loads.decoder.hits}, {"late", loads.decoder.late}, {"misses", loads.decoder.misses}}},
+                       {"encoder_lookups",
+                        {{"hits", loads.encoder.hits}, {"late", loads.encoder.late}, {"misses", loads.encoder.misses}}},
+                       {"bytes_demand", loads.bytes_demand},
+                       {"bytes_prefetch_used", loads.bytes_prefetch_used},
+                       {"bytes_prefetch_wasted", loads.bytes_prefetch_wasted + loads.bytes_prefetch_open},
+                       {"wait_seconds", loads.wait_seconds},
+                       {"storage_bytes_per_second", result.report.bytes_per_second},
+                       {"storage_busy_seconds", busy},
+                       {"ceilings",
+                        {{"belady_hit_ratio", result.ceilings.belady_hit_ratio},
+                         {"oracle_hit_ratio", result.ceilings.oracle_hit_ratio},
+                         {"oracle_wait_seconds", result.ceilings.oracle_wait_seconds},
+                         {"least_load_seconds", result.ceilings.least_load_seconds}}}});
+  }
+  return objects;
+}
+
+routing::Trace map_trace(const routing::Trace& trace, const routing::TraceInfo& model, std::size_t first,
+                         std::size_t end) {
+  routing::Trace mapped;
+  mapped.info = model;
+  const auto map_stack = [&](const routing::StackTrace& from, std::uint32_t layers, routing::StackTrace& to) {
+    to.layers = layers;
+    const std::vector<routing::StepRange> examples = routing::examples_of(from);
+    for (std::size_t example = first; example < std::min(end, examples.size()); ++example) {
+      for (std::size_t step = examples[example].first; step < examples[example].end; ++step) {
+        to.token.push_back(static_cast<std::int32_t>(static_cast<std::uint32_t>(from.token[step]) % model.vocabulary));
+        to.example.push_back(static_cast<std::int32_t>(example - first));
+        for (std::uint32_t layer = 0; layer < layers; ++layer) {
+          const std::size_t at = step * from.layers + std::size_t{layer} * from.layers / layers;
+          to.experts.push_back(static_cast<std::uint16_t>(from.experts[at] % model.experts));
+          to.probability.push_back(from.probability[at]);
+          if (!from.dropped.empty()) to.dropped.push_back(from.dropped[at]);
+        }
+      }
+    }
+  };
+  map_stack(trace.encoder, model.encoder_layers, mapped.encoder);
+  map_stack(trace.decoder, model.decoder_layers, mapped.decoder);
+  return mapped;
+}
+
+namespace {
+
+double read_plainly(io::AsyncReader& reader, std::span<std::byte> memory, std::uint64_t total, std::uint64_t piece,
+                    std::size_t depth) {
+  std::vector<io::ReadCompletion> completions(depth);
+  const auto begin = Clock::now();
+  std::uint64_t next = 0;
+  std::uint64_t tag = 0;
+  std::size_t flying = 0;
+  while (next < total || flying > 0) {
+    while (next < total && flying < depth) {
+      const std::uint64_t bytes = std::min(piece, total - next);
+      reader.submit({tag, next, static_cast<std::uint32_t>(bytes), memory.data() + (tag % depth) * piece});
+      ++tag;
+      next += bytes;
+      ++flying;
+    }
+    const std::size_t count = reader.wait(Clock::now() + std::chrono::seconds(30), completions);
+    if (count == 0) throw DeviceError("the storage does not answer");
+    for (std::size_t i = 0; i < count; ++i) {
+      if (completions[i].result <= 0) throw DeviceError("a read failed while the storage was measured");
+    }
+    flying -= count;
+  }
+  return static_cast<double>(total) / seconds_since(begin);
+}
+
+double read_queued(io::ReadQueue& queue, std::span<std::byte> memory, std::uint64_t total, std::uint64_t piece) {
+  const auto begin = Clock::now();
+  std::uint64_t next = 0;
+  // Two loads under way, as in a run.
+  std::size_t entry = 0;
+  std::vector<bool> used(2);
+  const auto finish = [&](std::size_t number) {
+    if (!used[number]) return;
+    const auto state = queue.wait(number, piece, Clock::now() + std::chrono::seconds(30));
+    if (state != io::ReadState::kDone) throw DeviceError(queue.failure(number).message());
+  };
+  while (next + piece <= total) {
+    finish(entry);
+    queue.start(entry, {next, piece, memory.data() + entry * piece, {}, 0}, io::ReadPriority::kDemand);
+    used[entry] = true;
+    entry = 1 - entry;
+    next += piece;
+  }
+  finish(0);
+  finish(1);
+  return static_cast<double>(next) / seconds_since(begin);
+}
+
+}  // namespace
+
+std::vector<StorageSpeed> measure_storage(const std::filesystem::path& path,
+                                          const std::vector<std::uint64_t>& piece_bytes, const io::Throttle& throttle,
+                                          std::size_t repeats) {
+  const std::uint64_t size = std::filesystem::file_size(path) / io::kReadAlignment * io::kReadAlignment;
+  if (size == 0) throw UsageError(fmt::format("{}: too small to measure", path.string()));
+  std::vector<StorageSpeed> speeds;
+  for (const std::uint64_t asked : piece_bytes) {
+    const std::uint64_t piece =
+        std::min(size, (asked + io::kReadAlignment - 1) / io::kReadAlignment * io::kReadAlignment);
+    const std::uint64_t total = std::min<std::uint64_t>(size, std::max<std::uint64_t>(piece, 512ULL << 20));
+    experts::SlotMemory memory(8, piece);
+    for (const io::StorageBackend backend :
+         {io::StorageBackend::kAutomatic, io::StorageBackend::kThreads, io::StorageBackend::kMemoryMap}) {
+      for (const std::size_t depth : {1U, 8U, 0U}) {
+        if (backend == io::StorageBackend::kMemoryMap && depth != 0) continue;
+        StorageSpeed speed;
+        speed.piece_bytes = piece;
+        for (std::size_t repeat = 0; repeat < repeats; ++repeat) {
+          throw_if_interrupted();
+          io::ReaderOptions options;
+          options.backend = backend;
+          auto reader = io::throttle_reader(io::open_reader(path, options), throttle);
+          reader->register_memory(memory.all());
+          double rate = 0.0;
+          if (depth > 0) {
+            speed.how = fmt::format("{} reads under way, {}", depth, reader->describe());
+            rate = read_plainly(*reader, memory.all(), total, piece, std::min(depth, reader->depth()));
+          } else {
+            io::ReadQueue queue(std::move(reader), 2, {});
+            speed.how = "read queue, " + queue.describe();
+            rate = read_queued(queue, memory.all(), total, piece);
+          }
+          speed.bytes_per_second = std::max(speed.bytes_per_second, rate);
+        }
+        speeds.push_back(speed);
+      }
+    }
+  }
+  return speeds;
+}
+
+}  // namespace flame::eval

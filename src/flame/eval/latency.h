@@ -1,0 +1,81 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "flame/base/json.h"
+#include "flame/eval/buffer.h"
+#include "flame/experts/buffered_device.h"
+#include "flame/routing/trace.h"
+
+namespace flame::eval {
+
+/// One way to run a bundle.
+struct LatencyCase {
+  std::string configuration;  ///< "neither", "N:M", "CEPR", "both", "resident", …
+  std::filesystem::path bundle;
+  experts::BufferOptions buffer;
+};
+
+struct LatencyOptions {
+  std::size_t input_tokens = 128;
+  std::size_t output_tokens = 32;
+  std::size_t batch = 1;
+  std::size_t repeats = 3;
+  std::uint64_t seed = 1;
+  /// Route as this trace instead of by the routers (routing::ForcedRouting says how); null: the model's own routing.
+  std::shared_ptr<const routing::Trace> routing;
+};
+
+/// Seconds over the repeats.
+struct Spread {
+  double median = 0.0;
+  double least = 0.0;
+  double most = 0.0;
+};
+[[nodiscard]] Spread spread_of(std::vector<double> values);
+
+struct LatencyResult {
+  LatencyCase setting;
+  std::string pattern;
+  std::string type;
+  std::size_t slots = 0;
+  std::uint64_t slot_bytes = 0;
+  Spread decoder;                ///< seconds a decoder step, everything
+  Spread moe;                    ///< seconds a decoder step, MoE layers alone
+  Spread first_token;            ///< seconds of the encoder
+  experts::BufferReport report;  ///< of the last repeat
+  BufferCeilings ceilings;       ///< of the last repeat
+};
+
+/// Runs every case in turn, `repeats` times over, after one run of each that is not counted: what disturbs the machine
+/// disturbs all alike. All devices are open at once. Throws as opening and generating do.
+[[nodiscard]] std::vector<LatencyResult> measure_latency(const std::vector<LatencyCase>& cases,
+                                                         const LatencyOptions& options,
+                                                         const std::function<void(std::size_t done)>& progress);
+
+/// DESIGN section 3: one object for scope "decoder", one for "moe".
+[[nodiscard]] std::vector<Json> to_json(const LatencyResult& result);
+
+/// A trace as ForcedRouting maps it onto a model of these sizes: what to profile for forced runs. Examples [first,
+/// end).
+[[nodiscard]] routing::Trace map_trace(const routing::Trace& trace, const routing::TraceInfo& model, std::size_t first,
+                                       std::size_t end);
+
+/// Bytes a second of reading `path` from its beginning in pieces of `piece_bytes`, the best of `repeats`.
+struct StorageSpeed {
+  std::string how;
+  std::uint64_t piece_bytes = 0;
+  double bytes_per_second = 0.0;
+};
+/// A plain loop of O_DIRECT reads that keeps one, and eight, under way, and the read queue with each back end.
+[[nodiscard]] std::vector<StorageSpeed> measure_storage(const std::filesystem::path& path,
+                                                        const std::vector<std::uint64_t>& piece_bytes,
+                                                        const io::Throttle& throttle, std::size_t repeats);
+
+}  // namespace flame::eval
