@@ -236,6 +236,13 @@ TEST_F(WeightsTest, DenseWeightsLoadFromAFileWithoutExperts) {
   EXPECT_THROW(static_cast<void>(load_expert_weights(checkpoint, config)), ModelError);
 }
 
+TEST_F(WeightsTest, RefusesATypeThatItCannotComputeWith) {
+  for (const DataType type : {DataType::kI8, DataType::kF64}) {
+    EXPECT_THROW(static_cast<void>(load_dense_weights(open(), config, {.type = type})), UsageError);
+    EXPECT_THROW(static_cast<void>(load_expert_weights(open(), config, {.type = type})), UsageError);
+  }
+}
+
 TEST_F(WeightsTest, RefusesAMixtureOfGatedAndPlainLayers) {
   const auto checkpoint = with([](auto& tensors) {
     find(tensors, "encoder.block.0.layer.1.mlp.wi.weight").name = "encoder.block.0.layer.1.mlp.wi_0.weight";

@@ -102,6 +102,11 @@ std::string listed(const std::vector<std::string>& names) {
   return text;
 }
 
+void check_type(const WeightOptions& options) {
+  if (!options.type || (is_float(*options.type) && *options.type != DataType::kF64)) return;
+  throw UsageError("weights can be held in f32, bf16 or f16, not in " + std::string(name_of(*options.type)));
+}
+
 // Finds out whether the checkpoint holds the tensors that the model needs, before anything is loaded.
 class TensorCheck {
  public:
@@ -368,7 +373,8 @@ void warn_of_extra_tensors(const io::Checkpoint& checkpoint, const std::vector<N
   }
   std::vector<std::string> extra;
   for (const std::string& name : checkpoint.names()) {
-    if (!known.contains(name)) extra.push_back(name);
+    const bool is_filler = name.starts_with("__padding__.");  // of SafetensorsWriter
+    if (!known.contains(name) && !is_filler) extra.push_back(name);
   }
   if (!extra.empty()) warnings.push_back("not part of the model, ignored: " + listed(extra));
 }
@@ -391,6 +397,7 @@ Gating find_gating(const io::Checkpoint& checkpoint) {
 
 DenseWeights load_dense_weights(std::shared_ptr<const io::Checkpoint> checkpoint, const SwitchConfig& config,
                                 const WeightOptions& options) {
+  check_type(options);
   DenseWeights weights;
   weights.source = checkpoint;
   weights.gating = find_gating(*checkpoint);
@@ -419,6 +426,7 @@ DenseWeights load_dense_weights(std::shared_ptr<const io::Checkpoint> checkpoint
 
 ExpertWeights load_expert_weights(std::shared_ptr<const io::Checkpoint> checkpoint, const SwitchConfig& config,
                                   const WeightOptions& options) {
+  check_type(options);
   ExpertWeights weights;
   weights.source = checkpoint;
   const Gating gating = find_gating(*checkpoint);
