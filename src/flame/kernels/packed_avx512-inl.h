@@ -41,41 +41,36 @@ constexpr int kAndXor = 0x6A;
 template <unsigned Bits>
 class StringUnpacker {
  public:
-  StringUnpacker() {
-    alignas(64) std::uint8_t bytes[64];
-    alignas(64) std::uint8_t shifts[64];
-    for (unsigned i = 0; i < 64; ++i) {
-      bytes[i] = static_cast<std::uint8_t>(i % 8 < Bits ? i / 8 * Bits + i % 8 : 0);
-      shifts[i] = static_cast<std::uint8_t>(i % 8 * Bits);
-    }
-    bytes_ = _mm512_load_si512(bytes);
-    shifts_ = _mm512_load_si512(shifts);
-  }
-
   // The first `count` bytes from `position` on may be read. Above a field stand bits of its neighbours: to be masked.
-  HWY_INLINE __m512i unpack(const std::byte* position, std::size_t count) const {
+  static HWY_INLINE __m512i unpack(const std::byte* position, std::size_t count) {
     const __m512i packed = _mm512_maskz_loadu_epi8((__mmask64{1} << count) - 1, position);
-    return _mm512_multishift_epi64_epi8(shifts_, _mm512_permutexvar_epi8(bytes_, packed));
+    const __m512i words = _mm512_permutexvar_epi8(_mm512_load_si512(kTables.bytes), packed);
+    return _mm512_multishift_epi64_epi8(_mm512_load_si512(kTables.shifts), words);
   }
 
  private:
-  __m512i bytes_;
-  __m512i shifts_;
+  struct Tables {
+    alignas(64) std::uint8_t bytes[64];
+    alignas(64) std::uint8_t shifts[64];
+  };
+  static constexpr Tables make_tables() {
+    Tables tables = {};
+    for (unsigned i = 0; i < 64; ++i) {
+      tables.bytes[i] = static_cast<std::uint8_t>(i % 8 < Bits ? i / 8 * Bits + i % 8 : 0);
+      tables.shifts[i] = static_cast<std::uint8_t>(i % 8 * Bits);
+    }
+    return tables;
+  }
+  static constexpr Tables kTables = make_tables();
 };
 
-// Unpacks a plane of 64 fields of Bits bits (1, 2 or 4) into the low bits of bytes: 8 * Bits bytes, broadcast, of which
-// each 64-bit word shifts its own fields down. `low` is the bit at which the field shall stand.
-template <unsigned Bits>
+// Unpacks a plane of 64 fields of Bits bits (1, 2 or 4) into bytes: 8 * Bits bytes, broadcast, of which each 64-bit
+// word rotates its own fields down, to begin at bit Low of a byte.
+template <unsigned Bits, unsigned Low = 0>
 class PlaneUnpacker {
  public:
-  explicit PlaneUnpacker(unsigned low = 0) {
-    alignas(64) std::uint64_t shifts[8];
-    for (unsigned word = 0; word < 8; ++word) shifts[word] = (word / Bits * Bits - low) % 64;
-    shifts_ = _mm512_load_si512(shifts);
-  }
-
   // Around a field stand bits of others: to be masked.
-  HWY_INLINE __m512i unpack(const std::byte* plane) const {
+  static HWY_INLINE __m512i unpack(const std::byte* plane) {
     __m512i repeated;
     if constexpr (Bits == 1) {
       std::uint64_t word = 0;
@@ -86,11 +81,19 @@ class PlaneUnpacker {
     } else {
       repeated = _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(plane)));
     }
-    return _mm512_rorv_epi64(repeated, shifts_);
+    return _mm512_rorv_epi64(repeated, _mm512_load_si512(kRotations.words));
   }
 
  private:
-  __m512i shifts_;
+  struct Rotations {
+    alignas(64) std::uint64_t words[8];
+  };
+  static constexpr Rotations make_rotations() {
+    Rotations rotations = {};
+    for (unsigned word = 0; word < 8; ++word) rotations.words[word] = (word / Bits * Bits - Low) % 64;
+    return rotations;
+  }
+  static constexpr Rotations kRotations = make_rotations();
 };
 
 // Gathers 64 codes. Span = m / n: 64 kept values stand for 64 * Span inputs. A permute over two registers picks from
@@ -100,23 +103,27 @@ class CodeGather {
  public:
   explicit CodeGather(const PackedFormat& format) {
     alignas(64) std::uint8_t base[64];
-    for (std::size_t j = 0; j < 64; ++j) base[j] = static_cast<std::uint8_t>(j / format.n * format.m % 128);
+    // j / n * m, without 64 divisions: n and m are powers of two.
+    const unsigned log_n = static_cast<unsigned>(std::countr_zero(format.n));
+    const unsigned log_m = static_cast<unsigned>(std::countr_zero(format.m));
+    for (unsigned j = 0; j < 64; ++j) base[j] = static_cast<std::uint8_t>((j >> log_n << log_m) % 128);
     base_ = _mm512_load_si512(base);
   }
 
   // Indices into the tables, of a whole chunk's planes.
   HWY_INLINE __m512i positions(const std::byte* planes) const {
     const __m512i low = _mm512_set1_epi8((1 << kPlaneBits) - 1);
-    __m512i indices = _mm512_ternarylogic_epi32(low_plane_.unpack(planes), low, base_, kAndOr);
+    __m512i indices = _mm512_ternarylogic_epi32(PlaneUnpacker<kPlaneBits>::unpack(planes), low, base_, kAndOr);
     if constexpr (Bits == 3) {
-      indices = _mm512_ternarylogic_epi32(high_plane_.unpack(planes + 16), _mm512_set1_epi8(4), indices, kAndOr);
+      const __m512i high = PlaneUnpacker<1, 2>::unpack(planes + 16);
+      indices = _mm512_ternarylogic_epi32(high, _mm512_set1_epi8(4), indices, kAndOr);
     }
     return indices;
   }
   // The same of a short last chunk, whose positions take `bytes` bytes.
   HWY_INLINE __m512i positions_tail(const std::byte* string, std::size_t bytes) const {
     const __m512i field = _mm512_set1_epi8((1 << Bits) - 1);
-    return _mm512_ternarylogic_epi32(string_.unpack(string, bytes), field, base_, kAndOr);
+    return _mm512_ternarylogic_epi32(StringUnpacker<Bits>::unpack(string, bytes), field, base_, kAndOr);
   }
 
   static HWY_INLINE __m512i gather(const __m512i (&tables)[Span], __m512i positions) {
@@ -132,9 +139,6 @@ class CodeGather {
 
  private:
   static constexpr unsigned kPlaneBits = Bits == 3 ? 2 : Bits;
-  PlaneUnpacker<kPlaneBits> low_plane_;
-  PlaneUnpacker<1> high_plane_{2};
-  StringUnpacker<Bits> string_;
   __m512i base_;
 };
 
@@ -318,16 +322,11 @@ class Int4Scales {
   __m512i offsets_;
 };
 
-struct NibbleUnpacker {
-  PlaneUnpacker<4> plane;
-  StringUnpacker<4> string;
-};
-
 // Rows x Tokens sums over one int4 block: integers within a lane and a chunk, scaled and added as floats.
 template <std::size_t Span, unsigned Bits, std::size_t Rows, std::size_t Tokens>
 HWY_INLINE void multiply_int4_tile(const PackedBlock& block, const CodeGather<Span, Bits>& gather,
-                                   const NibbleUnpacker& nibbles, const Int4Scales& scales, std::size_t first_row,
-                                   const PackedInput& input, std::size_t first_token, const BlockOutput& output) {
+                                   const Int4Scales& scales, std::size_t first_row, const PackedInput& input,
+                                   std::size_t first_token, const BlockOutput& output) {
   const PackedLayout& layout = block.layout;
   const __m512i low_half = _mm512_set1_epi8(0x0f);
   const __m512i eight = _mm512_set1_epi8(8);
@@ -376,7 +375,7 @@ HWY_INLINE void multiply_int4_tile(const PackedBlock& block, const CodeGather<Sp
         _mm_prefetch(reinterpret_cast<const char*>(positions + r * (kPackedChunk * Bits / 8)) + kPrefetchBytes,
                      _MM_HINT_T0);
       }
-      add_products(r, chunk, nibbles.plane.unpack(values + r * kValueBytes),
+      add_products(r, chunk, PlaneUnpacker<4>::unpack(values + r * kValueBytes),
                    gather.positions(positions + r * (kPackedChunk * Bits / 8)), tables);
     }
   }
@@ -389,7 +388,8 @@ HWY_INLINE void multiply_int4_tile(const PackedBlock& block, const CodeGather<Sp
     const std::size_t position_bytes = layout.index_bytes_of(rest);
     FLAME_UNROLL
     for (std::size_t r = 0; r < Rows; ++r) {
-      add_products(r, whole_chunks, nibbles.string.unpack(block.bytes + place.values + r * value_bytes, value_bytes),
+      add_products(r, whole_chunks,
+                   StringUnpacker<4>::unpack(block.bytes + place.values + r * value_bytes, value_bytes),
                    gather.positions_tail(block.bytes + place.positions + r * position_bytes, position_bytes), tables);
     }
   }
@@ -409,7 +409,6 @@ void multiply_int4_range(const PackedMatrixView& matrix, std::size_t first, std:
                          const BlockOutput& output) {
   constexpr std::size_t kRows = rows_at_once(Span);
   const CodeGather<Span, Bits> gather(matrix.layout.format());
-  const NibbleUnpacker nibbles;
   Int4Scales scales(matrix.layout);
   for_each_block(matrix, first, last, output, [&](const PackedBlock& block, const BlockOutput& part) HWY_ATTR {
     scales.widen(block);
@@ -417,19 +416,19 @@ void multiply_int4_range(const PackedMatrixView& matrix, std::size_t first, std:
     for (; t + 4 <= input.tokens(); t += 4) {
       std::size_t r = 0;
       for (; r + 4 <= block.rows; r += 4) {
-        multiply_int4_tile<Span, Bits, 4, 4>(block, gather, nibbles, scales, r, input, t, part);
+        multiply_int4_tile<Span, Bits, 4, 4>(block, gather, scales, r, input, t, part);
       }
       for (; r < block.rows; ++r) {
-        multiply_int4_tile<Span, Bits, 1, 4>(block, gather, nibbles, scales, r, input, t, part);
+        multiply_int4_tile<Span, Bits, 1, 4>(block, gather, scales, r, input, t, part);
       }
     }
     for (; t < input.tokens(); ++t) {
       std::size_t r = 0;
       for (; r + kRows <= block.rows; r += kRows) {
-        multiply_int4_tile<Span, Bits, kRows, 1>(block, gather, nibbles, scales, r, input, t, part);
+        multiply_int4_tile<Span, Bits, kRows, 1>(block, gather, scales, r, input, t, part);
       }
       for (; r < block.rows; ++r) {
-        multiply_int4_tile<Span, Bits, 1, 1>(block, gather, nibbles, scales, r, input, t, part);
+        multiply_int4_tile<Span, Bits, 1, 1>(block, gather, scales, r, input, t, part);
       }
     }
   });

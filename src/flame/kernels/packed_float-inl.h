@@ -28,6 +28,18 @@ using Floats = hwy::HWY_NAMESPACE::Vec<decltype(kFloats)>;
 using Words = hwy::HWY_NAMESPACE::Vec<decltype(kWords)>;
 constexpr std::size_t kFloatLanes = HWY_LANES(float);
 
+// Bits bytes as one number. Three of them in one copy would be stored and loaded again, and wait for it.
+template <unsigned Bits>
+HWY_INLINE std::uint64_t load_eight_fields(const std::byte* position) {
+  if constexpr (Bits == 3) {
+    return load_eight_fields<2>(position) | static_cast<std::uint64_t>(position[2]) << 16;
+  } else {
+    std::uint64_t eight = 0;
+    std::memcpy(&eight, position, Bits);
+    return eight;
+  }
+}
+
 // The `count` position fields of a short last chunk, a byte each.
 template <unsigned Bits>
 HWY_INLINE void unpack_string(const std::byte* fields, std::size_t count, std::byte* bytes) {
@@ -37,11 +49,7 @@ HWY_INLINE void unpack_string(const std::byte* fields, std::size_t count, std::b
       eight = spread_fields<Bits>(eight);
       std::memcpy(bytes + k, &eight, sizeof(eight));
     };
-    for (; k + 8 <= count; k += 8) {
-      std::uint64_t eight = 0;
-      std::memcpy(&eight, fields + k / 8 * Bits, Bits);
-      unpack_eight(eight);
-    }
+    for (; k + 8 <= count; k += 8) unpack_eight(load_eight_fields<Bits>(fields + k / 8 * Bits));
     if (k < count) {
       std::uint64_t eight = 0;
       std::memcpy(&eight, fields + k / 8 * Bits, ((count - k) * Bits + 7) / 8);
@@ -62,8 +70,11 @@ class FloatGather {
  public:
   explicit FloatGather(const PackedFormat& format) {
     HWY_ALIGN std::uint32_t base[kFloatLanes];
-    for (std::size_t j = 0; j < kFloatLanes; ++j) {
-      base[j] = static_cast<std::uint32_t>(j / format.n * format.m % kTable);
+    // j / n * m, without divisions: n and m are powers of two.
+    const unsigned log_n = static_cast<unsigned>(std::countr_zero(format.n));
+    const unsigned log_m = static_cast<unsigned>(std::countr_zero(format.m));
+    for (unsigned j = 0; j < kFloatLanes; ++j) {
+      base[j] = static_cast<std::uint32_t>((j >> log_n << log_m) % kTable);
     }
     base_ = hwy::HWY_NAMESPACE::Load(kWords, base);
   }

@@ -59,8 +59,11 @@ class ByteGather {
   explicit ByteGather(const PackedFormat& format) {
     HWY_ALIGN std::uint8_t base[kTableBytes];
     HWY_ALIGN std::uint8_t table[kTableBytes];
-    for (std::size_t j = 0; j < kTableBytes; ++j) {
-      const std::size_t input = j / format.n * format.m;
+    // j / n * m, without divisions: n and m are powers of two.
+    const unsigned log_n = static_cast<unsigned>(std::countr_zero(format.n));
+    const unsigned log_m = static_cast<unsigned>(std::countr_zero(format.m));
+    for (unsigned j = 0; j < kTableBytes; ++j) {
+      const unsigned input = j >> log_n << log_m;
       base[j] = static_cast<std::uint8_t>(input % kTableBytes);
       table[j] = static_cast<std::uint8_t>(input / kTableBytes);
     }
