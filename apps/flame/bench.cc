@@ -12,6 +12,7 @@
 #include "flame/base/json.h"
 #include "flame/base/progress.h"
 #include "flame/base/thread_pool.h"
+#include "flame/bench_accelerator.h"
 #include "flame/commands.h"
 #include "flame/console.h"
 #include "flame/eval/latency.h"
@@ -43,6 +44,9 @@ struct Options {
   std::string storage = "auto";
   eval::LatencyOptions run;
   std::size_t threads = 0;
+  std::string device = "cpu";
+  std::string lanes = "256";
+  bool transactions = false;
   bool json = false;
 };
 
@@ -225,6 +229,23 @@ void bench(const Options& options) {
   }
 }
 
+/// The same four configurations on the simulated accelerator; routing comes from a trace, weights are random.
+void bench_on_accelerator(const Options& options, bool budget_given) {
+  if (options.route_trace.empty()) throw UsageError("--device fpga-sim routes as a trace does: give --route-trace");
+  if (options.work.empty()) throw UsageError("--device fpga-sim needs --work DIRECTORY for the trace's profile");
+  fs::create_directories(options.work);
+  const Routing routing = prepare_routing(options, options.work);
+  bench_accelerator({.model = options.model,
+                     .patterns = options.patterns,
+                     .lanes = options.lanes,
+                     .budget_bytes = budget_given ? parse_byte_size(options.budgets.front(), "--budget") : 0,
+                     .context = static_cast<std::size_t>(options.context),
+                     .tokens = options.run.output_tokens,
+                     .transactions = options.transactions,
+                     .json = options.json},
+                    *routing.run, routing::Profile::read(routing.profile));
+}
+
 void add_storage_command(CLI::App& bench_command) {
   struct StorageOptions {
     std::string path;
@@ -305,10 +326,24 @@ void add_bench_command(CLI::App& app) {
       ->capture_default_str();
   command->add_option("--threads", options->threads, "Threads (default: every processor)")->check(CLI::Range(1, 1024));
   command->add_flag("--json", options->json, "One JSON object on standard output");
+  command
+      ->add_option("--device", options->device,
+                   "cpu, or fpga-sim: the accelerator's RTL (MODEL may be a bare config.json)")
+      ->check(CLI::IsMember({"cpu", "fpga-sim"}))
+      ->capture_default_str();
+  command->add_option("--lanes", options->lanes, "fpga-sim: 64 (one DDR4 channel) or 256 (four)")
+      ->check(CLI::IsMember({"64", "256"}))
+      ->capture_default_str();
+  command->add_flag("--transactions", options->transactions,
+                    "fpga-sim: the transaction-level model instead of the RTL");
   add_storage_command(*command);
   command->callback([options, command] {
     if (!command->get_subcommands().empty()) return;
     if (options->model.empty()) throw UsageError("bench needs a MODEL (or: flame bench storage PATH)");
+    if (options->device == "fpga-sim") return bench_on_accelerator(*options, command->count("--budget") > 0);
+    for (const char* flag : {"--lanes", "--transactions"}) {
+      if (command->count(flag) > 0) throw UsageError(fmt::format("{} has no effect with --device cpu", flag));
+    }
     bench(*options);
   });
 }

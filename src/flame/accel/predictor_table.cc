@@ -24,7 +24,7 @@ std::vector<TableEntry> predictor_table(const routing::Profile& profile, std::si
     };
     add(0, 0);
     for (std::uint32_t level = 1; level < table.levels(); ++level) {
-      table.for_each(level, [&](const auto&, std::uint64_t key, const auto&) { add(key, level); });
+      table.for_each(level, [&](const auto&, std::uint64_t key) { add(key, level); });
     }
   }
   return entries;

@@ -1,0 +1,111 @@
+#include "flame/bench_accelerator.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "flame/accel/accelerator_table.h"
+#include "flame/base/byte_size.h"
+#include "flame/base/error.h"
+#include "flame/base/json.h"
+#include "flame/base/progress.h"
+#include "flame/console.h"
+#include "flame/model/config.h"
+#include "flame/sparsity/pattern.h"
+
+namespace flame::cli {
+namespace {
+
+Json to_json(const accel::AcceleratorRow& row, const BenchAcceleratorOptions& options) {
+  const accel::AcceleratorBenchResult& result = row.result;
+  Json cycles = Json::object();
+  for (std::size_t kind = 0; kind < accel::kCycleKinds; ++kind) {
+    cycles[accel::describe(static_cast<accel::CycleKind>(kind))] =
+        static_cast<double>(result.counters.cycles[kind]) / static_cast<double>(result.tokens);
+  }
+  const accel::KernelCounters::Lookups lookups = result.counters.lookups();
+  return {
+      {"configuration", row.configuration},
+      {"pattern", row.pattern},
+      {"dtype", "int8"},
+      {"device", "fpga-sim"},
+      {"model", options.transactions ? "transactions" : "rtl"},
+      {"lanes", std::stoi(options.lanes)},
+      {"scope", row.scope},
+      {"budget_bytes", result.slots * result.slot_bytes},
+      {"slots", result.slots},
+      {"predictor", row.configuration == "CEPR" || row.configuration == "both" ? "cepr" : "none"},
+      {"m", options.context},
+      {"tokens", result.tokens},
+      {"dense_cycles", row.dense_cycles},
+      {"seconds_per_token",
+       {{"median", result.seconds_per_token}, {"min", result.seconds_per_token}, {"max", result.seconds_per_token}}},
+      {"cycles_per_token", result.cycles_per_token},
+      {"moe_cycles_per_token", result.moe_cycles_per_token},
+      {"bound_cycles_per_token", result.bound_cycles_per_token},
+      {"speedup", row.speedup},
+      {"array_busy", result.array_busy},
+      {"hits", lookups.hits},
+      {"late", lookups.late},
+      {"misses", lookups.misses},
+      {"hit_ratio", result.hit_ratio()},
+      {"loads",
+       {{"demand", result.counters.demand_loads},
+        {"prefetched", result.counters.prefetch_loads},
+        {"prefetch_used", result.counters.prefetch_used},
+        {"prefetch_dropped", result.counters.prefetch_dropped}}},
+      {"bytes_loaded", result.counters.load_beats * accel::kBeatBytes},
+      {"cycles", cycles}};
+}
+
+}  // namespace
+
+void bench_accelerator(const BenchAcceleratorOptions& options, const routing::Trace& run,
+                       const routing::Profile& profile) {
+  const model::SwitchConfig config = model::load_config(options.model);
+  accel::AcceleratorTableOptions table;
+  table.configuration = options.lanes == "64" ? accel::RtlConfiguration::kLanes64 : accel::RtlConfiguration::kLanes256;
+  for (const std::string& text : options.patterns) {
+    const sparsity::Pattern pattern = sparsity::parse_pattern(text);
+    table.patterns.push_back(accel::DevicePattern::from(pattern.n, pattern.m));
+  }
+  table.budget_bytes = options.budget_bytes;
+  table.order = options.context;
+  table.tokens = options.tokens;
+  table.transactions = options.transactions;
+  Progress progress("simulating", 4 + 4 * options.patterns.size());
+  const std::vector<accel::AcceleratorRow> rows = accel::measure_accelerator(
+      config, run, profile, table, [&](std::size_t done, std::size_t) { progress.set(done); });
+  progress.finish();
+  if (options.json) {
+    Json list = Json::array();
+    for (const accel::AcceleratorRow& row : rows) list.push_back(to_json(row, options));
+    print(to_text(Json{{"model", options.model},
+                       {"clock_mhz", table.ddr4.kernel_clock_mhz},
+                       {"clock", "assumed"},
+                       {"results", list},
+                       {"ceilings", {{"sequential_beats_per_cycle", accel::sequential_beats_per_cycle(table.ddr4)}}}}) +
+          "\n");
+    return;
+  }
+  print(fmt::format("{:<8} {:<8} {:<8} {:>5} {:>12} {:>12} {:>10} {:>8} {:>6} {:>6} {:>6} {:>8} {:>8}\n", "scope",
+                    "config", "pattern", "slots", "cycles/token", "MoE cycles", "bound", "of bound", "hit", "late",
+                    "miss", "us/token", "speed-up"));
+  for (const accel::AcceleratorRow& row : rows) {
+    const accel::AcceleratorBenchResult& r = row.result;
+    const auto lookups = r.counters.lookups();
+    const double all = static_cast<double>(lookups.hits + lookups.late + lookups.misses) / 100.0;
+    print(
+        fmt::format("{:<8} {:<8} {:<8} {:>5} {:>12.0f} {:>12.0f} {:>10.0f} {:>8.3f} {:>5.1f}% {:>5.1f}% {:>5.1f}% "
+                    "{:>8.1f} {:>7.2f}x\n",
+                    row.scope, row.configuration, row.pattern, r.slots, r.cycles_per_token, r.moe_cycles_per_token,
+                    r.bound_cycles_per_token, r.moe_cycles_per_token / r.bound_cycles_per_token,
+                    static_cast<double>(lookups.hits) / all, static_cast<double>(lookups.late) / all,
+                    static_cast<double>(lookups.misses) / all, 1e6 * r.seconds_per_token, row.speedup));
+  }
+  print(fmt::format(
+      "At {:.0f} MHz (an assumption). The paper on a U200: N:M 1.36 to 1.82x, CEPR 1.48 to 1.98x, both 2.69x.\n",
+      table.ddr4.kernel_clock_mhz));
+}
+
+}  // namespace flame::cli

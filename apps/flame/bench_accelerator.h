@@ -1,0 +1,27 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "flame/routing/profile.h"
+#include "flame/routing/trace.h"
+
+namespace flame::cli {
+
+/// `flame bench --device fpga-sim`: the accelerator's rows of Table 1 at the model's sizes, routed as a trace.
+struct BenchAcceleratorOptions {
+  std::string model;
+  std::vector<std::string> patterns;
+  std::string lanes = "256";
+  std::uint64_t budget_bytes = 0;
+  std::size_t context = 2;
+  std::size_t tokens = 40;
+  bool transactions = false;
+  bool json = false;
+};
+
+void bench_accelerator(const BenchAcceleratorOptions& options, const routing::Trace& run,
+                       const routing::Profile& profile);
+
+}  // namespace flame::cli
