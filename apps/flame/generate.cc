@@ -173,11 +173,6 @@ void add_generate_command(CLI::App& app) {
   command->add_flag("--stats", options->stats, "After the text, figures of the run on standard error");
   command->callback([options, command] {
     check_device_options(*command, options->device);
-    for (const char* flag : {"--expert-memory", "--slots", "--predictor", "--context"}) {
-      if (command->count(flag) > 0 && !on_accelerator(options->device)) {
-        throw UsageError(fmt::format("{} has no effect: all experts of a checkpoint are in memory", flag));
-      }
-    }
     check_buffer_options(*command, options->model.model);
     generate(*options);
   });
