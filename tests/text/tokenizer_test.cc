@@ -227,6 +227,18 @@ TEST_F(TokenizerRefusal, NamesBrokenValues) {
   EXPECT_THAT(refusal<FormatError>(), HasSubstr("the key \"x\" is not a token id"));
 }
 
+TEST_F(TokenizerRefusal, AChainOfDoublingsIsStopped) {
+  std::string steps;
+  for (int i = 0; i < 60; ++i) {
+    steps += R"({"type": "Replace", "pattern": {"String": "a"}, "content": "aa"},)";
+  }
+  steps += R"({"type": "Replace", "pattern": {"String": "b"}, "content": "b"})";
+  put_json(R"(, "normalizer": {"type": "Sequence", "normalizers": [)" + steps + "]}");
+  EXPECT_THROW(static_cast<void>(Tokenizer::open("/m", files_).encode("a")), ModelError);
+  put_json(R"(, "decoder": {"type": "Sequence", "decoders": [)" + steps + "]}");
+  EXPECT_THROW(static_cast<void>(Tokenizer::open("/m", files_).decode(Ids{3})), ModelError);
+}
+
 TEST_F(TokenizerRefusal, AVocabularyWithoutUnknownTokenSaysWhatItLacks) {
   files_.put("/m/tokenizer.json", R"({"model": {"vocab": [["a", 0], ["▁", 0]]}})");
   const Tokenizer tokenizer = Tokenizer::open("/m", files_);

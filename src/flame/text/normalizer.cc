@@ -72,6 +72,7 @@ std::string Normalizer::normalize(std::string_view text) const {
   std::string result(text);
   for (const Step& step : steps_) {
     result = std::visit([&](const auto& kind) { return apply(kind, result); }, step);
+    check_growth(text.size(), result.size());
   }
   return result;
 }

@@ -51,6 +51,9 @@ std::vector<std::string> PreTokenizer::split(std::string_view text, bool at_begi
       std::visit([&](const auto& kind) { apply(kind, word, cut); }, step);
     }
     words = std::move(cut);
+    std::size_t bytes = 0;
+    for (const Word& word : words) bytes += word.text.size();
+    check_growth(text.size(), bytes);
   }
   std::vector<std::string> result;
   result.reserve(words.size());

@@ -1,8 +1,11 @@
 #include "flame/text/text_operations.h"
 
+#include <fmt/format.h>
+
 #include <cstddef>
 #include <cstdint>
 
+#include "flame/base/error.h"
 #include "flame/base/utf8.h"
 
 namespace flame::text {
@@ -43,6 +46,15 @@ std::string replace_all(std::string_view text, std::string_view pattern, std::st
     position = found + pattern.size();
   }
   return result.append(text.substr(position));
+}
+
+void check_growth(std::size_t bytes_before, std::size_t bytes_after) {
+  constexpr std::size_t kLargestFactor = 64;  // U+FDFA, the longest of NFKC, grows elevenfold
+  constexpr std::size_t kAlwaysFine = std::size_t{1} << 16;
+  if (bytes_after > kAlwaysFine && bytes_after / kLargestFactor > bytes_before) {
+    throw ModelError(
+        fmt::format("the tokenizer makes {} bytes of {}; its files must be broken", bytes_after, bytes_before));
+  }
 }
 
 bool decode_base64(std::string_view text, std::string& bytes) {

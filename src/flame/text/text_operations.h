@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -14,6 +15,10 @@ namespace flame::text {
 
 /// The text with every occurrence of `pattern`, from left to right, replaced. An empty pattern replaces nothing.
 [[nodiscard]] std::string replace_all(std::string_view text, std::string_view pattern, std::string_view content);
+
+/// Throws ModelError when steps of a tokenizer have made far more of a text than any honest one does: a file may describe a
+/// chain of replacements each of which doubles what it gets.
+void check_growth(std::size_t bytes_before, std::size_t bytes_after);
 
 /// Decodes base64 (RFC 4648, with padding). Returns false for anything else.
 [[nodiscard]] bool decode_base64(std::string_view text, std::string& bytes);

@@ -83,8 +83,15 @@ void TokenDecoder::add(const JsonView& description) {
 }
 
 std::string TokenDecoder::joined(std::vector<std::string> tokens) const {
+  const auto bytes_of = [](const std::vector<std::string>& list) {
+    std::size_t bytes = 0;
+    for (const std::string& token : list) bytes += token.size();
+    return bytes;
+  };
+  const std::size_t before = bytes_of(tokens);
   for (const Step& step : steps_) {
     std::visit([&](const auto& kind) { apply(kind, tokens); }, step);
+    check_growth(before, bytes_of(tokens));
   }
   std::string text;
   for (const std::string& token : tokens) text += token;
