@@ -17,6 +17,8 @@
 #include "flame/device_options.h"
 #include "flame/engine/engine.h"
 #include "flame/engine/text_generation.h"
+#include "flame/eval/buffer_report.h"
+#include "flame/experts/buffered_device.h"
 #include "flame/io/file.h"
 #include "flame/io/json_lines.h"
 #include "flame/options.h"
@@ -78,6 +80,9 @@ void print_statistics(const engine::RunStatistics& statistics, const engine::Eng
                   format_byte_size(experts.bytes_prefetch_used), format_byte_size(experts.bytes_prefetch_wasted),
                   experts.wait_seconds));
   if (const std::optional<std::string> report = accelerator_report(engine)) note(*report);
+  if (const auto* buffered = dynamic_cast<const experts::BufferedDevice*>(&engine.device())) {
+    note(eval::describe_buffer(*buffered));
+  }
   note(fmt::format("memory: peak {}, of which weights {}, keys and values {}",
                    format_byte_size(statistics.peak_memory_bytes), format_byte_size(engine.weight_bytes()),
                    format_byte_size(statistics.cache_bytes)));

@@ -70,7 +70,8 @@ std::unique_ptr<Subject> open(const LatencyCase& setting, const LatencyOptions& 
   subject->setting = setting;
   subject->bundle = std::make_shared<const experts::Bundle>(experts::Bundle::open(setting.bundle));
   const auto checkpoint = std::make_shared<const io::Checkpoint>(io::Checkpoint::open(subject->bundle->dense_file()));
-  subject->dense = model::load_dense_weights(checkpoint, subject->bundle->config(), {.type = std::nullopt, .check_finite = false});
+  subject->dense =
+      model::load_dense_weights(checkpoint, subject->bundle->config(), {.type = std::nullopt, .check_finite = false});
   subject->device = experts::open_buffered_device(subject->bundle, subject->dense, setting.buffer);
   if (options.routing != nullptr) {
     const experts::ExpertGrid& grid = subject->bundle->grid();
@@ -146,8 +147,12 @@ std::vector<LatencyResult> measure_latency(const std::vector<LatencyCase>& cases
     result.slot_bytes = result.report.slot_bytes;
     const double gap = (result.decoder.median - result.moe.median) /
                        std::max(1.0, static_cast<double>(subject->bundle->grid().decoder_layers));
-    result.ceilings = buffer_ceilings(subject->device->uses(), subject->bundle->grid(), result.slots,
-                                      result.report.load_seconds, gap);
+    if (result.slots == subject->bundle->grid().size()) {
+      result.ceilings.belady_hit_ratio = result.ceilings.oracle_hit_ratio = 1.0;  // nothing is ever replaced
+    } else {
+      result.ceilings = buffer_ceilings(subject->device->uses(), subject->bundle->grid(), result.slots,
+                                        result.report.load_seconds, gap);
+    }
     results.push_back(std::move(result));
   }
   return results;

@@ -274,6 +274,10 @@ BufferReport BufferedDevice::report() const {
   if (report.storage.busy_seconds > 0.0) {
     report.bytes_per_second = static_cast<double>(report.storage.bytes) / report.storage.busy_seconds;
   }
+  const ExpertGrid& grid = self.bundle->grid();
+  for (LayerIndex layer = grid.encoder_layers; layer < grid.layers(); ++layer) {
+    report.gap_seconds += self.pipeline->costs().gap_seconds(layer) / grid.decoder_layers;
+  }
   report.observed_over_promised = self.pipeline->outlook().calibration().observed_over_promised();
   return report;
 }

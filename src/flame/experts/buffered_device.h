@@ -26,6 +26,7 @@ struct BufferReport {
   std::uint64_t slot_bytes = 0;
   double load_seconds = 0.0;            ///< one whole expert, by measurement (or assumption before the first)
   double bytes_per_second = 0.0;        ///< delivered while the storage was busy
+  double gap_seconds = 0.0;             ///< between two decoder MoE layers, without waits, by measurement
   double observed_over_promised = 1.0;  ///< of the predictor's probabilities; well below 1 is drift
 };
 

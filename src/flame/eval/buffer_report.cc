@@ -1,0 +1,87 @@
+#include "flame/eval/buffer_report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "flame/base/byte_size.h"
+#include "flame/eval/buffer.h"
+
+namespace flame::eval {
+namespace {
+
+/// A promise that is kept less often than this is named as drift.
+constexpr double kDrift = 0.8;
+
+double share(std::uint64_t part, std::uint64_t whole) {
+  return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole);
+}
+
+BufferCeilings ceilings_of(const experts::BufferedDevice& device, const experts::BufferReport& report) {
+  const experts::ExpertGrid& grid = device.bundle().grid();
+  if (report.slots >= grid.size()) return {.belady_hit_ratio = 1.0, .oracle_hit_ratio = 1.0};
+  return buffer_ceilings(device.uses(), grid, report.slots, report.load_seconds, report.gap_seconds);
+}
+
+}  // namespace
+
+std::string describe_buffer(const experts::BufferedDevice& device) {
+  const experts::BufferReport report = device.report();
+  const experts::PipelineStatistics& p = report.pipeline;
+  const BufferCeilings ceilings = ceilings_of(device, report);
+  const std::uint64_t all = p.encoder.all() + p.decoder.all();
+  std::string text = fmt::format(
+      "buffer, last batch: {:.1f} % of the decoder's lookups and {:.1f} % of the encoder's were hits; over both {:.1f} "
+      "%, where "
+      "Belady's "
+      "replacement has {:.1f} % and an oracle's loading ahead {:.1f} %",
+      100.0 * share(p.decoder.hits, p.decoder.all()), 100.0 * share(p.encoder.hits, p.encoder.all()),
+      100.0 * share(p.encoder.hits + p.decoder.hits, all), 100.0 * ceilings.belady_hit_ratio,
+      100.0 * ceilings.oracle_hit_ratio);
+  text += fmt::format(
+      "\nstorage: {} in {} loads on demand and {} ahead ({} broken off), busy {:.3f} s at {:.0f} MB/s, {:.3f} ms a "
+      "load; "
+      "the least that had to move takes {:.3f} s; waited {:.3f} s, an oracle {:.3f} s",
+      format_byte_size(report.storage.bytes), p.loads_demand, p.loads_prefetch, p.cancelled,
+      report.storage.busy_seconds, report.bytes_per_second * 1e-6, report.load_seconds * 1e3,
+      ceilings.least_load_seconds, p.wait_seconds, ceilings.oracle_wait_seconds);
+  if (report.storage.retries > 0) text += fmt::format("; {} reads were tried again", report.storage.retries);
+  if (report.observed_over_promised < kDrift) {
+    text += fmt::format("\nthe predictor kept {:.0f} % of what it promised: its profile may be of other text",
+                        100.0 * report.observed_over_promised);
+  }
+  return text;
+}
+
+Json buffer_json(const experts::BufferedDevice& device) {
+  const experts::BufferReport report = device.report();
+  const experts::PipelineStatistics& p = report.pipeline;
+  const BufferCeilings ceilings = ceilings_of(device, report);
+  const auto lookups = [](const experts::LookupCounts& counts) {
+    return Json{{"hits", counts.hits}, {"late", counts.late}, {"misses", counts.misses}};
+  };
+  return {{"slots", report.slots},
+          {"slot_bytes", report.slot_bytes},
+          {"encoder", lookups(p.encoder)},
+          {"decoder", lookups(p.decoder)},
+          {"loads_demand", p.loads_demand},
+          {"loads_prefetch", p.loads_prefetch},
+          {"cancelled", p.cancelled},
+          {"bytes_demand", p.bytes_demand},
+          {"bytes_prefetch_used", p.bytes_prefetch_used},
+          {"bytes_prefetch_wasted", p.bytes_prefetch_wasted + p.bytes_prefetch_open},
+          {"wait_seconds", p.wait_seconds},
+          {"storage_bytes", report.storage.bytes},
+          {"storage_busy_seconds", report.storage.busy_seconds},
+          {"bytes_per_second", report.bytes_per_second},
+          {"load_seconds", report.load_seconds},
+          {"observed_over_promised", report.observed_over_promised},
+          {"ceilings",
+           {{"belady_hit_ratio", ceilings.belady_hit_ratio},
+            {"oracle_hit_ratio", ceilings.oracle_hit_ratio},
+            {"oracle_wait_seconds", ceilings.oracle_wait_seconds},
+            {"least_load_seconds", ceilings.least_load_seconds}}}};
+}
+
+}  // namespace flame::eval
