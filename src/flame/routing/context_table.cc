@@ -36,7 +36,6 @@ ContextTable::ContextTable(std::uint32_t experts, std::vector<std::uint32_t> wid
   for (std::uint32_t level = 0; level < levels.size(); ++level) {
     Index index;
     index.width = widths[level];
-    index.first = rows_.size();
     const std::vector<ContextCount>& counts = levels[level];
     for (std::size_t begin = 0; begin < counts.size();) {
       std::size_t end = begin;
@@ -51,58 +50,60 @@ ContextTable::ContextTable(std::uint32_t experts, std::vector<std::uint32_t> wid
         return a->count != b->count ? a->count > b->count : popular[a->expert] > popular[b->expert];
       });
       index.keys.push_back(counts[begin].context);
-      rows_.push_back({static_cast<std::uint32_t>(entries_.size()), static_cast<std::uint32_t>(ranked.size()), level,
-                       static_cast<float>(total)});
-      for (const ContextCount* count : ranked) entries_.push_back({count->expert, static_cast<float>(count->count)});
+      index.rows.push_back(static_cast<std::uint32_t>(cells_.size()));
+      cells_.push_back(
+          {static_cast<std::uint16_t>(level), static_cast<std::uint16_t>(ranked.size()), static_cast<float>(total)});
+      for (const ContextCount* count : ranked) cells_.push_back({count->expert, 0, static_cast<float>(count->count)});
       begin = end;
     }
     if (level == 0 && index.keys.empty()) {
       index.keys.push_back(0);
-      rows_.push_back({});
+      index.rows.push_back(0);
+      cells_.push_back({});
     }
-    index.seen = index.keys.size();
     if (index.width <= kDirectWidth) {
       index.direct.resize(std::size_t{1} << index.width);
-      for (std::size_t key = 0; level > 0 && key < index.direct.size(); ++key) {
-        index.direct[key] = static_cast<std::uint32_t>(&find(key, level - 1) - rows_.data());
-      }
-      for (std::size_t i = 0; i < index.seen; ++i) {
-        index.direct[index.keys[i]] = static_cast<std::uint32_t>(index.first + i);
-      }
+      for (std::size_t key = 0; level > 0 && key < index.direct.size(); ++key)
+        index.direct[key] = place(key, level - 1);
+      for (std::size_t i = 0; i < index.keys.size(); ++i) index.direct[index.keys[i]] = index.rows[i];
     } else {
-      for (std::size_t i = 0; i < index.seen; ++i) index.hashed.add(index.keys[i], index.first + i + 1);
+      for (std::size_t i = 0; i < index.keys.size(); ++i) index.hashed.add(index.keys[i], index.rows[i] + 1ULL);
     }
     index_.push_back(std::move(index));
   }
 }
 
-const ContextTable::Row& ContextTable::find(std::uint64_t key, std::uint32_t level) const {
+std::uint32_t ContextTable::place(std::uint64_t key, std::uint32_t level) const {
   for (;; --level) {
     const Index& index = index_[level];
     const std::uint64_t context = low_bits(key, index.width);
-    if (!index.direct.empty()) return rows_[index.direct[context]];
+    if (!index.direct.empty()) return index.direct[context];
     const std::uint64_t row = index.hashed.count(context);
-    if (row != 0) return rows_[row - 1];
+    if (row != 0) return static_cast<std::uint32_t>(row - 1);
   }
 }
 
 std::size_t ContextTable::rank(std::uint64_t key, std::uint32_t level, std::span<RankedExpert> out) const {
-  const Row& row = find(key, level);
+  const Row row = find(key, level);
   const std::size_t wanted = std::min(out.size(), popularity_.size());
   const float scale = 1.0F / (row.total + 1.0F);
-  const std::size_t seen = std::min<std::size_t>(row.size, wanted);
-  const Entry* const entry = entries_.data() + row.first;
+  const std::size_t seen = std::min(row.entries.size(), wanted);
   for (std::size_t i = 0; i < seen; ++i) {
-    out[i] = {entry[i].expert, (entry[i].count + share_[entry[i].expert]) * scale};
+    const Entry& entry = row.entries[i];
+    out[i] = {entry.expert, (entry.count + share_[entry.expert]) * scale};
   }
   if (seen == wanted) return wanted;
-  // All experts seen in the context are written by now: whatever is more popular than the next gap is among them or
-  // not.
+  std::uint64_t low = 0;  // which of the first 64 experts are written
+  for (std::size_t i = 0; i < seen; ++i) {
+    if (out[i].expert < 64) low |= std::uint64_t{1} << out[i].expert;
+  }
   std::size_t written = seen;
   for (const RankedExpert& candidate : popularity_) {
     if (written == wanted) break;
-    bool listed = false;
-    for (std::size_t i = 0; i < seen; ++i) listed |= out[i].expert == candidate.expert;
+    const auto same = [&](const RankedExpert& other) { return other.expert == candidate.expert; };
+    const bool listed = candidate.expert < 64
+                            ? (low >> candidate.expert & 1U) != 0
+                            : std::any_of(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(seen), same);
     if (!listed) out[written++] = {candidate.expert, candidate.probability * scale};
   }
   return wanted;

@@ -18,12 +18,12 @@ class ContextTable {
  public:
   struct Entry {
     std::uint16_t expert = 0;
+    std::uint16_t size = 0;  ///< only used in the head of a row (cells_)
     float count = 0.0F;
   };
-  /// One context that was seen. Entries are in ranking order: more counts first, then more popular, then lower id.
+  /// One context that was seen.
   struct Row {
-    std::uint32_t first = 0;
-    std::uint32_t size = 0;  ///< experts seen in the context
+    std::span<const Entry> entries;  ///< in ranking order: more counts first, then more popular, then lower id
     std::uint32_t level = 0;
     float total = 0.0F;
   };
@@ -33,10 +33,7 @@ class ContextTable {
                std::span<const std::vector<ContextCount>> levels);
 
   /// The longest context seen on `level` or below it. Level 0 counts as seen always.
-  [[nodiscard]] const Row& find(std::uint64_t key, std::uint32_t level) const;
-  [[nodiscard]] std::span<const Entry> entries(const Row& row) const {
-    return std::span(entries_).subspan(row.first, row.size);
-  }
+  [[nodiscard]] Row find(std::uint64_t key, std::uint32_t level) const { return row_at(place(key, level)); }
 
   /// The first out.size() experts: those seen in the longest context, then the rest by popularity. The probability of
   /// expert i, with n of the context's N counts and a share q of the layer's (one count added to each), is
@@ -50,31 +47,34 @@ class ContextTable {
   [[nodiscard]] std::uint32_t levels() const { return static_cast<std::uint32_t>(index_.size()); }
   [[nodiscard]] std::uint32_t experts() const { return static_cast<std::uint32_t>(share_.size()); }
   [[nodiscard]] std::uint32_t width(std::uint32_t level) const { return index_[level].width; }
-  [[nodiscard]] std::size_t seen(std::uint32_t level) const { return index_[level].seen; }
+  [[nodiscard]] std::size_t seen(std::uint32_t level) const { return index_[level].keys.size(); }
 
-  /// Calls visit(row, key of the context, row of the context one level below) for each context of a level above 0.
+  /// Calls visit(row, key of the context) for each context of a level.
   template <typename Visit>
   void for_each(std::uint32_t level, Visit&& visit) const {
     const Index& index = index_[level];
-    for (std::size_t i = 0; i < index.seen; ++i) {
-      const std::uint64_t key = index.keys[i];
-      visit(rows_[index.first + i], key, find(key, level - 1));
-    }
+    for (std::size_t i = 0; i < index.keys.size(); ++i) visit(row_at(index.rows[i]), index.keys[i]);
   }
 
  private:
   struct Index {
     std::uint32_t width = 0;
-    std::size_t first = 0;  ///< row of its first context
-    std::size_t seen = 0;
-    std::vector<std::uint64_t> keys;    ///< [seen], rising
-    std::vector<std::uint32_t> direct;  ///< [2^width]: the row, back-off included; empty for wide levels
-    FlatCounter hashed;                 ///< otherwise: row + 1
+    std::vector<std::uint64_t> keys;    ///< of the contexts seen, rising
+    std::vector<std::uint32_t> rows;    ///< [keys]: where each one's row is
+    std::vector<std::uint32_t> direct;  ///< [2^width]: the same for every context, back-off included; or empty
+    FlatCounter hashed;                 ///< for levels too wide for that: place + 1
   };
 
+  [[nodiscard]] std::uint32_t place(std::uint64_t key, std::uint32_t level) const;
+  [[nodiscard]] Row row_at(std::uint32_t place) const {
+    const Entry& head = cells_[place];
+    return {{&head + 1, head.size}, head.expert, head.count};
+  }
+
   std::vector<Index> index_;
-  std::vector<Row> rows_;
-  std::vector<Entry> entries_;
+  /// The rows, each a head (its level as `expert`, its total as `count`) and its entries right behind: what one look-up
+  /// reads lies together.
+  std::vector<Entry> cells_;
   std::vector<RankedExpert> popularity_;
   std::vector<float> share_;
 };

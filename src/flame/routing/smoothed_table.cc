@@ -29,12 +29,12 @@ SmoothedTable::SmoothedTable(ContextTable table) : table_(std::move(table)), smo
 double SmoothedTable::without_one(std::uint64_t key, std::uint32_t level, std::uint16_t expert) const {
   auto probability = static_cast<double>(table_.share(expert));
   for (std::uint32_t j = 1; j <= level; ++j) {
-    const ContextTable::Row& row = table_.find(key, j);
+    const ContextTable::Row row = table_.find(key, j);
     if (row.level != j) break;
-    const double count = static_cast<double>(count_of(table_.entries(row), expert)) - 1.0;
+    const double count = static_cast<double>(count_of(row.entries, expert)) - 1.0;
     const double total = static_cast<double>(row.total) - 1.0;
     if (total <= 0.0) continue;
-    const double seen = static_cast<double>(row.size) - (count <= 0.0 ? 1.0 : 0.0);
+    const double seen = static_cast<double>(row.entries.size()) - (count <= 0.0 ? 1.0 : 0.0);
     const auto discount = static_cast<double>(smoothing_[j].discount);
     const auto strength = static_cast<double>(smoothing_[j].strength);
     probability = (std::max(count - discount, 0.0) + (strength + discount * seen) * probability) / (total + strength);
@@ -46,13 +46,13 @@ void SmoothedTable::fit(std::uint32_t level) {
   const std::size_t stride = table_.seen(level) / kSample + 1;
   std::array<double, kDiscounts.size() * kStrengths.size()> likelihood{};
   std::size_t visited = 0;
-  table_.for_each(level, [&](const ContextTable::Row& row, std::uint64_t key, const ContextTable::Row&) {
+  table_.for_each(level, [&](const ContextTable::Row& row, std::uint64_t key) {
     if (visited++ % stride != 0 || row.total <= 1.0F) return;  // a single count left out says nothing of this level
-    for (const ContextTable::Entry& entry : table_.entries(row)) {
+    for (const ContextTable::Entry& entry : row.entries) {
       const double lower = without_one(key, level - 1, entry.expert);
       const double count = static_cast<double>(entry.count) - 1.0;
       const double total = static_cast<double>(row.total) - 1.0;
-      const double seen = static_cast<double>(row.size) - (count <= 0.0 ? 1.0 : 0.0);
+      const double seen = static_cast<double>(row.entries.size()) - (count <= 0.0 ? 1.0 : 0.0);
       std::size_t choice = 0;
       for (const float discount : kDiscounts) {
         for (const float strength : kStrengths) {
@@ -72,13 +72,13 @@ void SmoothedTable::fit(std::uint32_t level) {
 void SmoothedTable::distribution(std::uint64_t key, std::uint32_t level, std::span<float> probability) const {
   for (std::uint16_t expert = 0; expert < table_.experts(); ++expert) probability[expert] = table_.share(expert);
   for (std::uint32_t j = 1; j <= level; ++j) {
-    const ContextTable::Row& row = table_.find(key, j);
+    const ContextTable::Row row = table_.find(key, j);
     if (row.level != j) return;
     const auto [discount, strength] = smoothing_[j];
     const float scale = 1.0F / (row.total + strength);
-    const float lower = (strength + discount * static_cast<float>(row.size)) * scale;
+    const float lower = (strength + discount * static_cast<float>(row.entries.size())) * scale;
     for (float& value : probability) value *= lower;
-    for (const ContextTable::Entry& entry : table_.entries(row)) {
+    for (const ContextTable::Entry& entry : row.entries) {
       probability[entry.expert] += (entry.count - discount) * scale;
     }
   }

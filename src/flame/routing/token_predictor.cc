@@ -52,6 +52,7 @@ class TokenPredictor final : public Predictor {
     const bool joined = path_ && row.known > 0 && histories_.depth(row, layer) == 1;
     const std::uint64_t token = buckets_ > 0 ? bucket_of(row.token, buckets_) : static_cast<std::uint32_t>(row.token);
     const std::uint64_t key = joined ? row.path << kTokenWidth | token : token;
+    if (!path_) return table.table().rank(key, 1, out);
     table.distribution(key, joined ? table.table().levels() - 1 : 1, probability_);
     return rank_distribution(probability_, out);
   }
