@@ -1,13 +1,11 @@
 #!/usr/bin/env python3
-"""transformers' own published test of switch_base_8, run by the flame program. For those who have the weights.
+"""transformers' own published outputs of switch_base_8, run by the flame program. For those who have the weights.
 
     python tools/parity/check_published.py DIR-OF-google/switch-base-8
 
-transformers tests (bf16, 5.24: SwitchTransformerModelIntegrationTests.test_small_generate) that greedy decoding of
-    A <extra_id_0> walks into a bar a orders a <extra_id_1> with <extra_id_2> pinch of <extra_id_3>.
-gives
-    <extra_id_0> man<extra_id_1> beer<extra_id_2> a<extra_id_3> salt<extra_id_4>.
-Then both programs generate for a few prompts in fp32 and are compared token by token (compare_model.py).
+The prompts and outputs are those of transformers' integration tests of google/switch-base-8 (test_small_generate and
+test_small_batch_generate, greedy, in bf16 arithmetic). Then both programs generate for these and a few more prompts in fp32 and
+are compared token by token, with one beam and with four.
 """
 
 import argparse
@@ -16,8 +14,13 @@ import sys
 
 from reference import DEFAULT_FLAME, check_version, load_model, load_tokenizer, reference_tokens, run_flame
 
-PROMPT = "A <extra_id_0> walks into a bar a orders a <extra_id_1> with <extra_id_2> pinch of <extra_id_3>."
-PUBLISHED = "<pad><extra_id_0> man<extra_id_1> beer<extra_id_2> a<extra_id_3> salt<extra_id_4>.</s>"
+PUBLISHED = {
+    "A <extra_id_0> walks into a bar a orders a <extra_id_1> with <extra_id_2> pinch of <extra_id_3>.":
+        "<extra_id_0> man<extra_id_1> beer<extra_id_2> a<extra_id_3> salt<extra_id_4>.</s>",
+    "A <extra_id_0> walks into a bar and orders a <extra_id_1> with <extra_id_2> pinch of <extra_id_3>.":
+        "<extra_id_0> man<extra_id_1> beer<extra_id_2> a<extra_id_3> whiskey<extra_id_4>.</s>",
+    "The human walks into a bar and orders a <extra_id_0>": "<extra_id_0> drink.</s>",
+}  # fmt: skip
 MORE = [
     "The capital of France is <extra_id_0>.",
     "<extra_id_0> said that the meeting <extra_id_1> until Friday because <extra_id_2>.",
@@ -32,16 +35,18 @@ def main():
     arguments = parser.parse_args()
     check_version()
     tokenizer = load_tokenizer(arguments.model)
-    prompts = [tokenizer(text).input_ids for text in [PROMPT, *MORE]]
+    prompts = [tokenizer(text).input_ids for text in [*PUBLISHED, *MORE]]
 
     failed = False
     for dtype in ("bf16", "f32"):
-        flags = ["--dtype", dtype, "--beams", 1, "--max-new-tokens", 20]
-        line = run_flame(arguments.flame, arguments.model, prompts[:1], *flags)[0]
-        text = "<pad>" + tokenizer.decode(line["tokens"], skip_special_tokens=False)
-        same = text.replace(" ", "") == PUBLISHED.replace(" ", "")
-        failed |= not same
-        print(f"published output, {dtype}: {'the same' if same else 'DIFFERENT: ' + text}")
+        lines = run_flame(arguments.flame, arguments.model, prompts[: len(PUBLISHED)], "--dtype", dtype, "--beams", 1,
+                          "--max-new-tokens", 20)  # fmt: skip
+        for line, (prompt, wanted) in zip(lines, PUBLISHED.items()):
+            text = tokenizer.decode(line["tokens"], skip_special_tokens=False)
+            # Versions of the tokenizer differ in the spaces around extra ids; the last output is published without them.
+            same = text.replace(" ", "").removeprefix("<extra_id_0>") == wanted.replace(" ", "").removeprefix("<extra_id_0>")
+            failed |= not same
+            print(f"{dtype}: {prompt}\n  {'as published' if same else 'DIFFERENT, published ' + wanted}: {text}")
 
     model = load_model(arguments.model)
     for beams in (1, 4):
