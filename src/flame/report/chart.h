@@ -24,7 +24,7 @@ struct Point {
 /// Points that belong together. The label decides the colour, on the whole page the same for the same thing.
 struct Series {
   std::string label;
-  std::vector<Point> points;
+  std::vector<Point> points = {};
   bool dashed = false;  ///< for bounds and for numbers that are not ours
 };
 
@@ -33,9 +33,9 @@ struct LineChart {
   std::string y_label;
   bool logarithmic_x = false;
   bool logarithmic_y = false;
-  std::optional<double> y_minimum;
-  std::optional<double> y_maximum;
-  std::vector<Series> series;
+  std::optional<double> y_minimum = std::nullopt;
+  std::optional<double> y_maximum = std::nullopt;
+  std::vector<Series> series = {};
 };
 
 /// One group of bars a category; series[s].points[c] belongs to categories[c] (only y, low and high are read).
@@ -43,8 +43,8 @@ struct BarChart {
   std::string x_label;
   std::string y_label;
   bool logarithmic_y = false;
-  std::vector<std::string> categories;
-  std::vector<Series> series;
+  std::vector<std::string> categories = {};
+  std::vector<Series> series = {};
 };
 
 /// values [rows, columns], drawn with row 0 at the top and the number in each cell.
