@@ -52,6 +52,15 @@ TEST(StreamingDecoder, KeepsBackWhatCleaningUpMayStillChange) {
   EXPECT_TRUE(all.ends_with("g.")) << all;
 }
 
+TEST(StreamingDecoder, KeepsBackAnApostropheBetweenSpacesHoweverManyFollow) {
+  const Tokenizer tokenizer = open_with(R"({"clean_up_tokenization_spaces": true})");
+  const std::vector<TokenId> ids = {162, 3, 31, 3, 4304, 3, 11};  // "get '", a Cyrillic letter, two spaces, "and"
+  StreamingDecoder decoder(tokenizer);
+  std::string all;
+  for (const TokenId id : ids) all += decoder.push(id);
+  EXPECT_EQ(all + decoder.finish(), tokenizer.decode(ids));
+}
+
 /// Ids that are likely to meet: punctuation, contractions, spaces, specials, and others.
 rc::Gen<std::vector<TokenId>> some_ids(const Tokenizer& tokenizer) {
   std::vector<TokenId> frequent = {0, 1, 2, 3, 32099};

@@ -109,14 +109,16 @@ std::size_t TokenDecoder::certain_bytes(const std::vector<std::string>& tokens) 
   while (byte_fallback_ && !certain.empty() && byte_of(certain.back())) certain.pop_back();
   std::string text = joined(std::move(certain));
   if (!clean_up_) return text.size();
-  // What is cleaned up begins with a space and takes at most one more space in; one more is kept back because the text
-  // that one replacement leaves may be taken up by the next.
-  for (int spaces = 0; spaces < 3; ++spaces) {
-    const std::size_t space = text.rfind(' ');
-    if (space == std::string::npos) return 0;
-    text.resize(space);
+  // Cut in front of a space that no replacement can join to what stands before it: not the second one of " ' ", not one
+  // whose own replacement leaves an apostrophe behind a space or behind " n" (" n ' t" becomes "n't" in two steps).
+  for (std::size_t space = text.rfind(' '); space != std::string::npos; space = text.rfind(' ', space - 1)) {
+    const std::string_view before = std::string_view(text).substr(0, space);
+    if (!before.ends_with(' ') && !before.ends_with(" '") && !before.ends_with(" n")) {
+      return clean_up(std::string(before)).size();
+    }
+    if (space == 0) break;
   }
-  return clean_up(std::move(text)).size();
+  return 0;
 }
 
 void TokenDecoder::apply(const Metaspace& step, std::vector<std::string>& tokens) {
