@@ -29,6 +29,24 @@ DevicePattern pattern_of(const experts::Bundle& bundle) {
   return DevicePattern::from(first.format.n, first.format.m);
 }
 
+/// What was counted between two readings.
+KernelCounters difference(KernelCounters now, const KernelCounters& then) {
+  for (std::size_t kind = 0; kind < kCycleKinds; ++kind) now.cycles[kind] -= then.cycles[kind];
+  now.load_beats -= then.load_beats;
+  now.demand_loads -= then.demand_loads;
+  now.prefetch_loads -= then.prefetch_loads;
+  now.prefetch_used -= then.prefetch_used;
+  now.prefetch_dropped -= then.prefetch_dropped;
+  now.read_beats -= then.read_beats;
+  now.write_beats -= then.write_beats;
+  for (std::size_t layer = 0; layer < now.layers.size(); ++layer) {
+    now.layers[layer].hits -= then.layers[layer].hits;
+    now.layers[layer].late -= then.layers[layer].late;
+    now.layers[layer].misses -= then.layers[layer].misses;
+  }
+  return now;
+}
+
 std::size_t argmax(std::span<const std::int32_t> logits) {
   return static_cast<std::size_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
@@ -45,6 +63,7 @@ struct AcceleratorDevice::Implementation {
   std::vector<model::Router> encoder_routers, decoder_routers;
   std::vector<OutputScales> scales;  // [device layer * experts + expert]
 
+  KernelCounters at_start;  // counters when the model was loaded
   KernelCounters at_begin;  // counters when statistics began
   std::uint64_t tokens = 0, layer_runs = 0, decisions = 0, disagreements = 0;
   bool dropping = true;
@@ -125,6 +144,7 @@ AcceleratorDevice::AcceleratorDevice(const model::SwitchConfig& config, const mo
                                  self.policy.prefetch_count != 0
                                      ? fmt::format("cepr({}) prefetching {}", options.order, self.policy.prefetch_count)
                                      : std::string("no prediction"));
+  self.at_start = self.driver.counters();
   begin_statistics();
 }
 
@@ -267,28 +287,12 @@ void AcceleratorDevice::compute(const model::MoeInput& input, std::span<const mo
 void AcceleratorDevice::begin_statistics() {
   Implementation& self = *implementation_;
   self.at_begin = self.driver.counters();
-  self.tokens = self.layer_runs = self.decisions = self.disagreements = 0;
 }
 
 AcceleratorReport AcceleratorDevice::report() const {
   Implementation& self = *implementation_;
   AcceleratorReport report;
-  report.counters = self.driver.counters();
-  KernelCounters& now = report.counters;
-  const KernelCounters& then = self.at_begin;
-  for (std::size_t kind = 0; kind < kCycleKinds; ++kind) now.cycles[kind] -= then.cycles[kind];
-  now.load_beats -= then.load_beats;
-  now.demand_loads -= then.demand_loads;
-  now.prefetch_loads -= then.prefetch_loads;
-  now.prefetch_used -= then.prefetch_used;
-  now.prefetch_dropped -= then.prefetch_dropped;
-  now.read_beats -= then.read_beats;
-  now.write_beats -= then.write_beats;
-  for (std::size_t layer = 0; layer < now.layers.size(); ++layer) {
-    now.layers[layer].hits -= then.layers[layer].hits;
-    now.layers[layer].late -= then.layers[layer].late;
-    now.layers[layer].misses -= then.layers[layer].misses;
-  }
+  report.counters = difference(self.driver.counters(), self.at_start);
   report.tokens = self.tokens;
   report.decoder_layer_runs = self.layer_runs;
   report.router_decisions = self.decisions;
@@ -298,8 +302,7 @@ AcceleratorReport AcceleratorDevice::report() const {
 }
 
 model::MoeStatistics AcceleratorDevice::statistics() const {
-  const AcceleratorReport report = this->report();
-  const KernelCounters& counters = report.counters;
+  const KernelCounters counters = difference(implementation_->driver.counters(), implementation_->at_begin);
   const KernelCounters::Lookups lookups = counters.lookups();
   const std::uint64_t expert_bytes = implementation_->driver.layout().slot_bytes();
   model::MoeStatistics result;
@@ -312,7 +315,8 @@ model::MoeStatistics AcceleratorDevice::statistics() const {
   const std::uint64_t useful = result.bytes_demand + result.bytes_prefetch_used;
   const std::uint64_t moved = counters.load_beats * kBeatBytes;
   result.bytes_prefetch_wasted = moved > useful ? moved - useful : 0;
-  result.wait_seconds = static_cast<double>(counters[CycleKind::kMemory]) / (report.clock_mhz * 1e6);
+  result.wait_seconds =
+      static_cast<double>(counters[CycleKind::kMemory]) / (implementation_->driver.backend().clock_mhz() * 1e6);
   return result;
 }
 

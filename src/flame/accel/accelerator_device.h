@@ -68,7 +68,7 @@ class AcceleratorDevice final : public model::MoeDevice {
   [[nodiscard]] model::MoeStatistics statistics() const override;
   [[nodiscard]] std::string describe() const override;
 
-  /// Counters since begin_statistics().
+  /// Counters since construction: a whole run, whatever its batches.
   [[nodiscard]] AcceleratorReport report() const;
 
  private:
