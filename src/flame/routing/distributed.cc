@@ -11,6 +11,7 @@
 #include "flame/base/error.h"
 
 #ifdef FLAME_WITH_MPI
+#define OMPI_SKIP_MPICXX 1  // the C interface only: the C++ one is gone from the standard
 #include <mpi.h>
 #endif
 
