@@ -7,13 +7,13 @@ namespace flame::experts {
 namespace {
 
 /// A pass counts so much in an expert's usage. A decoder layer is passed at every token, an encoder layer once a text.
-constexpr double kDecoderUsageRate = 1.0 / 24.0;
+constexpr double kDecoderUsageRate = 1.0 / 128.0;
 constexpr double kEncoderUsageRate = 1.0 / 4.0;
 /// Tokens that a first encoder pass is taken to have.
 constexpr double kExpectedTokens = 64.0;
 /// Before the first example has ended, examples are taken to have so many decoder steps.
 constexpr double kExpectedSteps = 32.0;
-constexpr double kLeastUsage = 1e-3;
+constexpr double kLeastUsage = 1e-6;
 /// Errors of forecasts fall to half their weight after about 3,500 experts looked at.
 constexpr double kForget = 0.9998;
 
@@ -117,8 +117,10 @@ double Outlook::next_use(ExpertIndex expert) const {
   const double first = distance(layer);
   const double period = layer >= grid_.encoder_layers ? static_cast<double>(grid_.decoder_layers)
                                                       : expected_visits_ + grid_.encoder_layers;
-  const double missed = 1.0 - probability(expert);
-  return first + missed * period / std::max(usage_[expert], kLeastUsage);
+  // Uses a visit that the slot is held: at the layer's next visit, else at the one after it. Its inverse is a time.
+  const double used = probability(expert);
+  const double rate = used / first + (1.0 - used) * usage_[expert] / (first + period);
+  return 1.0 / std::max(rate, kLeastUsage);
 }
 
 }  // namespace flame::experts

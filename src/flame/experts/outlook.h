@@ -34,7 +34,7 @@ class Outlook {
   /// The probability that the next visit of its layer uses the expert: the forecast, corrected by experience with it,
   /// as long as forecasts have told more than usage does.
   [[nodiscard]] double probability(ExpertIndex expert) const;
-  /// Expected visits until the expert is used: the lower, the more it is worth keeping.
+  /// Visits of holding the expert for each use that is expected of it: the lower, the more it is worth keeping.
   [[nodiscard]] double next_use(ExpertIndex expert) const;
   /// The share of passes that used the expert, the last ones counting most.
   [[nodiscard]] double usage(ExpertIndex expert) const { return usage_[expert]; }

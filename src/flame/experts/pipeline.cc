@@ -358,7 +358,8 @@ double ExpertPipeline::need_of(SlotIndex slot) const {
   const ExpertIndex expert = pool_.expert_in(slot);
   const double distance = outlook_.distance(grid_.layer_of(expert));
   // An expert that is far off may be loaded again before it is needed, at the price of the storage's time only.
-  return outlook_.probability(expert) * std::max(0.25, 1.0 / distance);
+  const double time = distance * std::max(1e-6, costs_.gap_seconds(layer_));
+  return outlook_.probability(expert) * std::clamp(costs_.load_seconds() / time, 0.25, 1.0);
 }
 
 double ExpertPipeline::loss_of(SlotIndex slot) const { return need_of(slot) * costs_.load_seconds(); }
