@@ -46,7 +46,7 @@ struct ReadFailure {
 struct ReadQueueOptions {
   std::uint32_t block_bytes = 64 * 1024;          ///< what one checksum covers
   std::uint32_t demand_chunk_bytes = 256 * 1024;  ///< a multiple of block_bytes
-  std::uint32_t prefetch_chunk_bytes = 128 * 1024;
+  std::uint32_t prefetch_chunk_bytes = 256 * 1024;
   std::size_t prefetch_depth = 2;  ///< chunks of prefetches in flight: what a demand read may find before it
   int attempts = 4;                ///< of a chunk that fails or whose checksum is wrong
   Clock::duration retry_delay = std::chrono::milliseconds(1);
