@@ -4,7 +4,10 @@
 #include <gtest/gtest.h>
 #include <rapidcheck/gtest.h>
 
+#include <cmath>
+#include <cstdlib>
 #include <fstream>
+#include <new>
 #include <nlohmann/json.hpp>
 #include <random>
 
@@ -15,6 +18,22 @@
 #include "flame/io/file.h"
 #include "flame/model/generation.h"
 #include "support/faulty_reader.h"
+
+namespace {
+
+// Allocations of this thread while it asks for them to be counted.
+thread_local bool count_allocations = false;
+thread_local std::size_t allocations = 0;
+
+}  // namespace
+
+[[gnu::noinline]] void* operator new(std::size_t bytes) {
+  if (count_allocations) ++allocations;
+  if (void* memory = std::malloc(bytes == 0 ? 1 : bytes)) return memory;
+  throw std::bad_alloc();
+}
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 
 namespace flame::experts {
 namespace {
@@ -174,6 +193,42 @@ TEST_F(BufferedDeviceTest, WithRoomForAllEveryExpertIsLoadedOnce) {
   (void)generate(*model_, *device);
   EXPECT_EQ(device->statistics().misses, 0U);
   EXPECT_EQ(device->statistics().bytes_demand, 0U);
+}
+
+TEST_F(BufferedDeviceTest, WhenAllIsResidentAStepAllocatesNothingAndAsksNothingOfTheStorage) {
+  const auto device = open({});
+  (void)generate(*model_, *device);
+  Matrix<float> hidden(1, model_->config.d_model, 0.25F);
+  Matrix<float> output(1, model_->config.d_model);
+  const std::vector<std::uint32_t> sequence{0};
+  const std::vector<std::int32_t> token{7};
+  std::vector<model::RoutingDecision> decisions(1);
+  const auto step = [&] {
+    device->feed(token);
+    for (std::uint32_t layer = 0; layer < 3; ++layer) {
+      for (std::size_t i = 0; i < hidden.row(0).size(); ++i) hidden.row(0)[i] = std::sin(static_cast<float>(i + layer));
+      const model::MoeInput input{{model::Stack::kDecoder, layer}, hidden, sequence};
+      device->route(input, decisions);
+      device->compute(input, decisions, output);
+    }
+  };
+  device->begin_batch(1);
+  step();
+  // Experts that no text has wanted yet are loaded here, until none is missing.
+  for (ExpertIndex missing = 1; missing > 0;) {
+    missing = 0;
+    device->begin_statistics();
+    step();
+    missing += static_cast<ExpertIndex>(device->statistics().misses + device->statistics().late);
+  }
+  const std::uint64_t chunks = device->report().storage.chunks;
+  count_allocations = true;
+  allocations = 0;
+  for (int i = 0; i < 20; ++i) step();
+  count_allocations = false;
+  EXPECT_EQ(allocations, 0U);
+  EXPECT_EQ(device->report().storage.chunks, chunks);
+  EXPECT_EQ(device->statistics().misses + device->statistics().late, 0U);
 }
 
 TEST_F(BufferedDeviceTest, RandomFaultsGiveTheRightTextOrAClearError) {
