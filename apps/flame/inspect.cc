@@ -1,4 +1,7 @@
+#include <fmt/format.h>
+
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -10,8 +13,29 @@
 #include "flame/commands.h"
 #include "flame/console.h"
 #include "flame/engine/inspection.h"
+#include "flame/experts/bundle.h"
 
 namespace flame::cli {
+namespace {
+
+/// What a bundle's own files say of its experts.
+void add_bundle(const std::string& path, std::optional<std::uint64_t> budget, Json& json, std::string& text) {
+  const experts::Bundle bundle = experts::Bundle::open(path);
+  json["bundle"] = {{"packing", bundle.describe()},
+                    {"experts", bundle.grid().size()},
+                    {"expert_bytes", bundle.slot_bytes()},
+                    {"packed_bytes", bundle.packed_bytes()},
+                    {"profile", bundle.has_profile()}};
+  text += fmt::format("\n  packed here  {} experts of {} ({}), {} in all; {} profile\n", bundle.grid().size(),
+                      format_byte_size(bundle.slot_bytes()), bundle.describe(), format_byte_size(bundle.packed_bytes()),
+                      bundle.has_profile() ? "with a" : "no");
+  if (!budget) return;
+  const std::uint64_t slots = std::min<std::uint64_t>(*budget / bundle.slot_bytes(), bundle.grid().size());
+  json["bundle"]["slots"] = slots;
+  text += fmt::format("               {} slots in {}\n", slots, format_byte_size(*budget));
+}
+
+}  // namespace
 
 void add_inspect_command(CLI::App& app) {
   struct Options {
@@ -31,7 +55,10 @@ void add_inspect_command(CLI::App& app) {
     std::optional<std::uint64_t> budget;
     if (!options->expert_memory.empty()) budget = parse_byte_size(options->expert_memory, "--expert-memory");
     const engine::Inspection inspection = engine::inspect(options->model, budget);
-    print(options->json ? flame::to_text(engine::to_json(inspection)) + "\n" : engine::to_text(inspection));
+    Json json = engine::to_json(inspection);
+    std::string text = engine::to_text(inspection);
+    if (experts::Bundle::is_bundle(options->model)) add_bundle(options->model, budget, json, text);
+    print(options->json ? flame::to_text(json) + "\n" : text);
   });
 }
 
