@@ -3,7 +3,9 @@
 
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <ostream>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -203,6 +205,9 @@ struct Refusal {
   int exit_code;
   const char* message;
 };
+
+/// What a test's listing calls the case.
+void PrintTo(const Refusal& refusal, std::ostream* out) { *out << refusal.name; }
 
 class GenerateRefuses : public Generate, public ::testing::WithParamInterface<Refusal> {};
 

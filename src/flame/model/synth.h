@@ -29,7 +29,7 @@ struct SynthOptions {
   DataType type = DataType::kBF16;  ///< of all tensors: kF32, kBF16 or kF16
   std::uint64_t seed = 0;
   std::uint64_t shard_bytes = 5'000'000'000;  ///< a checkpoint larger than this is written in shards of at most this
-  std::optional<std::filesystem::path> tokenizer;  ///< a spiece.model to copy
+  std::optional<std::filesystem::path> tokenizer = std::nullopt;  ///< a spiece.model to copy
 };
 
 /// Bytes written so far and bytes in all.

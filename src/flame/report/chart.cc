@@ -100,7 +100,10 @@ std::string to_svg(const BarChart& chart, std::string_view id) {
   std::string script = common_settings();
   script += fmt::format("set xlabel {}\nset ylabel {}\n", gnuplot_string(chart.x_label), gnuplot_string(chart.y_label));
   script += chart.logarithmic_y ? "set logscale y\n" : "set yrange [0:*]\n";
-  script += "set style data histograms\nset style histogram errorbars gap 1 lw 1\nset style fill solid 0.85 noborder\n";
+  const bool intervals = std::any_of(chart.series.begin(), chart.series.end(), has_interval);
+  script += fmt::format("set style data histograms\nset style histogram {} gap 1{}\n",
+                        intervals ? "errorbars" : "clustered", intervals ? " lw 1" : "");
+  script += "set style fill solid 0.85 noborder\n";
   std::string ticks;
   for (std::size_t c = 0; c < chart.categories.size(); ++c) {
     ticks += fmt::format("{}{} {}", c == 0 ? "" : ", ", gnuplot_string(chart.categories[c]), c);
@@ -109,7 +112,7 @@ std::string to_svg(const BarChart& chart, std::string_view id) {
   std::string plots;
   for (std::size_t s = 0; s < chart.series.size(); ++s) {
     script += data_block(s, chart.series[s]);
-    plots += fmt::format("{}$data{} using 2:3:4 lc rgb {} title {}", s == 0 ? "" : ", ", s,
+    plots += fmt::format("{}$data{} using {} lc rgb {} title {}", s == 0 ? "" : ", ", s, intervals ? "2:3:4" : "2",
                          palette_colour(colour_of(chart.series[s].label)), gnuplot_string(chart.series[s].label));
   }
   return run_gnuplot(script + "plot " + plots + "\n", {.width = 720, .height = 420}, id);
