@@ -22,6 +22,7 @@ constexpr double kObserveCycles = 8.0;       // from a decision to the first pre
 constexpr double kLoadLatencyCycles = 50.0;  // from a load's request to its first beat
 constexpr double kLookupCycles = 4.0;
 constexpr double kCancelCycles = 4.0;
+constexpr double kDone = 1e-3;  // cycles; sums of doubles are not exact
 constexpr std::size_t kMaxPrefetches = 2;
 constexpr std::size_t kBankWords64 = 393216, kBankWords256 = 98304, kMaxSlots = 64;
 
@@ -117,7 +118,7 @@ class Model {
       load->left -= done;
       beats_ += done / load_cycles_ * static_cast<double>(layout_.channel_beats() * layout_.channels);
       now_ = begin + done;
-      if (load->left <= 1e-9) {
+      if (load->left <= kDone) {
         slots_[load->slot].state = Slot::State::kReady;
         loads_.erase(loads_.begin() + (load - loads_.data()));
         start_prefetches();
