@@ -1,0 +1,155 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "cli/program.h"
+#include "support/test_data.h"
+
+namespace flame::test {
+namespace {
+
+using nlohmann::json;
+using ::testing::HasSubstr;
+
+json tokens_of(const std::string& model, std::vector<std::string> options) {
+  std::vector<std::string> command{"generate",         model, "--text", "Ann: Are you coming? Bob: At six.",
+                                   "--max-new-tokens", "8",   "--json"};
+  command.insert(command.end(), options.begin(), options.end());
+  const ProgramResult result = run_flame(command);
+  EXPECT_EQ(result.exit_code, 0) << result.standard_error;
+  return result.exit_code == 0 ? json::parse(result.standard_output).at("tokens") : json();
+}
+
+/// Some texts to compile with.
+std::string write_texts(const std::filesystem::path& path) {
+  std::ofstream file(path);
+  for (int i = 0; i < 10; ++i) {
+    file << json{{"dialogue", "Ann: Are you coming at " + std::to_string(i) + "? Bob: Yes."}}.dump() << "\n";
+  }
+  return path.string();
+}
+
+TEST(PackCommand, MakesABundleThatSaysTheSameWithAnyMemory) {
+  const TemporaryDirectory directory;
+  const std::string bundle = (directory / "bundle").string();
+  const ProgramResult packed =
+      run_flame({"pack", tiny_model().string(), "-o", bundle, "--pattern", "2:4", "--dtype", "int8"});
+  EXPECT_EQ(packed.exit_code, 0) << packed.standard_error;
+  EXPECT_THAT(packed.standard_output, HasSubstr("pruned to 2:4 by magnitude"));
+  const ProgramResult whole = run_flame({"verify", bundle});
+  EXPECT_EQ(whole.exit_code, 0) << whole.standard_error;
+  EXPECT_THAT(whole.standard_output, HasSubstr("2:4 int8"));
+
+  const json expected = tokens_of(bundle, {});
+  EXPECT_FALSE(expected.empty());
+  EXPECT_EQ(tokens_of(bundle, {"--slots", "1"}), expected);
+  EXPECT_EQ(tokens_of(bundle, {"--slots", "2", "--storage", "threads"}), expected);
+  EXPECT_EQ(tokens_of(bundle, {"--expert-memory", "1MiB", "--storage-bandwidth", "50MB/s"}), expected);
+}
+
+TEST(PackCommand, PackedDenselyInF32ItIsTheCheckpoint) {
+  const TemporaryDirectory directory;
+  const std::string bundle = (directory / "bundle").string();
+  EXPECT_EQ(run_flame({"pack", tiny_model().string(), "-o", bundle, "--dtype", "f32"}).exit_code, 0);
+  EXPECT_EQ(tokens_of(bundle, {"--slots", "2"}), tokens_of(tiny_model().string(), {}));
+}
+
+TEST(VerifyCommand, NamesWhatIsDamaged) {
+  const TemporaryDirectory directory;
+  const std::string bundle = (directory / "bundle").string();
+  EXPECT_EQ(run_flame({"pack", tiny_model().string(), "-o", bundle}).exit_code, 0);
+  std::fstream file(directory / "bundle" / "experts.safetensors", std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(8192);
+  file.put('\x7f').put('\x01').put('\x7f');
+  file.close();
+  const ProgramResult damaged = run_flame({"verify", bundle});
+  EXPECT_EQ(damaged.exit_code, 1);
+  EXPECT_THAT(damaged.standard_error, HasSubstr("experts.expert_"));
+  EXPECT_EQ(run_flame({"verify", tiny_model().string()}).exit_code, 2);
+}
+
+TEST(PackCommand, WrongUseExitsWithTwo) {
+  const TemporaryDirectory directory;
+  const std::string model = tiny_model().string();
+  const std::string out = (directory / "out").string();
+  EXPECT_EQ(run_flame({"pack", model, "-o", out, "--dtype", "int3"}).exit_code, 2);
+  EXPECT_EQ(run_flame({"pack", model, "-o", out, "--pattern", "5:4"}).exit_code, 2);
+  EXPECT_EQ(run_flame({"pack", model, "-o", out, "--pattern", "decoder.77=2:4"}).exit_code, 2);
+  EXPECT_FALSE(std::filesystem::exists(out));
+  const ProgramResult too_little = [&] {
+    EXPECT_EQ(run_flame({"pack", model, "-o", out}).exit_code, 0);
+    return run_flame({"generate", out, "--text", "x", "--expert-memory", "16"});
+  }();
+  EXPECT_EQ(too_little.exit_code, 2);
+  EXPECT_THAT(too_little.standard_error, HasSubstr("give at least"));
+  EXPECT_EQ(run_flame({"pack", out, "-o", (directory / "again").string()}).exit_code, 2);
+}
+
+TEST(CompileCommand, DoesTheWholeOfflineStage) {
+  const TemporaryDirectory directory;
+  const std::string bundle = (directory / "bundle").string();
+  const std::string texts = write_texts(directory / "texts.jsonl");
+  const ProgramResult compiled = run_flame({"compile", tiny_model().string(), "--data", texts, "--field", "dialogue",
+                                            "--max-new-tokens", "6", "-o", bundle});
+  EXPECT_EQ(compiled.exit_code, 0) << compiled.standard_error;
+  EXPECT_THAT(compiled.standard_output, HasSubstr("expected hit ratio"));
+  EXPECT_FALSE(std::filesystem::exists(bundle + ".stages"));
+  EXPECT_EQ(run_flame({"verify", bundle}).exit_code, 0);
+  EXPECT_EQ(tokens_of(bundle, {"--slots", "3"}), tokens_of(bundle, {"--predictor", "none"}));
+  EXPECT_EQ(tokens_of(bundle, {"--slots", "2", "--predictor", "online"}), tokens_of(bundle, {}));
+  EXPECT_EQ(
+      run_flame({"compile", tiny_model().string(), "--data", texts, "--field", "dialogue", "-o", bundle}).exit_code, 2);
+}
+
+TEST(CompileCommand, GoesOnFromFinishedStagesAndRefusesOthers) {
+  const TemporaryDirectory directory;
+  const std::string bundle = (directory / "bundle").string();
+  const std::string texts = write_texts(directory / "texts.jsonl");
+  std::vector<std::string> command{"compile",
+                                   tiny_model().string(),
+                                   "--data",
+                                   texts,
+                                   "--field",
+                                   "dialogue",
+                                   "--max-new-tokens",
+                                   "6",
+                                   "-o",
+                                   bundle,
+                                   "--dtype",
+                                   "int3"};
+  EXPECT_EQ(run_flame(command).exit_code, 2);
+  // The stages of a run that was killed before packing: all but the bundle.
+  command.back() = "int8";
+  EXPECT_EQ(run_flame(command).exit_code, 0);
+  std::filesystem::remove_all(bundle);
+  std::filesystem::create_directories(bundle + ".stages");
+  std::ofstream(bundle + ".stages/options") << "of another run";
+  EXPECT_EQ(run_flame(command).exit_code, 2);
+}
+
+TEST(BenchCommand, MeasuresABundleAndTheStorage) {
+  const TemporaryDirectory directory;
+  const std::string bundle = (directory / "bundle").string();
+  EXPECT_EQ(run_flame({"pack", tiny_model().string(), "-o", bundle, "--pattern", "2:4", "--dtype", "int8"}).exit_code,
+            0);
+  const ProgramResult measured = run_flame({"bench", bundle, "--predictor", "none", "--budget", "50%", "--tokens", "4",
+                                            "--input-tokens", "8", "--repeats", "1", "--json"});
+  ASSERT_EQ(measured.exit_code, 0) << measured.standard_error;
+  const json results = json::parse(measured.standard_output).at("results");
+  EXPECT_GE(results.size(), 6U);
+  for (const json& result : results) {
+    EXPECT_GT(result.at("seconds_per_token").at("median").get<double>(), 0.0);
+    EXPECT_EQ(result.at("device"), "cpu");
+  }
+  const ProgramResult storage = run_flame({"bench", "storage", bundle, "--repeats", "1", "--json"});
+  ASSERT_EQ(storage.exit_code, 0) << storage.standard_error;
+  EXPECT_GT(json::parse(storage.standard_output).at("results").at(0).at("bytes_per_second").get<double>(), 0.0);
+}
+
+}  // namespace
+}  // namespace flame::test
