@@ -57,6 +57,9 @@ TEST_F(FailingFileSystemTest, AFullDiskTakesWhatStillFits) {
   file->append("abc");
   EXPECT_EQ(error_number([&] { file->append("defg"); }), ENOSPC);
   EXPECT_EQ(read_file("/a", base_), "abcde");
+  file->write_at(0, std::as_bytes(std::span("A", 1)));  // needs no room
+  EXPECT_EQ(read_file("/a", base_), "Abcde");
+  file->write_at(0, std::as_bytes(std::span("a", 1)));
   EXPECT_EQ(error_number([&] { file->append("h"); }), ENOSPC);
   EXPECT_EQ(read_file("/a", base_), "abcde");
 }

@@ -207,6 +207,16 @@ TEST(RealFileSystem, SaysWhenTheDiskIsFull) {
   }
 }
 
+TEST(MemoryMap, AMapMovedIntoGivesItsOwnBytesBack) {
+  const test::TemporaryDirectory directory;
+  for (const char* name : {"a", "b"}) FileSystem::real().create(directory / name)->append(name);
+  MemoryMap map = FileSystem::real().map(directory / "a");
+  map = FileSystem::real().map(directory / "b");
+  EXPECT_EQ(map.bytes().front(), std::byte{'b'});
+  map = MemoryMap();
+  EXPECT_THAT(map.bytes(), IsEmpty());
+}
+
 TEST(MemoryMap, DontNeedTakesPagesOutOfResidentMemory) {
   constexpr std::size_t kBytes = std::size_t{32} << 20;
   constexpr std::uint64_t kSlack = std::uint64_t{8} << 20;

@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <array>
 #include <chrono>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -122,6 +123,25 @@ TEST_F(JsonLinesTest, ReadsFromAPipe) {
   EXPECT_EQ(reader.next_text("t"), "b");
   EXPECT_EQ(reader.next_text("t"), std::nullopt);
   writer.join();
+}
+
+TEST_F(JsonLinesTest, ReadsStandardInputByTheNameOfADash) {
+  const pid_t child = fork();
+  if (child == 0) {
+    std::array<int, 2> ends{};
+    if (pipe(ends.data()) != 0 || write(ends[1], "{\"t\": \"a\"}\nbad\n", 17) != 17) _exit(2);
+    close(ends[1]);
+    dup2(ends[0], STDIN_FILENO);
+    std::string complaint;
+    JsonLinesReader opened("-", {.on_bad_line = [&](const std::string& message) { complaint = message; }});
+    JsonLinesReader reader = std::move(opened);
+    const bool good = reader.next_text("t") == "a" && !reader.next_text("t");
+    _exit(good && complaint.starts_with("standard input: line 2: ") ? 0 : 1);
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 TEST_F(JsonLinesTest, AnInterruptEndsTheWaitForAPipe) {

@@ -67,6 +67,19 @@ TEST(PickleReader, ReadsATensor) {
 
 TEST(PickleReader, ReadsAnEmptyDictionary) { EXPECT_TRUE(read(kBegin + ".").empty()); }
 
+TEST(PickleReader, ReadsWhatOtherProtocolsWrite) {
+  // Protocol 4: a frame, short texts, memo without numbers. And what protocol 2 does for large memos and odd values.
+  EXPECT_TRUE(read("\x80\x04\x95\x03\0\0\0\0\0\0\0}\x94."s).empty());
+  EXPECT_TRUE(read("\x80\x02}r\x00\x01\0\0K\x01"
+                   "0j\x00\x01\0\0"
+                   "0."s)
+                  .empty());
+  EXPECT_TRUE(read("\x80\x02}(\x8c\x01"
+                   "aG\0\0\0\0\0\0\0\0U\x01"
+                   "b\x8a\x02\xff\xffT\x01\0\0\0cM\x01\x02u."s)
+                  .empty());
+}
+
 TEST(PickleReader, RefusesImportsByName) {
   EXPECT_THAT(refusal(dictionary("cos\nsystem\n" + text("true") + "\x85R")),
               HasSubstr("data.pkl: pickle, byte 9: wants to import os.system; only what rebuilds tensors is allowed"));
