@@ -129,7 +129,7 @@ TEST_F(JsonLinesTest, ReadsStandardInputByTheNameOfADash) {
   const pid_t child = fork();
   if (child == 0) {
     std::array<int, 2> ends{};
-    if (pipe(ends.data()) != 0 || write(ends[1], "{\"t\": \"a\"}\nbad\n", 17) != 17) _exit(2);
+    if (pipe(ends.data()) != 0 || write(ends[1], "{\"t\": \"a\"}\nbad\n", 15) != 15) _exit(2);
     close(ends[1]);
     dup2(ends[0], STDIN_FILENO);
     std::string complaint;
