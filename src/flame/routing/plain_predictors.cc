@@ -90,9 +90,9 @@ class RandomPredictor final : public Predictor {
     for (std::size_t row = 0; row < sequences; ++row) rows_[row].stream = batch_ << 20 | row;
   }
   void reorder(std::span<const std::uint32_t> parents) override {
-    std::vector<Row> moved;
-    for (const std::uint32_t parent : parents) moved.push_back(rows_[parent]);
-    rows_ = std::move(moved);
+    spare_.clear();
+    for (const std::uint32_t parent : parents) spare_.push_back(rows_[parent]);
+    rows_.swap(spare_);
   }
   void observe(std::size_t sequence, std::uint32_t /*layer*/, std::uint16_t /*expert*/) override {
     ++rows_[sequence].position;
@@ -128,6 +128,7 @@ class RandomPredictor final : public Predictor {
   std::uint64_t batch_ = 0;
   std::vector<std::uint16_t> order_;  ///< [E]: scratch of rank
   std::vector<Row> rows_;
+  std::vector<Row> spare_;
 };
 
 }  // namespace

@@ -159,9 +159,9 @@ class OraclePredictor final : public Predictor {
   }
   void reorder(std::span<const std::uint32_t> parents) override {
     histories_.reorder(parents);
-    std::vector<std::span<const std::uint16_t>> moved;
-    for (const std::uint32_t parent : parents) moved.push_back(futures_[parent]);
-    futures_ = std::move(moved);
+    spare_.clear();
+    for (const std::uint32_t parent : parents) spare_.push_back(futures_[parent]);
+    futures_.swap(spare_);
   }
   void observe(std::size_t sequence, std::uint32_t layer, std::uint16_t expert) override {
     histories_.observe(sequence, layer, expert);
@@ -193,6 +193,7 @@ class OraclePredictor final : public Predictor {
   Histories histories_;
   std::vector<ContextTable> popularity_;  ///< [layers]
   std::vector<std::span<const std::uint16_t>> futures_;
+  std::vector<std::span<const std::uint16_t>> spare_;
 };
 
 }  // namespace
