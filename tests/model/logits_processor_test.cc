@@ -56,6 +56,19 @@ TEST(LogitsProcessorTest, PenalisesATokenOnceHoweverOftenItWasSeen) {
   EXPECT_THAT(scores, testing::ElementsAre(2.0F, -8.0F, 1.0F));
 }
 
+TEST(LogitsProcessorTest, NaNIsNeverKept) {
+  GenerationOptions options;
+  options.do_sample = true;
+  options.top_k = 3;
+  options.top_p = 0.9;
+  std::vector<float> scores(100, std::numeric_limits<float>::quiet_NaN());
+  scores[40] = 1.0F;
+  scores[70] = 0.9F;
+  LogitsProcessor processor(options, scores.size());
+  processor.warp(scores);
+  for (std::size_t i = 0; i < scores.size(); ++i) EXPECT_EQ(std::isfinite(scores[i]), i == 40 || i == 70) << i;
+}
+
 TEST(LogitsProcessorTest, LogSoftmaxSumsToOne) {
   std::vector<float> scores{1000.0F, 1001.0F, 999.0F, -std::numeric_limits<float>::infinity()};
   log_softmax(scores);

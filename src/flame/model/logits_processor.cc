@@ -50,6 +50,10 @@ void LogitsProcessor::constrain(std::span<const std::int32_t> tokens, std::span<
 }
 
 void LogitsProcessor::warp(std::span<float> scores) {
+  // Sorting needs an order: a NaN, as a model whose activations overflow makes them, is ruled out.
+  for (float& score : scores) {
+    if (std::isnan(score)) score = kMinusInfinity;
+  }
   if (options_->temperature != 1.0) {
     for (float& score : scores) score /= static_cast<float>(options_->temperature);
   }
@@ -100,7 +104,10 @@ void LogitsProcessor::keep_top_k(std::span<float> scores) {
 void LogitsProcessor::keep_top_p(std::span<float> scores) {
   order_.resize(scores.size());
   std::iota(order_.begin(), order_.end(), 0U);
-  std::ranges::stable_sort(order_, {}, [&](std::uint32_t token) { return scores[token]; });
+  // By score, then id: what a stable sort gives, without its memory.
+  std::ranges::sort(order_, [&](std::uint32_t a, std::uint32_t b) {
+    return scores[a] < scores[b] || (scores[a] == scores[b] && a < b);
+  });
   const float largest = scores[order_.back()];
   double sum = 0.0;
   for (const float score : scores) sum += std::exp(score - largest);
