@@ -2,8 +2,10 @@
 
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <string>
 #include <vector>
 
@@ -30,28 +32,45 @@ inline void require(bool right, const std::string& what) {
   std::exit(1);
 }
 
+/// Bytes per second of the clock and of the processors' time.
+struct Rate {
+  double by_clock = 0.0;
+  double by_processor = 0.0;
+};
+
+inline Rate rate_of(double bytes, FunctionRef<void()> work) {
+  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t processor_start = std::clock();
+  work();
+  const double processor_seconds = static_cast<double>(std::clock() - processor_start) / CLOCKS_PER_SEC;
+  return {bytes / seconds_since(start), bytes / std::max(processor_seconds, 1e-6)};
+}
+
 /// Times `sweep`, which reads `bytes` stored bytes, alternately with plain reading of memory, so that both see the same
-/// neighbours on the memory bus. Reports medians: bytes/s, read bytes/s, and the share of the one in the other.
+/// neighbours on the memory bus. Reports medians: bytes/s, read bytes/s, and the share of the one in the other; the
+/// share also by processor time, which means something on a machine that is busy with other work too.
 inline void time_against_reading(benchmark::State& state, double bytes, FunctionRef<void()> sweep) {
   std::vector<double> rates;
   std::vector<double> read_rates;
   std::vector<double> shares;
+  std::vector<double> processor_shares;
   sweep();  // pages and branch predictors are warm, caches hold what they can
+  const auto read = [] { static_cast<void>(measure_read_bandwidth(bandwidth_buffer())); };
   for ([[maybe_unused]] const auto iteration : state) {
-    const double read_before = measure_read_bandwidth(bandwidth_buffer());
-    const auto start = std::chrono::steady_clock::now();
-    sweep();
-    const double seconds = seconds_since(start);
-    const double read_after = measure_read_bandwidth(bandwidth_buffer());
-    state.SetIterationTime(seconds);
-    rates.push_back(bytes / seconds);
-    read_rates.push_back(0.5 * (read_before + read_after));
+    const Rate before = rate_of(static_cast<double>(kSweepBytes), read);
+    const Rate kernel = rate_of(bytes, sweep);
+    const Rate after = rate_of(static_cast<double>(kSweepBytes), read);
+    state.SetIterationTime(bytes / kernel.by_clock);
+    rates.push_back(kernel.by_clock);
+    read_rates.push_back(0.5 * (before.by_clock + after.by_clock));
     shares.push_back(rates.back() / read_rates.back());
+    processor_shares.push_back(2.0 * kernel.by_processor / (before.by_processor + after.by_processor));
   }
   using benchmark::Counter;
   state.counters["bytes/s"] = Counter(median(rates), Counter::kDefaults, Counter::kIs1000);
   state.counters["read"] = Counter(median(read_rates), Counter::kDefaults, Counter::kIs1000);
   state.counters["of_read"] = median(shares);
+  state.counters["of_read_cpu"] = median(processor_shares);
   state.counters["threads"] = static_cast<double>(ThreadPool::threads());
 }
 

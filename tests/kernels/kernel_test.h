@@ -15,6 +15,7 @@
 #include "flame/base/thread_pool.h"
 #include "flame/kernels/target.h"
 #include "flame/kernels/weight_matrix.h"
+#include "guarded_bytes.h"
 
 namespace flame::kernels {
 
@@ -32,17 +33,6 @@ class KernelTest : public testing::TestWithParam<std::string_view> {
   INSTANTIATE_TEST_SUITE_P(On, Suite, testing::ValuesIn(::flame::kernels::available_instruction_sets()), \
                            [](const auto& test) { return std::string(test.param); })
 
-/// Elements `offset` bytes past an allocation's start, so that they are misaligned for vectors, or even for their type.
-class Misaligned {
- public:
-  Misaligned(std::size_t bytes, std::size_t offset) : storage_(bytes + offset), offset_(offset) {}
-  [[nodiscard]] std::byte* data() { return storage_.data() + offset_; }
-
- private:
-  std::vector<std::byte> storage_;
-  std::size_t offset_;
-};
-
 /// Values between -1 and 1.
 inline Matrix<float> random_matrix(std::size_t rows, std::size_t columns, unsigned seed) {
   std::mt19937 random(seed);
@@ -54,11 +44,11 @@ inline Matrix<float> random_matrix(std::size_t rows, std::size_t columns, unsign
   return matrix;
 }
 
-/// `values` stored as `type` at a byte offset that suits the type but no vector.
+/// `values` stored as `type` before an inaccessible page, aligned for the type but not for vectors.
 class StoredMatrix {
  public:
   StoredMatrix(DataType type, const Matrix<float>& values)
-      : storage_(values.rows() * values.columns() * size_of(type), size_of(type)),
+      : storage_(values.rows() * values.columns() * size_of(type)),
         view_{type, storage_.data(), values.rows(), values.columns()} {
     for (std::size_t i = 0; i < values.rows() * values.columns(); ++i) {
       std::byte* position = storage_.data() + i * size_of(type);
@@ -79,7 +69,7 @@ class StoredMatrix {
     std::memcpy(position, &element, sizeof(element));
   }
 
-  Misaligned storage_;
+  GuardedBytes storage_;
   WeightMatrix view_;
 };
 

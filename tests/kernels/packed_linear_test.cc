@@ -122,9 +122,9 @@ TEST_P(PackedLinearTest, ATokenDependsNeitherOnItsNeighboursNorOnThreadsNorOnHow
 TEST_P(PackedLinearTest, OnlyTheRowsAskedForAreReadAndWritten) {
   const RandomPacked matrix({2, 4, PackedType::kInt8, 64}, 64, 96, 5);
   const PackedLayout& layout = matrix.view().layout;
-  // The first two blocks alone in an allocation of their own: a sanitizer sees a read past them.
-  std::vector<std::byte> first_blocks(layout.block_offset(2));
-  std::copy_n(matrix.view().bytes.begin(), first_blocks.size(), first_blocks.begin());
+  // The first two blocks alone before an inaccessible page.
+  const GuardedBytes first_blocks(layout.block_offset(2));
+  std::copy_n(matrix.view().bytes.begin(), first_blocks.span().size(), first_blocks.data());
   PackedInput input;
   input.assign(layout, random_matrix(1, 96, 6));
   const float nan = std::numeric_limits<float>::quiet_NaN();

@@ -7,20 +7,21 @@
 
 #include "flame/base/data_type.h"
 #include "flame/kernels/packed_matrix.h"
+#include "guarded_bytes.h"
 
 namespace flame::kernels {
 
-/// A packed matrix with random contents at an odd address: any values, n distinct positions in each group.
+/// A packed matrix with random contents before an inaccessible page: any values, n distinct positions in each group.
 class RandomPacked {
  public:
   RandomPacked(const PackedFormat& format, std::size_t rows, std::size_t columns, unsigned seed)
-      : layout_(format, rows, columns), storage_(layout_.size_bytes() + 1, std::byte{0}), random_(seed) {
+      : layout_(format, rows, columns), storage_(layout_.size_bytes()), random_(seed) {
     for (std::size_t block = 0; block < layout_.blocks(); ++block) fill_block(block);
   }
   RandomPacked(const RandomPacked&) = delete;
   RandomPacked& operator=(const RandomPacked&) = delete;
 
-  [[nodiscard]] PackedMatrixView view() const { return {layout_, std::span(storage_).subspan(1)}; }
+  [[nodiscard]] PackedMatrixView view() const { return {layout_, storage_.span()}; }
 
  private:
   template <typename T>
@@ -28,7 +29,7 @@ class RandomPacked {
     std::memcpy(position, &value, sizeof(value));
   }
   void fill_block(std::size_t block) {
-    std::byte* bytes = storage_.data() + 1 + layout_.block_offset(block);
+    std::byte* bytes = storage_.data() + layout_.block_offset(block);
     const std::size_t rows = layout_.block_rows(block);
     const PackedFormat& format = layout_.format();
     std::uniform_real_distribution<float> uniform(-1.0F, 1.0F);
@@ -65,7 +66,7 @@ class RandomPacked {
   }
 
   PackedLayout layout_;
-  std::vector<std::byte> storage_;
+  GuardedBytes storage_;
   std::mt19937 random_;
 };
 

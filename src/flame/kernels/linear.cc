@@ -30,8 +30,13 @@ constexpr std::size_t kRowTile = 4;
 constexpr std::size_t kTokenTile = 2;
 #endif
 
-// Bytes between a row tile's reads and its prefetches. The hardware's own prefetchers stop at every page.
+// How far ahead of its reads a row tile prefetches: within long rows, else into the next tile, since the rows in
+// between are being read already. The hardware's own prefetchers stop at every page.
 constexpr std::size_t kPrefetchBytes = 2048;
+
+HWY_INLINE std::size_t prefetch_distance(std::size_t rows, std::size_t row_bytes) {
+  return row_bytes > 2 * kPrefetchBytes ? kPrefetchBytes : std::max(rows * row_bytes, kPrefetchBytes);
+}
 
 // Rows x Tokens dot products. Each has exactly one accumulator, which takes the columns in order, whatever the tile:
 // that makes a result independent of its neighbours. Instruction-level parallelism comes from the other rows and
@@ -42,6 +47,7 @@ HWY_INLINE void multiply_tile(const Element* weight, std::size_t columns, const 
   const hn::ScalableTag<float> df;
   using Vector = hn::Vec<decltype(df)>;
   const std::size_t lanes = hn::Lanes(df);
+  const std::size_t ahead = prefetch_distance(Rows, columns * sizeof(Element));
 
   Vector sums[Rows][Tokens];
   for (std::size_t r = 0; r < Rows; ++r) {
@@ -53,7 +59,7 @@ HWY_INLINE void multiply_tile(const Element* weight, std::size_t columns, const 
     for (std::size_t t = 0; t < Tokens; ++t) x[t] = hn::LoadU(df, input + t * input_stride + c);
     for (std::size_t r = 0; r < Rows; ++r) {
       const Element* const position = weight + r * columns + c;
-      hwy::Prefetch(reinterpret_cast<const std::byte*>(position) + kPrefetchBytes);
+      hwy::Prefetch(reinterpret_cast<const std::byte*>(position) + ahead);
       const Vector w = load_widened(df, position);
       for (std::size_t t = 0; t < Tokens; ++t) sums[r][t] = hn::MulAdd(w, x[t], sums[r][t]);
     }

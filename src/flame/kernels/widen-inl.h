@@ -9,6 +9,8 @@
 #include <hwy/highway.h>
 
 #include <cstdint>
+#include <cstring>
+#include <type_traits>
 
 #include "flame/base/data_type.h"
 
@@ -16,7 +18,22 @@ HWY_BEFORE_NAMESPACE();
 namespace flame::kernels::HWY_NAMESPACE {
 namespace {
 
-// One vector of weights from `position`, which needs the alignment of an element only.
+// One vector of weights from `position`, which needs no alignment.
+#if HWY_TARGET == HWY_SCALAR
+
+template <class DF, typename Element>
+HWY_INLINE hwy::HWY_NAMESPACE::Vec<DF> load_widened(DF df, const Element* position) {
+  Element element;
+  std::memcpy(&element, position, sizeof(element));  // Highway's plain code would read through the pointer
+  if constexpr (std::is_same_v<Element, float>) {
+    return hwy::HWY_NAMESPACE::Set(df, element);
+  } else {
+    return hwy::HWY_NAMESPACE::Set(df, element.to_float());
+  }
+}
+
+#else
+
 template <class DF>
 HWY_INLINE hwy::HWY_NAMESPACE::Vec<DF> load_widened(DF df, const float* position) {
   return hwy::HWY_NAMESPACE::LoadU(df, position);
@@ -37,6 +54,8 @@ HWY_INLINE hwy::HWY_NAMESPACE::Vec<DF> load_widened(DF df, const Float16* positi
   const hn::Rebind<hwy::float16_t, DF> d16;
   return hn::PromoteTo(df, hn::LoadU(d16, reinterpret_cast<const hwy::float16_t*>(position)));
 }
+
+#endif  // SCALAR
 
 }  // namespace
 }  // namespace flame::kernels::HWY_NAMESPACE
