@@ -52,5 +52,6 @@ def relative_position_buckets(queries: int, keys: int, bidirectional: bool, buck
         distance = (-distance).clamp(min=0)
     exact = buckets // 2
     # The logarithm in float32 as in the reference: a float64 one falls on other sides of the bucket borders.
-    logarithmic = exact + (torch.log(distance.float() / exact) / math.log(max_distance / exact) * (buckets - exact)).long()
+    octaves = torch.log(distance.float() / exact) / math.log(max_distance / exact)
+    logarithmic = exact + (octaves * (buckets - exact)).long()
     return offset + torch.where(distance < exact, distance, logarithmic.clamp(max=buckets - 1))

@@ -33,7 +33,8 @@ class TokenisedDocuments:
             for line in lines:
                 line_lengths.append(len(line))
                 tokens.append(np.asarray(line, dtype=np.uint16))
-        return TokenisedDocuments(np.concatenate(tokens), np.cumsum([0, *line_lengths]), np.cumsum([0, *document_lengths]))
+        starts = (np.cumsum([0, *lengths]) for lengths in (line_lengths, document_lengths))
+        return TokenisedDocuments(np.concatenate(tokens), *starts)
 
     @staticmethod
     def load(path: Path) -> TokenisedDocuments:

@@ -30,7 +30,7 @@ def hugging_face_config(shape: ModelShape) -> SwitchTransformersConfig:
         num_experts=shape.num_experts, expert_capacity=EXPERT_CAPACITY, layer_norm_epsilon=shape.layer_norm_epsilon,
         relative_attention_num_buckets=shape.relative_attention_num_buckets,
         relative_attention_max_distance=shape.relative_attention_max_distance,
-        # transformers (5.24) sizes the key-value cache of generate() by num_layers, the encoder's, unless this is there.
+        # transformers 5.24 sizes the key-value cache of generate() by num_layers, the encoder's, unless this is there.
         decoder_layers=shape.num_decoder_layers,
         feed_forward_proj="relu", is_gated_act=False, decoder_start_token_id=START, pad_token_id=PAD,
         eos_token_id=EOS, task_specific_params={"summarization": {"prefix": "summarize: ", **GENERATION}})

@@ -66,6 +66,9 @@ class NoisePool:
         self._jitters = (1 + jitter * (2 * torch.rand(self._SIZE, generator=generator) - 1)).to(device)
 
     def _cut(self, pool: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        if x.numel() >= self._SIZE:
+            raise ValueError(f"a batch with {x.numel():,} activations, but the noise pool holds {self._SIZE:,}: "
+                             "take fewer --batch-tokens")
         start = int(torch.randint(self._SIZE - x.numel(), ()))
         return x * pool[start:start + x.numel()].view(x.shape)
 

@@ -25,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path, help="Hugging Face directory")
     parser.add_argument("--input", type=Path, required=True, help="JSON lines with a dialogue field")
-    parser.add_argument("--predictions", type=Path, required=True, help="JSON lines with a text field, as generate.py's")
+    parser.add_argument("--predictions", type=Path, required=True, help="JSON lines with a text field")
     parser.add_argument("--output", type=Path, required=True, help=".npz to write")
     arguments = parser.parse_args()
 

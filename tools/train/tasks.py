@@ -19,13 +19,15 @@ SENTINELS = 100
 MAX_SOURCE, MAX_TARGET = 384, 96
 
 # Common given names for the speakers of augmented dialogues.
-NAMES = """Adam Alice Amanda Amy Andrew Anna Anthony Ashley Barbara Ben Betty Bill Bob Brian Carol Catherine Charles Chris
-Claire Daniel David Deborah Denis Diana Donna Edward Elena Elizabeth Emily Emma Eric Ethan Eva Fiona Frank Gary George
-Grace Greg Hannah Harry Helen Henry Ian Irene Isabel Jack Jacob James Jane Jason Jean Jennifer Jenny Jerry Jessica Jim
-Joan Joe John Jose Julia Karen Kate Kelly Ken Kevin Kim Larry Laura Lee Leo Lily Linda Lisa Lucas Lucy Luke Maria Mark
-Martha Martin Mary Matt Megan Mia Michael Mike Monica Nancy Nick Nicole Nina Noah Olivia Oscar Pam Patrick Paul Peter
-Phil Rachel Ralph Rebecca Richard Rita Robert Roger Rosa Ruth Ryan Sam Sandra Sara Sean Sharon Simon Sophie Stella
-Steven Sue Susan Tara Ted Teresa Tim Tina Tom Tony Tyler Vanessa Victor Wendy Will Zoe""".split()
+NAMES = """\
+Adam Alice Amanda Amy Andrew Anna Anthony Ashley Barbara Ben Betty Bill Bob Brian Carol Catherine Charles Chris
+Claire Daniel David Deborah Denis Diana Donna Edward Elena Elizabeth Emily Emma Eric Ethan Eva Fiona Frank Gary
+George Grace Greg Hannah Harry Helen Henry Ian Irene Isabel Jack Jacob James Jane Jason Jean Jennifer Jenny
+Jerry Jessica Jim Joan Joe John Jose Julia Karen Kate Kelly Ken Kevin Kim Larry Laura Lee Leo Lily Linda Lisa
+Lucas Lucy Luke Maria Mark Martha Martin Mary Matt Megan Mia Michael Mike Monica Nancy Nick Nicole Nina Noah
+Olivia Oscar Pam Patrick Paul Peter Phil Rachel Ralph Rebecca Richard Rita Robert Roger Rosa Ruth Ryan Sam
+Sandra Sara Sean Sharon Simon Sophie Stella Steven Sue Susan Tara Ted Teresa Tim Tina Tom Tony Tyler Vanessa
+Victor Wendy Will Zoe""".split()
 
 
 @dataclass(frozen=True)

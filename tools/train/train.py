@@ -154,7 +154,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, required=True, help="directory of this run: checkpoint, log, shape")
     parser.add_argument("--curriculum", type=Path, default=Path(__file__).with_name("curriculum-8.json"))
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop with a checkpoint after this time")
-    parser.add_argument("--save-windows", type=int, default=8, help="windows between checkpoints (default: %(default)s)")
+    parser.add_argument("--save-windows", type=int, default=8, help="windows between checkpoints")
     parser.add_argument("--evaluate-windows", type=int, default=16, help="windows between dev losses")
     parser.add_argument("--batch-tokens", type=int, default=8192, help="padded source tokens of a batch")
     parser.add_argument("--muon-rate", type=float, default=0.02)
