@@ -29,6 +29,10 @@ namespace {
 // This version of Highway names AVX-VNNI where it checks for AVX512-VNNI.
 HWY_PUSH_ATTRIBUTES("avx512vnni")
 
+// For lambdas: an attribute of their own takes the place of the pushed ones under clang.
+#undef FLAME_VNNI_ATTR
+#define FLAME_VNNI_ATTR __attribute__((target(HWY_TARGET_STR ",avx512vnni")))
+
 // Bytes between a kernel's reads and its prefetches: past the hardware's own prefetchers, which stop at page ends.
 constexpr std::size_t kPrefetchBytes = 4096;
 
@@ -166,7 +170,7 @@ HWY_INLINE __m512i sum_integer_lanes(const __m512i (&sums)[Count]) {
     }
     fours[i] = _mm512_add_epi32(_mm512_unpacklo_epi64(pairs[0], pairs[1]), _mm512_unpackhi_epi64(pairs[0], pairs[1]));
   }
-  const auto halve = [](__m512i a, __m512i b) HWY_ATTR {
+  const auto halve = [](__m512i a, __m512i b) FLAME_VNNI_ATTR {
     return _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xDD));
   };
   return halve(halve(fours[0], fours[1]), halve(fours[2], fours[3]));
@@ -186,7 +190,7 @@ HWY_INLINE void multiply_vnni_tile(const PackedBlock& block, const CodeGather<Sp
   for (__m512i& correction : corrections) correction = _mm512_setzero_si512();
 
   const auto add_products = [&](std::size_t r, __m512i weights, __m512i positions,
-                                const __m512i(&tables)[Tokens][Span]) HWY_ATTR {
+                                const __m512i(&tables)[Tokens][Span]) FLAME_VNNI_ATTR {
     FLAME_UNROLL
     for (std::size_t t = 0; t < Tokens; ++t) {
       __m512i& sum = sums[t * Rows + r];
@@ -199,7 +203,7 @@ HWY_INLINE void multiply_vnni_tile(const PackedBlock& block, const CodeGather<Sp
       corrections[r] = _mm512_dpbusd_epi32(corrections[r], offset, weights);
     }
   };
-  const auto load_tables = [&](std::size_t chunk, __m512i(&tables)[Tokens][Span]) HWY_ATTR {
+  const auto load_tables = [&](std::size_t chunk, __m512i(&tables)[Tokens][Span]) FLAME_VNNI_ATTR {
     for (std::size_t t = 0; t < Tokens; ++t) {
       const std::uint8_t* codes = input.codes(first_token + t) + chunk * kPackedChunk * Span;
       FLAME_UNROLL
@@ -279,7 +283,7 @@ void multiply_vnni_range(const PackedMatrixView& matrix, std::size_t first, std:
                          const BlockOutput& output) {
   const CodeGather<Span, Bits> gather(matrix.layout.format());
   const bool offset = input.code_offset() != 0;
-  for_each_block(matrix, first, last, output, [&](const PackedBlock& block, const BlockOutput& part) HWY_ATTR {
+  for_each_block(matrix, first, last, output, [&](const PackedBlock& block, const BlockOutput& part) FLAME_VNNI_ATTR {
     if (offset) return multiply_vnni_block<Span, Bits, true>(block, gather, input, part);
     multiply_vnni_block<Span, Bits, false>(block, gather, input, part);
   });
@@ -336,7 +340,7 @@ HWY_INLINE void multiply_int4_tile(const PackedBlock& block, const CodeGather<Sp
 
   // Weights plus 8 are the unsigned operand, codes the signed one; 8 * code is taken away again.
   const auto add_products = [&](std::size_t r, std::size_t chunk, __m512i packed_weights, __m512i positions,
-                                const __m512i(&tables)[Tokens][Span]) HWY_ATTR {
+                                const __m512i(&tables)[Tokens][Span]) FLAME_VNNI_ATTR {
     const __m512i weights = _mm512_ternarylogic_epi32(packed_weights, low_half, eight, kAndXor);
     const __m512 scale = scales.of(first_row + r, chunk);
     for (std::size_t t = 0; t < Tokens; ++t) {
@@ -347,7 +351,7 @@ HWY_INLINE void multiply_int4_tile(const PackedBlock& block, const CodeGather<Sp
           _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(products, excess)), scale, sums[t * Rows + r]);
     }
   };
-  const auto load_tables = [&](std::size_t chunk, __m512i(&tables)[Tokens][Span]) HWY_ATTR {
+  const auto load_tables = [&](std::size_t chunk, __m512i(&tables)[Tokens][Span]) FLAME_VNNI_ATTR {
     for (std::size_t t = 0; t < Tokens; ++t) {
       const std::uint8_t* codes = input.codes(first_token + t) + chunk * kPackedChunk * Span;
       FLAME_UNROLL
@@ -410,7 +414,7 @@ void multiply_int4_range(const PackedMatrixView& matrix, std::size_t first, std:
   constexpr std::size_t kRows = rows_at_once(Span);
   const CodeGather<Span, Bits> gather(matrix.layout.format());
   Int4Scales scales(matrix.layout);
-  for_each_block(matrix, first, last, output, [&](const PackedBlock& block, const BlockOutput& part) HWY_ATTR {
+  for_each_block(matrix, first, last, output, [&](const PackedBlock& block, const BlockOutput& part) FLAME_VNNI_ATTR {
     scales.widen(block);
     std::size_t t = 0;
     for (; t + 4 <= input.tokens(); t += 4) {
