@@ -31,10 +31,13 @@ void warn(std::string_view message) {
   if (!quiet_mode) complain(fmt::format("warning: {}", message));
 }
 
-void note(std::string_view message) {
-  if (quiet_mode) return;
+void tell(std::string_view message) {
   const std::string line = fmt::format("{}\n", message);
   std::fwrite(line.data(), 1, line.size(), stderr);
+}
+
+void note(std::string_view message) {
+  if (!quiet_mode) tell(message);
 }
 
 void print(std::string_view text) {

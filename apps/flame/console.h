@@ -15,7 +15,10 @@ void complain(std::string_view message);
 /// "flame: warning: MESSAGE".
 void warn(std::string_view message);
 
-/// A line of information about the run, such as what --stats prints.
+/// A line that an option such as --stats asks for. Written even with -q.
+void tell(std::string_view message);
+
+/// A line of information about the run.
 void note(std::string_view message);
 
 /// Writes to stdout and flushes, so that a reader sees it at once. Throws FileError when stdout is full or closed.

@@ -69,21 +69,21 @@ OutputFile open_output(const GenerateOptions& options) {
 }
 
 void print_statistics(const engine::RunStatistics& statistics, const engine::Engine& engine) {
-  note(fmt::format("{} tokens in, {} tokens out; encoder {:.2f} s, decoder {:.2f} s, {:.1f} tokens/s",
+  tell(fmt::format("{} tokens in, {} tokens out; encoder {:.2f} s, decoder {:.2f} s, {:.1f} tokens/s",
                    statistics.input_tokens, statistics.output_tokens, statistics.encoder_seconds,
                    statistics.decoder_seconds, statistics.tokens_per_second()));
   const model::MoeStatistics& experts = statistics.experts;
-  note(
+  tell(
       fmt::format("experts: {} hits, {} late, {} misses; {} on demand, {} prefetched and used, {} prefetched in vain; "
                   "waited {:.3f} s",
                   experts.hits, experts.late, experts.misses, format_byte_size(experts.bytes_demand),
                   format_byte_size(experts.bytes_prefetch_used), format_byte_size(experts.bytes_prefetch_wasted),
                   experts.wait_seconds));
-  if (const std::optional<std::string> report = accelerator_report(engine)) note(*report);
+  if (const std::optional<std::string> report = accelerator_report(engine)) tell(*report);
   if (const auto* buffered = dynamic_cast<const experts::BufferedDevice*>(&engine.device())) {
-    note(eval::describe_buffer(*buffered));
+    tell(eval::describe_buffer(*buffered));
   }
-  note(fmt::format("memory: peak {}, of which weights {}, keys and values {}",
+  tell(fmt::format("memory: peak {}, of which weights {}, keys and values {}",
                    format_byte_size(statistics.peak_memory_bytes), format_byte_size(engine.weight_bytes()),
                    format_byte_size(statistics.cache_bytes)));
 }
@@ -104,7 +104,7 @@ void generate(const GenerateOptions& options) {
   const engine::TextGenerationOptions text_options{.generation = defaults.options,
                                                    .prefix = options.input.prefix.value_or(defaults.prefix),
                                                    .batch_size = options.batch};
-  if (options.stats) note(engine.describe());
+  if (options.stats) tell(engine.describe());
 
   std::optional<Progress> progress;
   if (file) progress.emplace("generating", options.input.limit.value_or(0));
@@ -113,7 +113,8 @@ void generate(const GenerateOptions& options) {
 
   engine::TextGenerationCallbacks callbacks;
   callbacks.on_warning = [](const std::string& message) { warn(message); };
-  if (options.input.texts.size() != 1 && !options.input.strict) {
+  const bool many = options.input.texts.size() > 1 || !options.input.file.empty() || !options.input.ids_file.empty();
+  if (many && !options.input.strict) {
     callbacks.on_skipped = [&](const engine::Prompt& prompt, const std::string& why) {
       ++skipped;
       warn(fmt::format("prompt {}: {} (skipped)", prompt.index + 1, why));
@@ -169,7 +170,10 @@ void add_generate_command(CLI::App& app) {
   add_generation_options(*command, options->generation);
   add_device_options(*command, options->device);
   add_buffer_options(*command, options->buffer);
-  command->add_option("--batch", options->batch, "Prompts decoded together; never changes a result")
+  command
+      ->add_option(
+          "--batch", options->batch,
+          "Prompts decoded together and written when all are done; never changes a result. The figures are the batch's")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
   command->add_option("-o,--output", options->output, "Write JSON lines to this file, each as soon as it is done");

@@ -111,7 +111,7 @@ engine::PromptSource unlimited_prompts(const InputOptions& options) {
 }  // namespace
 
 void add_model_options(CLI::App& command, ModelOptions& options) {
-  command.add_option("MODEL", options.model, "Directory of a Hugging Face checkpoint")->required();
+  command.add_option("MODEL", options.model, "Directory of a Hugging Face checkpoint, or a bundle")->required();
   command
       .add_option("--dtype", options.type,
                   "How weights are held in memory: auto (as stored), f32, bf16, f16. Sums are always fp32")
@@ -259,7 +259,7 @@ void add_generation_options(CLI::App& command, GenerationFlags& flags) {
   const std::string group = "Generation (defaults: the model's own)";
   command.add_option("--task", flags.task, "A task of the model's config, for example summarization")->group(group);
   command.add_option("--max-new-tokens", flags.max_new_tokens, "Tokens to generate at most")
-      ->check(CLI::PositiveNumber)
+      ->check(CLI::Range(1, 1'000'000))
       ->group(group);
   command.add_option("--min-new-tokens", flags.min_new_tokens, "Tokens before the end token is allowed")->group(group);
   command.add_option("--max-length", flags.max_length, "As --max-new-tokens, the start token counted")->group(group);

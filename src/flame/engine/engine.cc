@@ -23,6 +23,24 @@ constexpr std::size_t kUsualLongestInput = 512;
 // Hugging Face writes 1e30 or so for "no limit".
 constexpr double kNoLimit = 1e9;
 
+// Embeddings are padded by less than this; a tokenizer that lacks more has been cut off, or is another model's.
+constexpr std::size_t kVocabularyPadding = 512;
+
+/// Throws ModelError for a tokenizer with ids that the model does not have; warns of one that lacks many.
+void check_vocabulary(const text::Tokenizer& tokenizer, const model::SwitchConfig& config,
+                      const std::filesystem::path& model, std::vector<std::string>& warnings) {
+  if (tokenizer.size() > config.vocab_size) {
+    throw ModelError(fmt::format("{}: the tokenizer has {} ids and the model {}: it is another model's", model.string(),
+                                 tokenizer.size(), config.vocab_size));
+  }
+  if (tokenizer.size() + kVocabularyPadding <= config.vocab_size) {
+    warnings.push_back(
+        fmt::format("{}: the tokenizer has {} ids and the model {}: it has been cut off, or is another "
+                    "model's",
+                    model.string(), tokenizer.size(), config.vocab_size));
+  }
+}
+
 std::size_t read_longest_input(const std::filesystem::path& model) {
   const std::filesystem::path path = model / "tokenizer_config.json";
   if (!io::FileSystem::real().exists(path)) return kUsualLongestInput;
@@ -86,6 +104,7 @@ Engine Engine::open(const std::filesystem::path& model, const EngineOptions& opt
     // A synthetic checkpoint has no tokenizer and runs on ids; whoever needs text gets this message.
     parts->tokenizer_failure = error.what();
   }
+  if (parts->tokenizer) check_vocabulary(*parts->tokenizer, parts->config, model, parts->dense.warnings);
   parts->longest_input = read_longest_input(model);
   return Engine(std::move(parts));
 }

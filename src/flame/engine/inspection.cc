@@ -21,6 +21,8 @@ namespace {
 using kernels::PackedFormat;
 using kernels::PackedType;
 
+constexpr std::uint64_t kPageBytes = 4096;
+
 std::vector<PackedFormat> listed_formats() {
   std::vector<PackedFormat> formats;
   for (const auto& [n, m] : {std::pair{1, 1}, std::pair{2, 4}, std::pair{1, 4}}) {
@@ -43,7 +45,9 @@ std::vector<ExpertFootprint> footprints(const Inspection& inspection) {
     footprint.expert_bytes = layout.size_bytes();
     footprint.all_experts_bytes = footprint.expert_bytes * inspection.experts;
     if (inspection.expert_memory) {
-      footprint.slots = std::min(*inspection.expert_memory / footprint.expert_bytes, inspection.experts);
+      // In a bundle an expert begins on a page, and so does a slot.
+      const std::uint64_t slot_bytes = (footprint.expert_bytes + kPageBytes - 1) / kPageBytes * kPageBytes;
+      footprint.slots = std::min(*inspection.expert_memory / slot_bytes, inspection.experts);
     }
     result.push_back(footprint);
   }

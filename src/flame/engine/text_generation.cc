@@ -21,7 +21,15 @@ struct Batch {
 
 /// Ids of one prompt; throws UsageError for one that cannot be run.
 std::vector<std::int32_t> encode(const Engine& engine, const Prompt& prompt, const std::string& prefix) {
-  if (!prompt.tokens.empty()) return prompt.tokens;
+  if (!prompt.tokens.empty()) {
+    for (const std::int32_t token : prompt.tokens) {
+      if (token < 0 || static_cast<std::uint32_t>(token) >= engine.config().vocab_size) {
+        throw UsageError(
+            fmt::format("token id {} is not one of the model's {} ids", token, engine.config().vocab_size));
+      }
+    }
+    return prompt.tokens;
+  }
   if (prompt.text.find_first_not_of(" \t\r\n") == std::string::npos) throw UsageError("the prompt is empty");
   return engine.require_tokenizer().encode(prefix + prompt.text);
 }
@@ -104,6 +112,8 @@ RunStatistics run_batch(Engine& engine, const Batch& batch, const TextGeneration
   engine.device().begin_statistics();
   const auto hand_out = [&] {
     const RunStatistics statistics = collect(engine);
+    std::sort(finished.begin(), finished.end(),
+              [](const TextOutput& a, const TextOutput& b) { return a.index < b.index; });
     for (TextOutput& output : finished) {
       output.statistics = statistics;
       if (callbacks.on_output) callbacks.on_output(output);

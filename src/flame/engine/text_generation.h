@@ -64,9 +64,9 @@ struct TextGenerationOptions {
 struct TextGenerationCallbacks {
   /// With one prompt at a time, one sequence and no beams: text as soon as it is certain.
   std::function<void(std::string_view piece)> on_text;
-  /// A prompt is done. Called in the order in which they finish, which within a batch is not that of the input.
+  /// A prompt is done. Called in the order of the input, for all prompts of a batch when the batch ends.
   std::function<void(const TextOutput& output)> on_output;
-  /// A prompt that cannot be run (empty, invalid UTF-8) is skipped with this message; without it the error is thrown.
+  /// A prompt that cannot be run (empty, invalid UTF-8, ids out of range) is skipped with this message; without it the error is thrown.
   std::function<void(const Prompt& prompt, const std::string& why)> on_skipped;
   /// Worth telling, but not an error: a prompt longer than the model was made for.
   std::function<void(const std::string& message)> on_warning;

@@ -26,7 +26,7 @@ class Distribution {
  private:
   std::size_t rank_ = 0;
   std::size_t size_ = 1;
-  bool started_ = false;
+  [[maybe_unused]] bool started_ = false;  ///< only an MPI build reads it
 };
 
 }  // namespace flame::routing
