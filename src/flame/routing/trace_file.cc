@@ -99,7 +99,7 @@ StackLayout layout_of(const SafetensorsFile& file, const TraceInfo& info, const 
   const std::uint64_t steps = layout.steps;
   const std::uint64_t layers = layout.layers;
   layout.experts = checked(file, stack + ".experts", {DataType::kU8, DataType::kU16}, {steps, layers}, true);
-  layout.probability = checked(file, stack + ".prob", DataType::kF16, {steps, layers}, true);
+  layout.probability = checked(file, stack + ".prob", {DataType::kF16}, {steps, layers}, true);
   layout.token = checked(file, stack + ".token", {DataType::kI32}, {steps}, true);
   layout.example = checked(file, stack + ".example", {DataType::kI32}, {steps}, true);
   layout.dropped = checked(file, stack + ".dropped", {DataType::kU8, DataType::kBool}, {steps, layers}, !decoder);
