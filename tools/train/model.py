@@ -185,30 +185,38 @@ class SparseFeedForward(nn.Module):
         self.wi = nn.Parameter(torch.randn(shape.num_experts, shape.d_ff, shape.d_model) * shape.d_model**-0.5)
         self.wo = nn.Parameter(torch.randn(shape.num_experts, shape.d_model, shape.d_ff) * shape.d_ff**-0.5)
 
-    def _route(self, tokens: torch.Tensor, run: Pass) -> tuple[torch.Tensor, torch.Tensor]:
-        """The chosen expert of each token and its probability."""
+    def _route(self, tokens: torch.Tensor, run: Pass) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The chosen expert of each token, its probability, and how many tokens each expert got."""
         inputs = run.noise.jitter(tokens.float()) if run.noise else tokens.float()
         logits = functional.linear(inputs, self.router)
         probabilities = torch.softmax(logits, dim=-1)
         probability, expert = probabilities.max(dim=-1)
-        load = functional.one_hot(expert, logits.shape[-1]).float().mean(0)
+        counts = functional.one_hot(expert, logits.shape[-1]).sum(0)
+        load = counts.float() / len(tokens)
         run.routers.expert.append(expert)
         run.routers.balance.append(logits.shape[-1] * (load * probabilities.mean(0)).sum())
         run.routers.z.append(torch.logsumexp(logits, dim=-1).square().mean())
-        return expert, probability
+        return expert, probability, counts
 
     def forward(self, x, real, run: Pass) -> torch.Tensor:
         """x [batch, length, d_model]; real: indices of the tokens that are not padding, in the flattened batch."""
         flat = x.reshape(-1, x.shape[-1])
         tokens = flat[real]
-        expert, probability = self._route(tokens, run)
+        expert, probability, counts = self._route(tokens, run)
         order = torch.argsort(expert, stable=True)
-        counts = torch.bincount(expert, minlength=self.wi.shape[0]).tolist()
-        wi, wo = self.wi.to(x.dtype), self.wo.to(x.dtype)
-        outputs = [functional.linear(torch.relu(functional.linear(part, wi[e])), wo[e])
-                   for e, part in enumerate(tokens[order].split(counts))]
-        mixed = torch.cat(outputs) * probability[order, None].to(x.dtype)
+        outputs = self._experts(tokens[order], counts)
+        mixed = outputs * probability[order, None].to(x.dtype)
         return torch.zeros_like(flat).index_copy(0, real[order], mixed).view(x.shape)
+
+    def _experts(self, tokens: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+        """wo(relu(wi x)) of tokens sorted by expert, counts[e] of them for expert e."""
+        wi, wo = self.wi.to(tokens.dtype), self.wo.to(tokens.dtype)
+        if tokens.is_cuda and tokens.dtype == torch.bfloat16:
+            # One launch a matrix, and the counts stay on the device: a loop over 16 experts waits for both.
+            ends = counts.cumsum(0, dtype=torch.int32)
+            return functional.grouped_mm(torch.relu(functional.grouped_mm(tokens, wi.mT, offs=ends)), wo.mT, offs=ends)
+        return torch.cat([functional.linear(torch.relu(functional.linear(part, wi[e])), wo[e])
+                          for e, part in enumerate(tokens.split(counts.tolist()))])
 
 
 class Block(nn.Module):
