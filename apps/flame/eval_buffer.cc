@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -94,15 +95,21 @@ std::vector<eval::BufferCase> cases_of(const Options& options, const routing::Tr
 
 void evaluate(const Options& options) {
   ThreadPool::set_threads(options.threads);
-  const routing::Trace trace = routing::read_trace(options.trace);
   const routing::Profile profile = routing::Profile::read(options.profile);
+  const routing::Trace trace = routing::read_trace(options.trace, eval::states_for(options.predictors, profile));
   profile.require_model(trace.info);
   if (const std::size_t shared = profile.overlap(routing::example_fingerprints(trace)); shared > 0) {
     throw UsageError(
         fmt::format("{} examples of {} are in the profile: a predictor is judged on examples it has not seen", shared,
                     options.trace));
   }
+  const auto begin = std::chrono::steady_clock::now();
   const std::vector<eval::BufferResult> results = eval::replay_buffer(trace, profile, cases_of(options, trace));
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  std::uint64_t steps = 0;
+  for (const eval::BufferResult& result : results) steps += result.steps;
+  note(fmt::format("{} settings, {} steps in {:.3f} s: {:.2f} million steps a second", results.size(), steps, seconds,
+                   1e-6 * static_cast<double>(steps) / seconds));
   if (options.json) {
     Json list = Json::array();
     for (const eval::BufferResult& result : results) list.push_back(eval::to_json(result));

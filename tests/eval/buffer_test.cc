@@ -8,6 +8,7 @@
 
 #include "experts/tiny_bundle.h"
 #include "flame/base/error.h"
+#include "flame/eval/buffer_ceilings.h"
 #include "flame/experts/buffered_device.h"
 #include "flame/model/generation.h"
 #include "flame/routing/trace_recorder.h"
@@ -189,6 +190,28 @@ TEST_F(BufferReplay, NextUseRegainsMostOfWhatLruLoses) {
   const double belady = hits("belady", Replacement::kNextUse, false);
   EXPECT_GT(ours, lru);
   EXPECT_GT(belady, ours);
+}
+
+// Settings together share passes and tables: each result is that of its setting alone.
+TEST_F(BufferReplay, SettingsTogetherGiveWhatEachGivesAlone) {
+  std::vector<BufferCase> settings;
+  for (const BufferMode mode : {BufferMode::kPaper, BufferMode::kRuntime}) {
+    for (const char* predictor : {"cepr", "random", "online"}) {
+      for (const std::size_t slots : {1U, 3U, 7U}) {
+        settings.push_back(runtime(predictor, slots));
+        settings.back().mode = mode;
+      }
+    }
+  }
+  const std::vector<BufferResult> together = replay_buffer(trace_, profile_, settings);
+  for (std::size_t i = 0; i < settings.size(); ++i) {
+    const BufferResult alone = replay_buffer(trace_, profile_, settings[i]);
+    SCOPED_TRACE(testing::Message() << settings[i].predictor << " " << settings[i].slots);
+    EXPECT_EQ(together[i].decoder.hits, alone.decoder.hits);
+    EXPECT_EQ(together[i].decoder.late, alone.decoder.late);
+    EXPECT_EQ(together[i].decoder.misses, alone.decoder.misses);
+    EXPECT_DOUBLE_EQ(together[i].latency_seconds, alone.latency_seconds);
+  }
 }
 
 TEST_F(BufferReplay, HasNoPredictorsThatNeedMoreThanTheTrace) {

@@ -5,12 +5,12 @@
 #include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <tuple>
 
 #include "flame/base/error.h"
 #include "flame/base/interrupt.h"
 #include "flame/base/thread_pool.h"
 #include "flame/experts/predictor_choice.h"
-#include "flame/experts/simulated_loader.h"
 
 namespace flame::eval {
 namespace {
@@ -18,201 +18,227 @@ namespace {
 using experts::BeladyReplacement;
 using experts::ExpertGrid;
 using experts::ExpertIndex;
-using experts::ExpertPipeline;
-using experts::ExpertWork;
-using experts::SimulatedLoader;
 using model::RoutingDecision;
 using model::Stack;
 
-/// Loads are counted in thousandths of an expert.
-constexpr std::uint64_t kExpertUnits = 1000;
-
-ExpertGrid grid_of(const routing::TraceInfo& info) { return {info.encoder_layers, info.decoder_layers, info.experts}; }
-
-/// A pipeline over simulated storage, and the loop that a MoE layer's compute() is.
-class Simulation {
+/// A trace made ready to be replayed with many settings. Const members may be called by several threads.
+class Replayer {
  public:
-  Simulation(const ExpertGrid& grid, std::size_t slots, const BufferTimes& times, bool speculate_always,
-             std::unique_ptr<experts::ReplacementPolicy> policy, std::unique_ptr<experts::Forecaster> forecaster,
-             std::span<const float> popularity)
-      : times_(times),
-        loader_(slots, kExpertUnits, {times.load, times.chunk}),
-        pipeline_(grid, slots, options_for(times, speculate_always), loader_, std::move(policy), std::move(forecaster),
-                  popularity) {}
+  Replayer(const routing::Trace& trace, const routing::Profile& profile);
 
-  void pass(model::MoeLayer layer, std::span<const RoutingDecision> decisions, std::span<const std::uint32_t> rows) {
-    pipeline_.routed(layer, decisions, rows);
-    while (std::optional<ExpertWork> work = pipeline_.next()) {
-      const double compute = times_.compute * work->tokens;
-      if (work->whole) {
-        loader_.advance(compute);
-      } else {
-        // Rows are computed as they arrive; what came with the last chunk is left when the load has ended.
-        const double begin = loader_.now();
-        loader_.finish(work->pin.slot());
-        const double loading = loader_.now() - begin;
-        const double overlapped = std::min(loading, compute);
-        pipeline_.waited(loading - overlapped);
-        const double last_chunk = times_.load > 0.0 ? std::min(1.0, times_.chunk / times_.load) * compute : compute;
-        loader_.advance(std::max(compute - overlapped, last_chunk));
-      }
-      pipeline_.done(std::move(*work));
-    }
-    loader_.advance(times_.gap);
-  }
-
-  ExpertPipeline& pipeline() { return pipeline_; }
-  SimulatedLoader& loader() { return loader_; }
+  /// Settings that differ in slots and times only, in turn, with one predictor's tables.
+  void replay(std::span<const BufferCase> settings, std::span<BufferResult> results) const;
 
  private:
-  static experts::PipelineOptions options_for(const BufferTimes& times, bool speculate_always) {
-    experts::PipelineOptions options;
-    options.speculate_always = speculate_always;
-    options.expert_bytes = kExpertUnits;
-    options.chunk_bytes =
-        times.load > 0.0 ? static_cast<std::uint64_t>(times.chunk / times.load * static_cast<double>(kExpertUnits)) : 0;
-    return options;
+  void replay_paper(std::span<const BufferCase> settings, std::span<BufferResult> results) const;
+  [[nodiscard]] BufferResult replay_runtime(const BufferCase& setting,
+                                            const std::shared_ptr<routing::Predictor>& predictor) const;
+  /// Throws UsageError when the trace lacks what the predictor looks at.
+  void check(const routing::Predictor& predictor) const;
+  /// Row `step` of a tensor [steps, layers, d_model] as floats in `row`, or nothing where there is no such tensor.
+  [[nodiscard]] MatrixView<const float> state(const std::vector<BFloat16>& states, std::size_t step,
+                                              std::uint32_t layer, std::vector<float>& row) const;
+  /// Every lookup in the order in which a pipeline counts them: layer by layer, within a pass by expert.
+  [[nodiscard]] std::vector<ExpertIndex> lookups() const;
+  [[nodiscard]] std::span<const RoutingDecision> encoder_pass(std::size_t example, std::uint32_t layer) const;
+  [[nodiscard]] std::span<const std::uint16_t> experts_of(const routing::StepRange& steps) const {
+    return std::span(trace_.decoder.experts)
+        .subspan(steps.first * grid_.decoder_layers, (steps.end - steps.first) * grid_.decoder_layers);
   }
 
-  BufferTimes times_;
-  SimulatedLoader loader_;
-  ExpertPipeline pipeline_;
+  const routing::Trace& trace_;
+  const routing::Profile& profile_;
+  ExpertGrid grid_;
+  std::vector<float> popularity_;
+  std::vector<routing::StepRange> encoder_;
+  std::vector<routing::StepRange> decoder_;
+  std::vector<RoutingDecision> encoder_decisions_;  ///< [example][layer][token]
+  std::vector<std::uint32_t> zeros_;                ///< rows of the tokens of a pass: replays have one
 };
 
-/// A stack's steps [first, end) of one example as a pass through `layer`.
-void fill_decisions(const routing::StackTrace& stack, routing::StepRange steps, std::uint32_t layer,
-                    std::vector<RoutingDecision>& decisions) {
-  decisions.clear();
-  for (std::size_t step = steps.first; step < steps.end; ++step) {
-    const std::size_t at = step * stack.layers + layer;
-    decisions.push_back({stack.experts[at], !stack.dropped.empty() && stack.dropped[at] != 0, 1.0F});
-  }
-}
-
-/// Every lookup in the order in which a pipeline counts them: layer by layer, within a pass by expert.
-std::vector<ExpertIndex> lookups_of(const routing::Trace& trace, const ExpertGrid& grid,
-                                    const std::vector<routing::StepRange>& encoder,
-                                    const std::vector<routing::StepRange>& decoder) {
-  std::vector<ExpertIndex> lookups;
-  std::vector<bool> used(grid.experts);
-  for (std::size_t example = 0; example < decoder.size(); ++example) {
-    for (std::uint32_t layer = 0; example < encoder.size() && layer < grid.encoder_layers; ++layer) {
-      used.assign(grid.experts, false);
-      for (std::size_t step = encoder[example].first; step < encoder[example].end; ++step) {
-        const std::size_t at = step * trace.encoder.layers + layer;
-        if (trace.encoder.dropped.empty() || trace.encoder.dropped[at] == 0) used[trace.encoder.experts[at]] = true;
-      }
-      for (std::uint32_t number = 0; number < grid.experts; ++number) {
-        if (used[number]) lookups.push_back(grid.expert(layer, number));
+Replayer::Replayer(const routing::Trace& trace, const routing::Profile& profile)
+    : trace_(trace),
+      profile_(profile),
+      grid_{trace.info.encoder_layers, trace.info.decoder_layers, trace.info.experts},
+      popularity_(experts::popularity_of(profile, grid_)),
+      encoder_(routing::examples_of(trace.encoder)),
+      decoder_(routing::examples_of(trace.decoder)) {
+  const routing::StackTrace& stack = trace.encoder;
+  std::size_t longest = 1;
+  for (const routing::StepRange& steps : encoder_) {
+    longest = std::max(longest, steps.end - steps.first);
+    for (std::uint32_t layer = 0; layer < grid_.encoder_layers; ++layer) {
+      for (std::size_t step = steps.first; step < steps.end; ++step) {
+        const std::size_t at = step * stack.layers + layer;
+        encoder_decisions_.push_back({stack.experts[at], !stack.dropped.empty() && stack.dropped[at] != 0, 1.0F});
       }
     }
-    for (std::size_t step = decoder[example].first; step < decoder[example].end; ++step) {
-      for (std::uint32_t layer = 0; layer < grid.decoder_layers; ++layer) {
-        lookups.push_back(grid.expert(grid.encoder_layers + layer, trace.decoder.experts_of(step)[layer]));
+  }
+  zeros_.assign(longest, 0);
+}
+
+std::span<const RoutingDecision> Replayer::encoder_pass(std::size_t example, std::uint32_t layer) const {
+  const routing::StepRange& steps = encoder_[example];
+  const std::size_t tokens = steps.end - steps.first;
+  return std::span(encoder_decisions_).subspan(steps.first * grid_.encoder_layers + layer * tokens, tokens);
+}
+
+std::vector<ExpertIndex> Replayer::lookups() const {
+  std::vector<ExpertIndex> lookups;
+  std::vector<bool> used(grid_.experts);
+  for (std::size_t example = 0; example < decoder_.size(); ++example) {
+    for (std::uint32_t layer = 0; example < encoder_.size() && layer < grid_.encoder_layers; ++layer) {
+      used.assign(grid_.experts, false);
+      for (const RoutingDecision& decision : encoder_pass(example, layer)) {
+        if (!decision.dropped) used[decision.expert] = true;
       }
+      for (std::uint32_t number = 0; number < grid_.experts; ++number) {
+        if (used[number]) lookups.push_back(grid_.expert(layer, number));
+      }
+    }
+    std::uint32_t layer = 0;
+    for (const std::uint16_t expert : experts_of(decoder_[example])) {
+      lookups.push_back(grid_.expert(grid_.encoder_layers + layer, expert));
+      layer = layer + 1 == grid_.decoder_layers ? 0 : layer + 1;
     }
   }
   return lookups;
 }
 
-void check_predictor(const experts::Forecaster& forecaster) {
-  if (!forecaster.needs_hidden() && !forecaster.needs_approach()) return;
-  throw UsageError(
-      fmt::format("predictor {} looks at hidden states, which a replay of routing does not have", forecaster.name()));
+void Replayer::check(const routing::Predictor& predictor) const {
+  const bool lacks = (predictor.needs_hidden() && trace_.decoder.hidden.empty()) ||
+                     (predictor.needs_approach() && trace_.decoder.approach.empty());
+  if (!lacks) return;
+  throw UsageError(fmt::format(
+      "predictor {} looks at hidden states, which the trace does not have: make it with --hidden", predictor.name()));
 }
 
-BufferResult replay_paper(const routing::Trace& trace, const routing::Profile& profile, const BufferCase& setting) {
-  BufferResult result;
-  result.setting = setting;
-  if (setting.predictor == "none") throw UsageError("paper mode needs a predictor: it fills the slots");
-  routing::PredictorOptions options;
-  options.context = setting.context;
-  options.depth = 1;
-  const auto predictor = routing::make_predictor(setting.predictor, options, profile);
-  if (predictor->needs_hidden() || predictor->needs_approach()) {
-    throw UsageError(
-        fmt::format("predictor {} looks at hidden states, which a replay of routing does not have", predictor->name()));
+MatrixView<const float> Replayer::state(const std::vector<BFloat16>& states, std::size_t step, std::uint32_t layer,
+                                        std::vector<float>& row) const {
+  if (states.empty()) return {};
+  const std::size_t width = trace_.info.d_model;
+  row.resize(width);
+  const BFloat16* const from = states.data() + (step * grid_.decoder_layers + layer) * width;
+  for (std::size_t i = 0; i < width; ++i) row[i] = from[i].to_float();
+  return {row.data(), 1, width};
+}
+
+void Replayer::replay(std::span<const BufferCase> settings, std::span<BufferResult> results) const {
+  if (settings.front().mode == BufferMode::kPaper) {
+    replay_paper(settings, results);
+    return;
   }
-  const std::uint32_t layers = trace.info.decoder_layers;
-  std::vector<routing::RankedExpert> top(std::min<std::size_t>(setting.slots, trace.info.experts));
-  for (const routing::StepRange& steps : routing::examples_of(trace.decoder)) {
+  std::shared_ptr<routing::Predictor> predictor;
+  for (std::size_t i = 0; i < settings.size(); ++i) {
+    const BufferCase& setting = settings[i];
+    const bool belady = setting.predictor == "belady";
+    const experts::PredictorChoice choice =
+        experts::choose_predictor(belady ? "none" : setting.predictor, setting.replacement, true);
+    // A random predictor goes on where it was: every replay gets its own, so that none depends on another.
+    if (!choice.predictor.empty() && (predictor == nullptr || choice.predictor == "random")) {
+      predictor = experts::make_predictor(choice.predictor, setting.context, 1, profile_);
+      check(*predictor);
+    }
+    results[i] = replay_runtime(setting, predictor);
+  }
+}
+
+void Replayer::replay_paper(std::span<const BufferCase> settings, std::span<BufferResult> results) const {
+  if (settings.front().predictor == "none") throw UsageError("paper mode needs a predictor: it fills the slots");
+  routing::PredictorOptions options;
+  options.context = settings.front().context;
+  options.depth = 1;
+  const auto predictor = routing::make_predictor(settings.front().predictor, options, profile_);
+  check(*predictor);
+  std::size_t most = 1;
+  for (const BufferCase& setting : settings) most = std::max(most, setting.slots);
+  std::vector<routing::RankedExpert> top(std::min<std::size_t>(most, grid_.experts));
+  // The place in the ranking of the expert that came: it hits with so many slots.
+  std::vector<std::uint64_t> at_place(top.size() + 1);
+  std::vector<float> row;
+  std::uint64_t steps_done = 0;
+  for (const routing::StepRange& steps : decoder_) {
     throw_if_interrupted();
     predictor->begin(1);
-    if (predictor->needs_future()) {
-      predictor->foresee(
-          0, std::span(trace.decoder.experts).subspan(steps.first * layers, (steps.end - steps.first) * layers));
-    }
+    if (predictor->needs_future()) predictor->foresee(0, experts_of(steps));
     for (std::size_t step = steps.first; step < steps.end; ++step) {
-      predictor->feed({&trace.decoder.token[step], 1});
-      for (std::uint32_t layer = 0; layer < layers; ++layer) {
-        const std::uint16_t expert = trace.decoder.experts_of(step)[layer];
+      predictor->feed({&trace_.decoder.token[step], 1});
+      const std::uint16_t* const chosen = trace_.decoder.experts_of(step).data();
+      for (std::uint32_t layer = 0; layer < grid_.decoder_layers; ++layer) {
+        if (predictor->needs_approach()) {
+          predictor->approach(layer, state(trace_.decoder.approach, step, layer, row));
+        }
         const std::size_t count = predictor->rank(0, layer, top);
-        const bool hit = std::any_of(top.begin(), top.begin() + static_cast<std::ptrdiff_t>(count),
-                                     [&](const routing::RankedExpert& ranked) { return ranked.expert == expert; });
-        ++(hit ? result.decoder.hits : result.decoder.misses);
-        predictor->observe(0, layer, expert);
+        std::size_t place = 0;
+        while (place < count && top[place].expert != chosen[layer]) ++place;
+        ++at_place[place == count ? top.size() : place];
+        if (predictor->needs_hidden()) predictor->hidden(layer, state(trace_.decoder.hidden, step, layer, row));
+        predictor->observe(0, layer, chosen[layer]);
       }
     }
-    result.steps += steps.end - steps.first;
+    steps_done += steps.end - steps.first;
   }
-  // Nothing overlaps in this mode: a miss costs a whole load.
-  const double lookups = static_cast<double>(result.decoder.all());
-  result.wait_seconds = static_cast<double>(result.decoder.misses) * setting.times.load;
-  const double total = result.wait_seconds + lookups * (setting.times.compute + setting.times.gap);
-  result.latency_seconds = result.steps == 0 ? 0.0 : total / static_cast<double>(result.steps);
-  return result;
+  for (std::size_t i = 0; i < settings.size(); ++i) {
+    const BufferCase& setting = settings[i];
+    BufferResult& result = results[i];
+    result.setting = setting;
+    result.steps = steps_done;
+    for (std::size_t place = 0; place < at_place.size(); ++place) {
+      const bool hit = place < top.size() && place < setting.slots;
+      (hit ? result.decoder.hits : result.decoder.misses) += at_place[place];
+    }
+    // Nothing overlaps in this mode: a miss costs a whole load.
+    const double lookups = static_cast<double>(result.decoder.all());
+    result.wait_seconds = static_cast<double>(result.decoder.misses) * setting.times.load;
+    const double total = result.wait_seconds + lookups * (setting.times.compute + setting.times.gap);
+    result.latency_seconds = result.steps == 0 ? 0.0 : total / static_cast<double>(result.steps);
+  }
 }
 
-BufferResult replay_runtime(const routing::Trace& trace, const routing::Profile& profile, const BufferCase& setting) {
+BufferResult Replayer::replay_runtime(const BufferCase& setting,
+                                      const std::shared_ptr<routing::Predictor>& predictor) const {
   BufferResult result;
   result.setting = setting;
-  const ExpertGrid grid = grid_of(trace.info);
-  const std::vector<float> popularity = experts::popularity_of(profile, grid);
-  const std::vector<routing::StepRange> encoder = routing::examples_of(trace.encoder);
-  const std::vector<routing::StepRange> decoder = routing::examples_of(trace.decoder);
-
   const bool belady = setting.predictor == "belady";
-  experts::PredictorChoice choice =
+  const experts::PredictorChoice choice =
       experts::choose_predictor(belady ? "none" : setting.predictor, setting.replacement, true);
   std::unique_ptr<experts::Forecaster> forecaster;
-  if (!choice.predictor.empty()) {
-    forecaster = experts::make_forecaster(choice.predictor, setting.context, 1, profile, grid);
-    check_predictor(*forecaster);
-  }
+  if (predictor != nullptr) forecaster = experts::make_forecaster(predictor, profile_, grid_);
   std::unique_ptr<experts::ReplacementPolicy> policy;
   if (belady) {
-    policy = std::make_unique<BeladyReplacement>(grid, lookups_of(trace, grid, encoder, decoder));
+    policy = std::make_unique<BeladyReplacement>(grid_, lookups());
   } else {
-    policy = experts::make_replacement(choice.replacement, grid, popularity);
+    policy = experts::make_replacement(choice.replacement, grid_, popularity_);
   }
-  const std::size_t slots = std::min<std::size_t>(setting.slots, grid.size());
-  Simulation simulation(grid, slots, setting.times, setting.speculate_always, std::move(policy), std::move(forecaster),
-                        popularity);
+  const std::size_t slots = std::min<std::size_t>(setting.slots, grid_.size());
+  BufferSimulation simulation(grid_, slots, setting.times, setting.speculate_always, std::move(policy),
+                              std::move(forecaster), popularity_);
+  const bool approaches = predictor != nullptr && predictor->needs_approach();
+  const bool looks = predictor != nullptr && predictor->needs_hidden();
 
-  std::vector<RoutingDecision> decisions;
-  std::vector<std::uint32_t> rows;
+  std::vector<float> row;
   double decoding = 0.0;
-  for (std::size_t example = 0; example < decoder.size(); ++example) {
+  for (std::size_t example = 0; example < decoder_.size(); ++example) {
     throw_if_interrupted();
-    const routing::StepRange steps = decoder[example];
-    if (experts::Forecaster* known = simulation.pipeline().forecaster()) {
-      known->set_future(
-          std::span(trace.decoder.experts)
-              .subspan(steps.first * grid.decoder_layers, (steps.end - steps.first) * grid.decoder_layers));
-    }
+    const routing::StepRange steps = decoder_[example];
+    if (experts::Forecaster* known = simulation.pipeline().forecaster()) known->set_future(experts_of(steps));
     simulation.pipeline().begin_batch(1);
-    for (std::uint32_t layer = 0; example < encoder.size() && layer < grid.encoder_layers; ++layer) {
-      fill_decisions(trace.encoder, encoder[example], layer, decisions);
-      rows.assign(decisions.size(), 0);
-      simulation.pass({Stack::kEncoder, layer}, decisions, rows);
+    for (std::uint32_t layer = 0; example < encoder_.size() && layer < grid_.encoder_layers; ++layer) {
+      const std::span<const RoutingDecision> decisions = encoder_pass(example, layer);
+      simulation.approach({Stack::kEncoder, layer}, {});
+      simulation.pass({Stack::kEncoder, layer}, decisions, std::span(zeros_).first(decisions.size()));
     }
     const double begin = simulation.loader().now();
-    rows.assign(1, 0);
     for (std::size_t step = steps.first; step < steps.end; ++step) {
-      simulation.pipeline().feed({&trace.decoder.token[step], 1});
-      for (std::uint32_t layer = 0; layer < grid.decoder_layers; ++layer) {
-        fill_decisions(trace.decoder, {step, step + 1}, layer, decisions);
-        simulation.pass({Stack::kDecoder, layer}, decisions, rows);
+      simulation.pipeline().feed({&trace_.decoder.token[step], 1});
+      const std::uint16_t* const chosen = trace_.decoder.experts_of(step).data();
+      for (std::uint32_t number = 0; number < grid_.decoder_layers; ++number) {
+        const model::MoeLayer layer{Stack::kDecoder, number};
+        const RoutingDecision decision{chosen[number], false, 1.0F};
+        simulation.approach(layer,
+                            approaches ? state(trace_.decoder.approach, step, number, row) : MatrixView<const float>());
+        if (looks) simulation.pipeline().hidden(layer, state(trace_.decoder.hidden, step, number, row));
+        simulation.pass(layer, {&decision, 1}, std::span(zeros_).first(1));
       }
     }
     decoding += simulation.loader().now() - begin;
@@ -236,18 +262,49 @@ double BufferResult::hit_ratio() const {
 }
 
 BufferResult replay_buffer(const routing::Trace& trace, const routing::Profile& profile, const BufferCase& setting) {
-  if (setting.slots == 0) throw UsageError("a buffer needs at least one slot");
-  return setting.mode == BufferMode::kPaper ? replay_paper(trace, profile, setting)
-                                            : replay_runtime(trace, profile, setting);
+  return replay_buffer(trace, profile, std::vector<BufferCase>{setting}).front();
 }
 
 std::vector<BufferResult> replay_buffer(const routing::Trace& trace, const routing::Profile& profile,
                                         const std::vector<BufferCase>& settings) {
+  for (const BufferCase& setting : settings) {
+    if (setting.slots == 0) throw UsageError("a buffer needs at least one slot");
+  }
+  // Runs of settings that share their predictor, cut so that every thread gets some.
+  const auto key = [](const BufferCase& setting) {
+    return std::tuple(setting.mode, setting.predictor, setting.context);
+  };
+  std::vector<std::size_t> begins;
+  for (std::size_t first = 0; first < settings.size();) {
+    std::size_t end = first;
+    while (end < settings.size() && key(settings[end]) == key(settings[first])) ++end;
+    const bool whole = settings[first].mode == BufferMode::kPaper;
+    const std::size_t piece = whole ? end - first : (end - first - 1) / ThreadPool::threads() + 1;
+    for (; first < end; first += std::min(piece, end - first)) begins.push_back(first);
+  }
+  begins.push_back(settings.size());
+  const Replayer replayer(trace, profile);
   std::vector<BufferResult> results(settings.size());
-  ThreadPool::parallel_for(settings.size(), 1, [&](std::size_t begin, std::size_t end) {
-    for (std::size_t i = begin; i < end; ++i) results[i] = replay_buffer(trace, profile, settings[i]);
+  ThreadPool::parallel_for(begins.size() - 1, 1, [&](std::size_t begin, std::size_t end) {
+    for (std::size_t i = begin; i < end; ++i) {
+      const std::size_t count = begins[i + 1] - begins[i];
+      replayer.replay(std::span(settings).subspan(begins[i], count), std::span(results).subspan(begins[i], count));
+    }
   });
   return results;
+}
+
+routing::TraceReadOptions states_for(const std::vector<std::string>& predictors, const routing::Profile& profile) {
+  routing::TraceReadOptions states;
+  for (const std::string& name : predictors) {
+    const std::string predictor =
+        experts::choose_predictor(name, experts::Replacement::kNextUse, /*has_profile=*/true).predictor;
+    if (predictor.empty() || !routing::is_causal(predictor)) continue;
+    const auto made = routing::make_predictor(predictor, {.context = 1, .depth = 1}, profile);
+    states.hidden = states.hidden || made->needs_hidden();
+    states.approach = states.approach || made->needs_approach();
+  }
+  return states;
 }
 
 Json to_json(const BufferResult& result) {
@@ -274,88 +331,6 @@ Json to_json(const BufferResult& result) {
        {{"demand", experts_of(result.loads.bytes_demand)},
         {"prefetch_used", experts_of(result.loads.bytes_prefetch_used)},
         {"prefetch_wasted", experts_of(result.loads.bytes_prefetch_wasted + result.loads.bytes_prefetch_open)}}}};
-}
-
-namespace {
-
-/// Knows the decoder's next experts, told pass by pass.
-class KnownFuture final : public routing::Predictor {
- public:
-  explicit KnownFuture(const experts::UseLog& uses, const ExpertGrid& grid) : uses_(uses), grid_(grid) {}
-
-  void begin(std::size_t) override {}
-  void reorder(std::span<const std::uint32_t>) override {}
-  void observe(std::size_t, std::uint32_t, std::uint16_t) override {}
-  std::size_t rank(std::size_t, std::uint32_t layer, std::span<routing::RankedExpert> out) override {
-    for (std::size_t pass = next_pass; pass < uses_.passes() && pass < next_pass + grid_.layers(); ++pass) {
-      if (uses_.layer(pass) != grid_.encoder_layers + layer) continue;
-      std::size_t count = 0;
-      for (const ExpertIndex expert : uses_.experts(pass)) {
-        out[count++] = {static_cast<std::uint16_t>(grid_.number_of(expert)), 1.0F};
-      }
-      return count;
-    }
-    return 0;
-  }
-  [[nodiscard]] routing::PredictorCost cost(std::size_t) const override { return {}; }
-  [[nodiscard]] std::string name() const override { return "oracle"; }
-
-  std::size_t next_pass = 0;
-
- private:
-  const experts::UseLog& uses_;
-  ExpertGrid grid_;
-};
-
-experts::LookupCounts all_lookups(const experts::PipelineStatistics& statistics) {
-  return {statistics.encoder.hits + statistics.decoder.hits, statistics.encoder.late + statistics.decoder.late,
-          statistics.encoder.misses + statistics.decoder.misses};
-}
-
-experts::PipelineStatistics replay_uses(const experts::UseLog& uses, const ExpertGrid& grid, Simulation& simulation,
-                                        KnownFuture* future) {
-  std::vector<RoutingDecision> decisions;
-  std::vector<std::uint32_t> rows;
-  std::size_t example = 0;
-  for (std::size_t pass = 0; pass < uses.passes(); ++pass) {
-    if (future != nullptr) future->next_pass = pass;
-    while (example < uses.examples().size() && uses.examples()[example] == pass) {
-      simulation.pipeline().begin_batch(1);
-      ++example;
-    }
-    if (future != nullptr) future->next_pass = pass + 1;
-    decisions.clear();
-    for (const ExpertIndex expert : uses.experts(pass)) {
-      decisions.push_back({static_cast<std::uint16_t>(grid.number_of(expert)), false, 1.0F});
-    }
-    rows.assign(decisions.size(), 0);
-    simulation.pass(grid.layer(uses.layer(pass)), decisions, rows);
-  }
-  simulation.pipeline().collect();
-  return simulation.pipeline().statistics();
-}
-
-}  // namespace
-
-BufferCeilings buffer_ceilings(const experts::UseLog& uses, const ExpertGrid& grid, std::size_t slots, double load,
-                               double gap) {
-  BufferCeilings ceilings;
-  if (uses.all().empty()) return ceilings;
-  const BufferTimes times{load, load / 20, 0.0, gap};
-  Simulation demand(grid, slots, times, false, std::make_unique<BeladyReplacement>(grid, uses.all()), nullptr, {});
-  const experts::LookupCounts best = all_lookups(replay_uses(uses, grid, demand, nullptr));
-  ceilings.belady_hit_ratio = static_cast<double>(best.hits) / static_cast<double>(best.all());
-  ceilings.least_load_seconds = static_cast<double>(best.misses) * load;
-
-  auto known = std::make_unique<KnownFuture>(uses, grid);
-  KnownFuture* future = known.get();
-  Simulation ahead(grid, slots, times, false, std::make_unique<BeladyReplacement>(grid, uses.all()),
-                   std::make_unique<experts::Forecaster>(std::move(known), grid, 3), {});
-  const experts::PipelineStatistics oracle = replay_uses(uses, grid, ahead, future);
-  const experts::LookupCounts counts = all_lookups(oracle);
-  ceilings.oracle_hit_ratio = static_cast<double>(counts.hits) / static_cast<double>(counts.all());
-  ceilings.oracle_wait_seconds = oracle.wait_seconds;
-  return ceilings;
 }
 
 }  // namespace flame::eval

@@ -6,13 +6,10 @@
 #include <nlohmann/json.hpp>
 
 #include "flame/base/byte_size.h"
-#include "flame/eval/buffer.h"
+#include "flame/eval/buffer_ceilings.h"
 
 namespace flame::eval {
 namespace {
-
-/// A promise that is kept less often than this is named as drift.
-constexpr double kDrift = 0.8;
 
 double share(std::uint64_t part, std::uint64_t whole) {
   return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole);
@@ -47,9 +44,11 @@ std::string describe_buffer(const experts::BufferedDevice& device) {
       report.storage.busy_seconds, report.bytes_per_second * 1e-6, report.load_seconds * 1e3,
       ceilings.least_load_seconds, p.wait_seconds, ceilings.oracle_wait_seconds);
   if (report.storage.retries > 0) text += fmt::format("; {} reads were tried again", report.storage.retries);
-  if (report.observed_over_promised < kDrift) {
-    text += fmt::format("\nthe predictor kept {:.0f} % of what it promised: its profile may be of other text",
-                        100.0 * report.observed_over_promised);
+  if (report.drift.predictions > 0) {
+    text += fmt::format(
+        "\npredictor: {:.1f} % of {} routers chose one of the two experts named first, {:.1f} % were promised",
+        100.0 * report.drift.observed, report.drift.predictions, 100.0 * report.drift.promised);
+    if (report.drift.drifted()) text += ": its profile is of other text or another model, flame profile makes one anew";
   }
   return text;
 }
@@ -76,7 +75,12 @@ Json buffer_json(const experts::BufferedDevice& device) {
           {"storage_busy_seconds", report.storage.busy_seconds},
           {"bytes_per_second", report.bytes_per_second},
           {"load_seconds", report.load_seconds},
-          {"observed_over_promised", report.observed_over_promised},
+          {"drift",
+           {{"predictions", report.drift.predictions},
+            {"promised", report.drift.promised},
+            {"observed", report.drift.observed},
+            {"z", report.drift.z},
+            {"drifted", report.drift.drifted()}}},
           {"ceilings",
            {{"belady_hit_ratio", ceilings.belady_hit_ratio},
             {"oracle_hit_ratio", ceilings.oracle_hit_ratio},

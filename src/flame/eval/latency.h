@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "flame/base/json.h"
-#include "flame/eval/buffer.h"
+#include "flame/eval/buffer_ceilings.h"
 #include "flame/experts/buffered_device.h"
 #include "flame/routing/trace.h"
 

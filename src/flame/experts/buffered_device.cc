@@ -68,8 +68,9 @@ struct BufferedDevice::Implementation {
       const routing::Profile profile = bundle->profile();
       popularity = popularity_of(profile, grid);
       if (!choice.predictor.empty()) {
-        forecaster =
-            make_forecaster(choice.predictor, static_cast<std::uint32_t>(options.context), options.seed, profile, grid);
+        forecaster = make_forecaster(
+            make_predictor(choice.predictor, static_cast<std::uint32_t>(options.context), options.seed, profile),
+            profile, grid);
         predictor_name = forecaster->name();
       }
     } else if (!choice.predictor.empty()) {
@@ -278,7 +279,7 @@ BufferReport BufferedDevice::report() const {
   for (LayerIndex layer = grid.encoder_layers; layer < grid.layers(); ++layer) {
     report.gap_seconds += self.pipeline->costs().gap_seconds(layer) / grid.decoder_layers;
   }
-  report.observed_over_promised = self.pipeline->outlook().calibration().observed_over_promised();
+  if (const Forecaster* forecaster = self.pipeline->forecaster()) report.drift = forecaster->drift();
   return report;
 }
 

@@ -14,6 +14,7 @@
 #include "flame/io/read_queue.h"
 #include "flame/model/moe_device.h"
 #include "flame/model/weights.h"
+#include "flame/routing/drift.h"
 #include "flame/routing/forced_routing.h"
 
 namespace flame::experts {
@@ -24,10 +25,10 @@ struct BufferReport {
   io::ReadQueueStatistics storage;
   std::size_t slots = 0;
   std::uint64_t slot_bytes = 0;
-  double load_seconds = 0.0;            ///< one whole expert, by measurement (or assumption before the first)
-  double bytes_per_second = 0.0;        ///< delivered while the storage was busy
-  double gap_seconds = 0.0;             ///< between two decoder MoE layers, without waits, by measurement
-  double observed_over_promised = 1.0;  ///< of the predictor's probabilities; well below 1 is drift
+  double load_seconds = 0.0;          ///< one whole expert, by measurement (or assumption before the first)
+  double bytes_per_second = 0.0;      ///< delivered while the storage was busy
+  double gap_seconds = 0.0;           ///< between two decoder MoE layers, without waits, by measurement
+  routing::DriftMeter::Report drift;  ///< since the device was opened; nothing where nothing is predicted
 };
 
 /// The MoeDevice whose experts lie in a bundle's file, a fixed number of them in memory, the next ones on their way

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -24,23 +25,38 @@ class MovingMean {
 /// of probability and forgotten slowly, so that a predictor that has become wrong is no longer believed.
 class Calibration {
  public:
-  void observe(double promised, bool used);
-  /// The probability that experience gives to a promise.
-  [[nodiscard]] double corrected(double promised) const;
-  /// Used over promised, over all that was observed: 1 means "as promised". The measure of drift.
-  [[nodiscard]] double observed_over_promised() const;
+  /// Counts one promise. What corrected() says changes with the next settle().
+  void observe(double promised, bool used) {
+    const std::size_t number = bin_of(promised);
+    Bin& bin = bins_[number];
+    bin.trials = bin.trials * kForget + 1.0;
+    bin.used = bin.used * kForget + (used ? 1.0 : 0.0);
+    bin.promised = bin.promised * kForget + promised;
+    changed_ |= 1U << number;
+  }
+  void settle();
+  /// The probability that experience gives to a promise. Within a tenth promises are scaled, so that rankings inside it
+  /// stay as they were.
+  [[nodiscard]] double corrected(double promised) const {
+    return std::min(1.0, promised * bins_[bin_of(promised)].ratio);
+  }
 
  private:
   static constexpr std::size_t kBins = 10;
+  /// A trial's weight falls to half after about 700 later ones in its bin.
+  static constexpr double kForget = 0.999;
   struct Bin {
     double trials = 0.0;
     double used = 0.0;
     double promised = 0.0;
+    double ratio = 1.0;  ///< used over promised, leaning on 1 while there are few trials
   };
-  [[nodiscard]] static std::size_t bin_of(double promised);
+  [[nodiscard]] static std::size_t bin_of(double promised) {
+    const auto position = static_cast<std::int32_t>(promised * static_cast<double>(kBins));
+    return static_cast<std::size_t>(std::clamp(position, 0, static_cast<std::int32_t>(kBins) - 1));
+  }
   Bin bins_[kBins] = {};
-  double used_ = 0.0;
-  double promised_ = 0.0;
+  std::uint32_t changed_ = 0;  ///< bit i: bin i's ratio is to be reckoned anew
 };
 
 /// Measured costs of the storage and of computing, and from them what a speculative load would win or lose.
@@ -55,19 +71,28 @@ class CostModel {
   /// From the router's decision in `layer` to the next layer's, without waiting for loads.
   void observe_gap(LayerIndex layer, double seconds) { gaps_[layer].add(seconds); }
 
-  [[nodiscard]] double load_seconds() const;
+  [[nodiscard]] double load_seconds() const { return load_.value(assumed_load_); }
   /// What a demand load waits for a chunk of a prefetch that is in flight.
-  [[nodiscard]] double chunk_seconds() const;
-  [[nodiscard]] double gap_seconds(LayerIndex layer) const;
+  [[nodiscard]] double chunk_seconds() const { return load_seconds() * chunk_share_; }
+  [[nodiscard]] double gap_seconds(LayerIndex layer) const { return gaps_[layer].value(1e-3); }
 
   /// Seconds that a prefetch is expected to save: `probability` of need times the part of the load that would be over
   /// at the deadline, less what it is expected to cost demand loads in the other case. `queue_seconds` of loads go
   /// before it, `time_left` remain until its layer's router decides.
-  [[nodiscard]] double prefetch_gain(double probability, double queue_seconds, double time_left) const;
+  [[nodiscard]] double prefetch_gain(double probability, double queue_seconds, double time_left) const {
+    const double load = load_seconds();
+    const double overlapped = std::clamp(time_left - queue_seconds, 0.0, load);
+    return probability * overlapped - kCaution * (1.0 - probability) * chunk_seconds();
+  }
+  /// The probability below which no prefetch with so much time left can pay, even if the storage had nothing else to
+  /// do.
+  [[nodiscard]] double least_probability(double time_left) const;
 
  private:
-  std::uint64_t expert_bytes_;
-  std::uint64_t chunk_bytes_;
+  /// The best of many candidates is not as good as it looks: what a vain prefetch costs counts for more than it is.
+  static constexpr double kCaution = 2.0;
+  double assumed_load_;  ///< before the first measurement
+  double chunk_share_;   ///< of an expert
   MovingMean load_;
   std::vector<MovingMean> gaps_;  ///< [layers]
 };

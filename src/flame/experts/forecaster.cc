@@ -4,7 +4,7 @@
 
 namespace flame::experts {
 
-Forecaster::Forecaster(std::unique_ptr<routing::Predictor> predictor, const ExpertGrid& grid, std::uint32_t depth)
+Forecaster::Forecaster(std::shared_ptr<routing::Predictor> predictor, const ExpertGrid& grid, std::uint32_t depth)
     : predictor_(std::move(predictor)),
       grid_(grid),
       depth_(std::min(depth, grid.decoder_layers)),
@@ -13,12 +13,16 @@ Forecaster::Forecaster(std::unique_ptr<routing::Predictor> predictor, const Expe
 
 void Forecaster::begin(std::size_t sequences) {
   sequences_ = sequences;
+  promised_layer_ = kNone;
+  promised_.resize(std::max(promised_.size(), sequences * kPromised));
   predictor_->begin(sequences);
   if (predictor_->needs_future()) predictor_->foresee(0, future_);
 }
 
 void Forecaster::reorder(std::span<const std::uint32_t> parents) {
   sequences_ = parents.size();
+  promised_layer_ = kNone;  // the promises were other rows'
+  promised_.resize(std::max(promised_.size(), sequences_ * kPromised));
   predictor_->reorder(parents);
 }
 
@@ -34,7 +38,12 @@ void Forecaster::hidden(std::uint32_t decoder_layer, MatrixView<const float> hid
 
 void Forecaster::observe(std::uint32_t decoder_layer, std::span<const model::RoutingDecision> decisions,
                          std::span<const std::uint32_t> sequence) {
+  const bool promised = promised_layer_ == decoder_layer && predictor_->has_probabilities();
   for (std::size_t token = 0; token < decisions.size(); ++token) {
+    if (promised) {
+      const std::size_t first = sequence[token] * kPromised;
+      drift_.add(std::span(promised_).subspan(first, promised_each_), decisions[token].expert);
+    }
     predictor_->observe(sequence[token], decoder_layer, decisions[token].expert);
   }
 }
@@ -45,10 +54,16 @@ void Forecaster::update(Outlook& outlook) {
     const LayerIndex layer = outlook.layer_ahead(ahead);
     if (layer < grid_.encoder_layers) continue;
     ++found;
+    const std::uint32_t decoder_layer = layer - grid_.encoder_layers;
     // needed = 1 - product over rows of the probability that the row does not choose the expert
     std::fill(needed_.begin(), needed_.end(), 1.0F);
     for (std::size_t row = 0; row < sequences_; ++row) {
-      const std::size_t count = predictor_->rank(row, layer - grid_.encoder_layers, ranking_);
+      const std::size_t count = predictor_->rank(row, decoder_layer, ranking_);
+      if (found == 1) {
+        promised_layer_ = decoder_layer;
+        promised_each_ = std::min(count, kPromised);
+        for (std::size_t i = 0; i < promised_each_; ++i) promised_[row * kPromised + i] = ranking_[i];
+      }
       for (std::size_t i = 0; i < count; ++i) {
         needed_[ranking_[i].expert] *= 1.0F - std::clamp(ranking_[i].probability, 0.0F, 1.0F);
       }

@@ -10,6 +10,7 @@
 #include "flame/experts/expert_grid.h"
 #include "flame/experts/outlook.h"
 #include "flame/model/moe_device.h"
+#include "flame/routing/drift.h"
 #include "flame/routing/predictor.h"
 
 namespace flame::experts {
@@ -18,8 +19,9 @@ namespace flame::experts {
 /// decoder layers close ahead.
 class Forecaster {
  public:
-  /// `depth`: layers ahead that are ranked, at most what the predictor was made for.
-  Forecaster(std::unique_ptr<routing::Predictor> predictor, const ExpertGrid& grid, std::uint32_t depth);
+  /// `depth`: layers ahead that are ranked, at most what the predictor was made for. A predictor may be shared by
+  /// forecasters that are used one after the other.
+  Forecaster(std::shared_ptr<routing::Predictor> predictor, const ExpertGrid& grid, std::uint32_t depth);
 
   void begin(std::size_t sequences);
   void reorder(std::span<const std::uint32_t> parents);
@@ -34,6 +36,9 @@ class Forecaster {
   /// then and through the example.
   void set_future(std::span<const std::uint16_t> future) { future_ = future; }
 
+  /// What the two experts ranked first for the next layer were promised, against what its router chose.
+  [[nodiscard]] routing::DriftMeter::Report drift() const { return drift_.report(); }
+
   /// Gives `outlook` the forecasts of the decoder layers up to depth() visits ahead of where it stands.
   void update(Outlook& outlook);
 
@@ -44,13 +49,21 @@ class Forecaster {
   [[nodiscard]] routing::Predictor& predictor() { return *predictor_; }
 
  private:
-  std::unique_ptr<routing::Predictor> predictor_;
+  static constexpr std::size_t kPromised = 2;
+  static constexpr std::uint32_t kNone = 0xffffffffU;
+
+  std::shared_ptr<routing::Predictor> predictor_;
   ExpertGrid grid_;
   std::uint32_t depth_;
   std::size_t sequences_ = 0;
   std::span<const std::uint16_t> future_;
   std::vector<routing::RankedExpert> ranking_;  ///< [experts per layer]
   std::vector<float> needed_;                   ///< [experts per layer]
+  /// [sequences, kPromised]: the best of the next layer's ranking, till its router decides.
+  std::vector<routing::RankedExpert> promised_;
+  std::size_t promised_each_ = 0;         ///< experts promised a row
+  std::uint32_t promised_layer_ = kNone;  ///< a decoder layer
+  routing::DriftMeter drift_;
 };
 
 }  // namespace flame::experts

@@ -13,7 +13,6 @@ constexpr double kEncoderUsageRate = 1.0 / 4.0;
 constexpr double kExpectedTokens = 64.0;
 /// Before the first example has ended, examples are taken to have so many decoder steps.
 constexpr double kExpectedSteps = 32.0;
-constexpr double kLeastUsage = 1e-6;
 /// Errors of forecasts fall to half their weight after about 3,500 experts looked at.
 constexpr double kForget = 0.9998;
 
@@ -24,6 +23,7 @@ Outlook::Outlook(const ExpertGrid& grid, std::span<const float> popularity)
       usage_(grid.size(), 1.0 / std::max(1U, grid.experts)),
       latest_(grid.layers()),
       used_now_(grid.experts),
+      coming_(grid.layers()),
       expected_visits_(kExpectedSteps * grid.decoder_layers) {
   assert(popularity.empty() || popularity.size() == usage_.size());
   std::copy(popularity.begin(), popularity.end(), usage_.begin());
@@ -36,6 +36,7 @@ Outlook::Outlook(const ExpertGrid& grid, std::span<const float> popularity)
   for (std::size_t i = 0; i < encoder_experts; ++i) {
     usage_[i] = 1.0 - std::pow(1.0 - std::clamp(usage_[i], 0.0, 1.0), kExpectedTokens);
   }
+  look_around();
 }
 
 void Outlook::begin_example() {
@@ -44,31 +45,40 @@ void Outlook::begin_example() {
   position_ = -1;
   latest_.assign(grid_.layers(), 0);
   for (std::vector<std::uint8_t>& made : made_) made.assign(grid_.layers(), 0);
+  look_around();
 }
 
 void Outlook::visit(LayerIndex layer, std::span<const ExpertIndex> used) {
+  const bool decoder = layer >= grid_.encoder_layers;
   position_ = layer;
-  if (layer >= grid_.encoder_layers) ++visits_;
-  const double rate = layer >= grid_.encoder_layers ? kDecoderUsageRate : kEncoderUsageRate;
-  used_now_.assign(grid_.experts, false);
-  for (const ExpertIndex expert : used) used_now_[grid_.number_of(expert)] = true;
-  for (std::uint32_t number = 0; number < grid_.experts; ++number) {
-    const ExpertIndex expert = grid_.expert(layer, number);
-    const double truth = used_now_[number] ? 1.0 : 0.0;
-    if (made_[0][layer] != 0) {
-      const double forecast = calibration_[0].corrected(forecast_[0][expert]);
-      forecast_error_ = forecast_error_ * kForget + (forecast - truth) * (forecast - truth);
-      const double usage = usage_calibration_.corrected(usage_[expert]);
-      usage_error_ = usage_error_ * kForget + (usage - truth) * (usage - truth);
+  if (decoder) ++visits_;
+  std::fill(used_now_.begin(), used_now_.end(), std::uint8_t{0});
+  for (const ExpertIndex expert : used) used_now_[grid_.number_of(expert)] = 1;
+  double* const usage = usage_.data() + grid_.expert(layer, 0);
+  for (std::uint32_t depth = 0; depth < kDepths; ++depth) {
+    if (made_[depth][layer] == 0) continue;
+    const float* const forecast = forecast_[depth].data() + grid_.expert(layer, 0);
+    for (std::uint32_t number = 0; depth == 0 && number < grid_.experts; ++number) {
+      const double truth = used_now_[number];
+      const double error = calibration_[0].corrected(forecast[number]) - truth;
+      forecast_error_ = forecast_error_ * kForget + error * error;
+      const double usage_error = usage_calibration_.corrected(usage[number]) - truth;
+      usage_error_ = usage_error_ * kForget + usage_error * usage_error;
     }
-    if (layer >= grid_.encoder_layers) usage_calibration_.observe(usage_[expert], used_now_[number]);
-    for (std::uint32_t depth = 0; depth < kDepths; ++depth) {
-      if (made_[depth][layer] != 0) calibration_[depth].observe(forecast_[depth][expert], used_now_[number]);
+    for (std::uint32_t number = 0; number < grid_.experts; ++number) {
+      calibration_[depth].observe(forecast[number], used_now_[number] != 0);
     }
-    usage_[expert] += (truth - usage_[expert]) * rate;
+    calibration_[depth].settle();
+    made_[depth][layer] = 0;
   }
+  const double rate = decoder ? kDecoderUsageRate : kEncoderUsageRate;
+  for (std::uint32_t number = 0; number < grid_.experts; ++number) {
+    if (decoder) usage_calibration_.observe(usage[number], used_now_[number] != 0);
+    usage[number] += (static_cast<double>(used_now_[number]) - usage[number]) * rate;
+  }
+  usage_calibration_.settle();
   latest_[layer] = 0;
-  for (std::vector<std::uint8_t>& made : made_) made[layer] = 0;
+  look_around();
 }
 
 void Outlook::forecast(LayerIndex layer, std::span<const float> probabilities) {
@@ -84,7 +94,7 @@ double Outlook::remaining_decoder_visits() const {
   return std::max(expected_visits_ - static_cast<double>(visits_), expected_visits_ / 4.0);
 }
 
-std::uint32_t Outlook::distance(LayerIndex layer) const {
+std::uint32_t Outlook::distance_from_here(LayerIndex layer) const {
   const auto encoder = static_cast<std::int64_t>(grid_.encoder_layers);
   const auto decoder = static_cast<std::int64_t>(grid_.decoder_layers);
   const auto target = static_cast<std::int64_t>(layer);
@@ -104,23 +114,16 @@ LayerIndex Outlook::layer_ahead(std::uint32_t ahead) const {
   return grid_.encoder_layers + static_cast<LayerIndex>((next - grid_.encoder_layers) % grid_.decoder_layers);
 }
 
-double Outlook::probability(ExpertIndex expert) const {
-  const LayerIndex layer = grid_.layer_of(expert);
-  const std::uint8_t ahead = latest_[layer];
-  if (layer < grid_.encoder_layers) return usage_[expert];
-  if (ahead == 0 || !believes_forecasts()) return usage_calibration_.corrected(usage_[expert]);
-  return calibration_[ahead - 1].corrected(forecast_[ahead - 1][expert]);
-}
-
-double Outlook::next_use(ExpertIndex expert) const {
-  const LayerIndex layer = grid_.layer_of(expert);
-  const double first = distance(layer);
-  const double period = layer >= grid_.encoder_layers ? static_cast<double>(grid_.decoder_layers)
-                                                      : expected_visits_ + grid_.encoder_layers;
-  // Uses a visit that the slot is held: at the layer's next visit, else at the one after it. Its inverse is a time.
-  const double used = probability(expert);
-  const double rate = used / first + (1.0 - used) * usage_[expert] / (first + period);
-  return 1.0 / std::max(rate, kLeastUsage);
+void Outlook::look_around() {
+  for (LayerIndex layer = 0; layer < grid_.layers(); ++layer) {
+    const double period = layer >= grid_.encoder_layers ? static_cast<double>(grid_.decoder_layers)
+                                                        : expected_visits_ + grid_.encoder_layers;
+    Coming& coming = coming_[layer];
+    coming.distance = distance_from_here(layer);
+    const double first = coming.distance;
+    coming.first = 1.0 / first;
+    coming.second = 1.0 / (first + period);
+  }
 }
 
 }  // namespace flame::experts

@@ -27,26 +27,47 @@ class Outlook {
   [[nodiscard]] bool has_forecast(LayerIndex layer) const { return latest_[layer] != 0; }
 
   /// Visits from now to the next visit of the layer, at least 1.
-  [[nodiscard]] std::uint32_t distance(LayerIndex layer) const;
+  [[nodiscard]] std::uint32_t distance(LayerIndex layer) const { return coming_[layer].distance; }
   /// The layer `ahead` visits from now (1: the next one), as far as the order is known: after the last decoder layer
   /// comes the first of the next token.
   [[nodiscard]] LayerIndex layer_ahead(std::uint32_t ahead) const;
   /// The probability that the next visit of its layer uses the expert: the forecast, corrected by experience with it,
   /// as long as forecasts have told more than usage does.
-  [[nodiscard]] double probability(ExpertIndex expert) const;
-  /// Visits of holding the expert for each use that is expected of it: the lower, the more it is worth keeping.
-  [[nodiscard]] double next_use(ExpertIndex expert) const;
+  [[nodiscard]] double probability(ExpertIndex expert) const { return probability(expert, grid_.layer_of(expert)); }
+  /// Uses that are expected of the expert for each visit that it is held: the inverse of its expected next use. The
+  /// higher, the more it is worth keeping.
+  [[nodiscard]] double use_rate(ExpertIndex expert) const {
+    const LayerIndex layer = grid_.layer_of(expert);
+    const Coming& coming = coming_[layer];
+    // At the layer's next visit, else at the one after it.
+    const double used = probability(expert, layer);
+    return used * coming.first + (1.0 - used) * usage_[expert] * coming.second;
+  }
   /// The share of passes that used the expert, the last ones counting most.
   [[nodiscard]] double usage(ExpertIndex expert) const { return usage_[expert]; }
 
   [[nodiscard]] const ExpertGrid& grid() const { return grid_; }
-  /// Of forecasts one visit ahead.
-  [[nodiscard]] const Calibration& calibration() const { return calibration_[0]; }
   /// Forecasts have had smaller squared errors than usage, of late.
   [[nodiscard]] bool believes_forecasts() const { return forecast_error_ <= usage_error_; }
 
  private:
+  /// When a layer comes next.
+  struct Coming {
+    std::uint32_t distance = 1;  ///< visits
+    double first = 1.0;          ///< 1 / distance
+    double second = 1.0;         ///< 1 / (distance of the visit after that)
+  };
+
+  [[nodiscard]] double probability(ExpertIndex expert, LayerIndex layer) const {
+    const std::uint8_t ahead = latest_[layer];
+    if (layer < grid_.encoder_layers) return usage_[expert];
+    if (ahead == 0 || !believes_forecasts()) return usage_calibration_.corrected(usage_[expert]);
+    return calibration_[ahead - 1].corrected(forecast_[ahead - 1][expert]);
+  }
   [[nodiscard]] double remaining_decoder_visits() const;
+  /// Reckons coming_ from where the model stands.
+  void look_around();
+  [[nodiscard]] std::uint32_t distance_from_here(LayerIndex layer) const;
 
   ExpertGrid grid_;
   std::vector<double> usage_;  ///< [experts of the grid]
@@ -55,10 +76,11 @@ class Outlook {
   std::vector<float> forecast_[kDepths];     ///< [experts of the grid]
   std::vector<std::uint8_t> made_[kDepths];  ///< [layers]
   std::vector<std::uint8_t> latest_;         ///< [layers]: visits ahead of the last forecast; 0: there is none
-  std::vector<bool> used_now_;               ///< [experts per layer], scratch of visit()
+  std::vector<std::uint8_t> used_now_;       ///< [experts per layer], scratch of visit()
+  std::vector<Coming> coming_;               ///< [layers]
   Calibration calibration_[kDepths];
   Calibration usage_calibration_;  ///< of the decoder: the highest of many noisy shares are too high
-  double forecast_error_ = 0.0;  ///< sum of squared errors, forgotten slowly
+  double forecast_error_ = 0.0;    ///< sum of squared errors, forgotten slowly
   double usage_error_ = 0.0;
   std::int64_t position_ = -1;  ///< layer last visited, -1 before the first
   std::uint64_t visits_ = 0;    ///< of decoder layers in this example

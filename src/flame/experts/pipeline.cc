@@ -35,11 +35,14 @@ ExpertPipeline::ExpertPipeline(const ExpertGrid& grid, std::size_t slots, const 
       tokens_of_(grid.experts) {
   wanted_.reserve(grid.experts);
   used_.reserve(grid.experts);
+  likely_.reserve(std::size_t{kDepth} * grid.experts);
+  resident_.reserve(slots);
+  resident_slot_.reserve(slots);
 }
 
 void ExpertPipeline::begin_batch(std::size_t sequences) {
   // A batch that ended with an exception may have left experts wanted.
-  for (const Wanted& wanted : wanted_) pending_[wanted.expert] = false;
+  for (const Wanted& wanted : wanted_) pending_[wanted.expert] = 0;
   wanted_.clear();
   collect();
   gap_open_ = false;
@@ -51,9 +54,15 @@ void ExpertPipeline::begin_batch(std::size_t sequences) {
 
 void ExpertPipeline::look_ahead() {
   if (all_resident()) return;
-  forecaster_->update(outlook_);
+  forecast();
   rank_again();
   speculate();
+}
+
+void ExpertPipeline::forecast() {
+  forecaster_->update(outlook_);
+  list_likely();
+  nothing_pays_ = false;
 }
 
 void ExpertPipeline::reorder(std::span<const std::uint32_t> parents) {
@@ -93,10 +102,10 @@ void ExpertPipeline::routed(model::MoeLayer layer, std::span<const model::Routin
   outlook_.visit(layer_, used_);
   if (forecaster_ != nullptr) {
     if (layer.stack == model::Stack::kDecoder) forecaster_->observe(layer.index, decisions, sequence);
-    if (!all_resident()) forecaster_->update(outlook_);
+    if (!all_resident()) forecast();
+    drop_contradicted();
+    rank_again();
   }
-  drop_contradicted();
-  rank_again();
   start_wanted();
   speculate();
 }
@@ -113,7 +122,7 @@ void ExpertPipeline::gather(std::span<const model::RoutingDecision> decisions) {
     const ExpertIndex expert = grid_.expert(layer_, number);
     wanted_.push_back({expert, tokens_of_[number], false, false});
     used_.push_back(expert);
-    pending_[expert] = true;
+    pending_[expert] = 1;
   }
   std::sort(wanted_.begin(), wanted_.end(), [](const Wanted& a, const Wanted& b) {
     return a.tokens != b.tokens ? a.tokens > b.tokens : a.expert < b.expert;
@@ -171,7 +180,7 @@ std::optional<ExpertWork> ExpertPipeline::next() {
 void ExpertPipeline::done(ExpertWork work) {
   collect();
   assert(pool_.state(work.pin.slot()) == SlotState::kReady);
-  pending_[work.expert] = false;
+  pending_[work.expert] = 0;
   work.pin.reset();
   start_wanted();
   speculate();
@@ -182,6 +191,7 @@ void ExpertPipeline::collect() {
 }
 
 void ExpertPipeline::ended(const LoadEnd& end) {
+  nothing_pays_ = false;
   SlotRecord& record = records_[end.slot];
   const ExpertIndex expert = pool_.expert_in(end.slot);
   const bool draining = pool_.state(end.slot) == SlotState::kDraining;
@@ -204,7 +214,7 @@ void ExpertPipeline::ended(const LoadEnd& end) {
     record.bytes = record.reason == Reason::kPrefetchUnused ? end.bytes : 0;
     pool_.finish_load(end.slot);
   } else {
-    unreadable_[expert] = true;
+    unreadable_[expert] = 1;
     pool_.begin_drain(end.slot);
     pool_.finish_drain(end.slot);
     if (wanted_now(expert)) loader_.fail(end.slot, expert);
@@ -257,25 +267,23 @@ void ExpertPipeline::start(SlotIndex slot, ExpertIndex expert, io::ReadPriority 
   loader_.start(slot, expert, priority, rank);
 }
 
-std::optional<SlotIndex> ExpertPipeline::victim() const {
-  std::optional<SlotIndex> loser;
-  double least = 0.0;
+std::optional<SlotIndex> ExpertPipeline::victim() {
+  resident_.clear();
+  resident_slot_.clear();
   for (SlotIndex slot = 0; slot < pool_.slots(); ++slot) {
     if (pool_.state(slot) != SlotState::kReady || pool_.pinned(slot) || wanted_now(pool_.expert_in(slot))) continue;
-    const double worth = policy_->worth(pool_.expert_in(slot), outlook_);
-    if (!loser || worth < least) {
-      loser = slot;
-      least = worth;
-    }
+    resident_.push_back(pool_.expert_in(slot));
+    resident_slot_.push_back(slot);
   }
-  return loser;
+  if (resident_.empty()) return std::nullopt;
+  return resident_slot_[policy_->weakest(resident_, outlook_)];
 }
 
 std::optional<SlotIndex> ExpertPipeline::weakest_prefetch() {
   std::optional<SlotIndex> weakest;
   double least = 0.0;
-  for (SlotIndex slot = 0; slot < pool_.slots(); ++slot) {
-    if (pool_.state(slot) != SlotState::kLoading || pool_.pinned(slot) || wanted_now(pool_.expert_in(slot))) continue;
+  for (const SlotIndex slot : pool_.loading()) {
+    if (pool_.pinned(slot) || wanted_now(pool_.expert_in(slot))) continue;
     const double value = value_of_load(slot);
     if (!weakest || value < least) {
       weakest = slot;
@@ -303,8 +311,10 @@ void ExpertPipeline::cancel(SlotIndex slot) {
 
 void ExpertPipeline::drop_contradicted() {
   bool dropped = false;
-  for (SlotIndex slot = 0; slot < pool_.slots(); ++slot) {
-    if (pool_.state(slot) != SlotState::kLoading || records_[slot].reason != Reason::kPrefetchUnused) continue;
+  // From the last on, as a cancelled one leaves the list.
+  for (std::size_t i = pool_.loading().size(); i > 0; --i) {
+    const SlotIndex slot = pool_.loading()[i - 1];
+    if (records_[slot].reason != Reason::kPrefetchUnused) continue;
     const ExpertIndex expert = pool_.expert_in(slot);
     const double progress = loader_.progress(slot);
     const bool contradicted = grid_.layer_of(expert) == layer_ && progress < kWorthFinishing;
@@ -333,10 +343,9 @@ std::uint64_t ExpertPipeline::rank_of(std::uint64_t deadline, double probability
 }
 
 void ExpertPipeline::rank_again() {
-  if (pool_.count(SlotState::kLoading) == 0) return;
-  for (SlotIndex slot = 0; slot < pool_.slots(); ++slot) {
+  for (const SlotIndex slot : pool_.loading()) {
     SlotRecord& record = records_[slot];
-    if (pool_.state(slot) != SlotState::kLoading || record.reason != Reason::kPrefetchUnused) continue;
+    if (record.reason != Reason::kPrefetchUnused) continue;
     const ExpertIndex expert = pool_.expert_in(slot);
     record.deadline = visits_ + outlook_.distance(grid_.layer_of(expert));
     record.rank = rank_of(record.deadline, outlook_.probability(expert), loader_.progress(slot));
@@ -345,10 +354,8 @@ void ExpertPipeline::rank_again() {
 }
 
 double ExpertPipeline::queue_seconds(std::uint64_t rank) {
-  if (pool_.count(SlotState::kLoading) == 0) return 0.0;
   double loads = 0.0;
-  for (SlotIndex slot = 0; slot < pool_.slots(); ++slot) {
-    if (pool_.state(slot) != SlotState::kLoading) continue;
+  for (const SlotIndex slot : pool_.loading()) {
     if (records_[slot].rank <= rank) loads += 1.0 - loader_.progress(slot);
   }
   return loads * costs_.load_seconds();
@@ -372,39 +379,51 @@ double ExpertPipeline::value_of_load(SlotIndex slot) {
   return need_of(slot) * std::min(over, costs_.load_seconds());
 }
 
-std::optional<ExpertPipeline::Candidate> ExpertPipeline::best_candidate() {
-  std::optional<Candidate> best;
-  const double load = costs_.load_seconds();
+void ExpertPipeline::list_likely() {
+  likely_.clear();
+  const double least =
+      std::max(kLeastProbability, options_.speculate_always ? 0.0 : costs_.least_probability(costs_.load_seconds()));
   for (std::uint32_t ahead = 1; ahead <= std::min(kDepth, grid_.layers()); ++ahead) {
     const LayerIndex layer = outlook_.layer_ahead(ahead);
     if (layer >= grid_.encoder_layers && !outlook_.has_forecast(layer)) continue;
     // What is merely used often is not worth a slot for long.
     if (layer >= grid_.encoder_layers && ahead > 1 && !outlook_.believes_forecasts()) continue;
-    const double time_left = time_until(ahead);
     for (std::uint32_t number = 0; number < grid_.experts; ++number) {
       const ExpertIndex expert = grid_.expert(layer, number);
       const double probability = outlook_.probability(expert);
-      if (probability < kLeastProbability || unreadable_[expert] || wanted_now(expert) || pool_.find(expert)) continue;
-      Candidate candidate{expert, visits_ + ahead, rank_of(visits_ + ahead, probability, 0.0), 0.0, 0.0};
-      if (options_.speculate_always) {
-        candidate.gain = candidate.urgency = probability / ahead;
-      } else {
-        const double queue = queue_seconds(candidate.rank);
-        candidate.gain = costs_.prefetch_gain(probability, queue, time_left);
-        candidate.urgency = candidate.gain - costs_.prefetch_gain(probability, queue + load, time_left);
-      }
-      if (candidate.gain <= 0.0) continue;
-      if (!best || candidate.urgency > best->urgency ||
-          (candidate.urgency == best->urgency && candidate.gain > best->gain)) {
-        best = candidate;
-      }
+      if (probability >= least) likely_.push_back({expert, ahead, probability});
+    }
+  }
+}
+
+std::optional<ExpertPipeline::Candidate> ExpertPipeline::best_candidate() {
+  std::optional<Candidate> best;
+  const double load = costs_.load_seconds();
+  std::uint32_t timed = 0;
+  double time_left = 0.0;
+  for (const Likely& likely : likely_) {
+    if (unreadable_[likely.expert] != 0 || wanted_now(likely.expert) || pool_.find(likely.expert)) continue;
+    if (likely.ahead != timed) time_left = time_until(timed = likely.ahead);
+    const std::uint64_t deadline = visits_ + likely.ahead;
+    Candidate candidate{likely.expert, deadline, rank_of(deadline, likely.probability, 0.0), 0.0, 0.0};
+    if (options_.speculate_always) {
+      candidate.gain = candidate.urgency = likely.probability / likely.ahead;
+    } else {
+      const double queue = queue_seconds(candidate.rank);
+      candidate.gain = costs_.prefetch_gain(likely.probability, queue, time_left);
+      candidate.urgency = candidate.gain - costs_.prefetch_gain(likely.probability, queue + load, time_left);
+    }
+    if (candidate.gain <= 0.0) continue;
+    if (!best || candidate.urgency > best->urgency ||
+        (candidate.urgency == best->urgency && candidate.gain > best->gain)) {
+      best = candidate;
     }
   }
   return best;
 }
 
 void ExpertPipeline::speculate() {
-  if (!options_.prefetch || forecaster_ == nullptr || all_resident()) return;
+  if (!options_.prefetch || forecaster_ == nullptr || nothing_pays_ || all_resident()) return;
   if (!std::all_of(wanted_.begin(), wanted_.end(), [](const Wanted& w) { return w.started; })) return;
   double queue = queue_seconds(std::numeric_limits<std::uint64_t>::max());
   std::size_t loading = pool_.count(SlotState::kLoading);
@@ -412,13 +431,17 @@ void ExpertPipeline::speculate() {
   const double enough = time_until(1) + costs_.load_seconds();
   while (options_.speculate_always ? loading < kLoadsWhenAlways : queue <= enough) {
     const std::optional<Candidate> candidate = best_candidate();
-    if (!candidate) return;
+    if (!candidate) {
+      // Time only makes gains smaller, as long as no load is under way that could end.
+      nothing_pays_ = pool_.loading().empty();
+      return;
+    }
     std::optional<SlotIndex> slot = pool_.find_free();
     if (!slot) {
       const std::optional<SlotIndex> loser = victim();
       if (!loser) return;
       const ExpertIndex old = pool_.expert_in(*loser);
-      const bool worth_more = outlook_.next_use(old) <= outlook_.next_use(candidate->expert) ||
+      const bool worth_more = outlook_.use_rate(old) >= outlook_.use_rate(candidate->expert) ||
                               (!options_.speculate_always && loss_of(*loser) >= candidate->gain);
       if (worth_more) return;
       evict(*loser);

@@ -113,6 +113,12 @@ class ExpertPipeline {
     bool started = false;  ///< in a slot, whole or loading
     bool taken = false;    ///< given out by next()
   };
+  /// An expert that the present forecasts make worth a look.
+  struct Likely {
+    ExpertIndex expert = 0;
+    std::uint32_t ahead = 0;  ///< visits
+    double probability = 0.0;
+  };
   struct Candidate {
     ExpertIndex expert = 0;
     std::uint64_t deadline = 0;
@@ -125,6 +131,9 @@ class ExpertPipeline {
   [[nodiscard]] bool all_resident() const { return pool_.count(SlotState::kReady) == grid_.size(); }
   /// Forecasts anew, and loads what they recommend.
   void look_ahead();
+  void forecast();
+  /// Fills likely_ from the forecasts: what no load could ever pay for is left out.
+  void list_likely();
   void gather(std::span<const model::RoutingDecision> decisions);
   void count_lookups();
   void ended(const LoadEnd& end);
@@ -132,7 +141,7 @@ class ExpertPipeline {
   bool start_demand(ExpertIndex expert);
   void start(SlotIndex slot, ExpertIndex expert, io::ReadPriority priority, std::uint64_t deadline, std::uint64_t rank);
   /// The slot whose expert is worth least, of those that may be given away.
-  [[nodiscard]] std::optional<SlotIndex> victim() const;
+  [[nodiscard]] std::optional<SlotIndex> victim();
   /// The prefetch under way that is worth least.
   [[nodiscard]] std::optional<SlotIndex> weakest_prefetch();
   void evict(SlotIndex slot);
@@ -146,7 +155,7 @@ class ExpertPipeline {
   [[nodiscard]] double loss_of(SlotIndex slot) const;
   /// Seconds that a load under way is expected to save.
   [[nodiscard]] double value_of_load(SlotIndex slot);
-  [[nodiscard]] bool wanted_now(ExpertIndex expert) const { return pending_[expert]; }
+  [[nodiscard]] bool wanted_now(ExpertIndex expert) const { return pending_[expert] != 0; }
   /// Seconds until the router decides in the layer so many visits ahead, by measured gaps.
   [[nodiscard]] double time_until(std::uint32_t visits);
   /// Seconds of loads under way that go before a prefetch of this rank.
@@ -166,10 +175,15 @@ class ExpertPipeline {
   std::unique_ptr<Forecaster> forecaster_;
   std::vector<SlotRecord> records_;       ///< [slots]
   std::vector<Wanted> wanted_;            ///< of the present pass, in the order in which they are loaded
-  std::vector<bool> pending_;             ///< [experts of the grid]: in wanted_ and not done
-  std::vector<bool> unreadable_;          ///< [experts of the grid]: a prefetch failed; only demand tries again
+  std::vector<std::uint8_t> pending_;     ///< [experts of the grid]: in wanted_ and not done
+  std::vector<std::uint8_t> unreadable_;  ///< [experts of the grid]: a prefetch failed; only demand tries again
   std::vector<std::uint32_t> tokens_of_;  ///< [experts per layer], scratch
   std::vector<ExpertIndex> used_;         ///< scratch
+  std::vector<Likely> likely_;            ///< of the present forecasts, nearest layer first
+  std::vector<ExpertIndex> resident_;     ///< scratch of victim()
+  std::vector<SlotIndex> resident_slot_;  ///< scratch of victim()
+  /// The storage was idle and nothing paid: only new forecasts or the end of a load can change that.
+  bool nothing_pays_ = false;
   PipelineStatistics statistics_;
   LayerIndex layer_ = 0;
   std::uint64_t visits_ = 0;  ///< passes routed so far

@@ -1,12 +1,15 @@
 #include "flame/experts/predictor_choice.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace flame::experts {
 namespace {
 
 /// Layers ahead that predictors are asked for.
 constexpr std::uint32_t kDepth = 3;
+
+std::uint32_t depth_of(const routing::Profile& profile) { return std::min(kDepth, profile.options().max_depth); }
 
 }  // namespace
 
@@ -38,13 +41,18 @@ std::vector<float> popularity_of(const routing::Profile& profile, const ExpertGr
   return popularity;
 }
 
-std::unique_ptr<Forecaster> make_forecaster(const std::string& predictor, std::uint32_t context, std::uint64_t seed,
-                                            const routing::Profile& profile, const ExpertGrid& grid) {
+std::shared_ptr<routing::Predictor> make_predictor(const std::string& name, std::uint32_t context, std::uint64_t seed,
+                                                   const routing::Profile& profile) {
   routing::PredictorOptions options;
   options.context = context;
-  options.depth = std::min(kDepth, profile.options().max_depth);
+  options.depth = depth_of(profile);
   options.seed = seed;
-  return std::make_unique<Forecaster>(routing::make_predictor(predictor, options, profile), grid, options.depth);
+  return routing::make_predictor(name, options, profile);
+}
+
+std::unique_ptr<Forecaster> make_forecaster(std::shared_ptr<routing::Predictor> predictor,
+                                            const routing::Profile& profile, const ExpertGrid& grid) {
+  return std::make_unique<Forecaster>(std::move(predictor), grid, depth_of(profile));
 }
 
 }  // namespace flame::experts

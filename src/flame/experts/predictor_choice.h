@@ -26,9 +26,12 @@ struct PredictorChoice {
 /// [experts of the grid]: the share of its layer's tokens that took each expert while profiling.
 [[nodiscard]] std::vector<float> popularity_of(const routing::Profile& profile, const ExpertGrid& grid);
 
+/// A predictor that tells as many layers apart as the pipeline looks ahead and the profile counted.
 /// Throws UsageError as routing::make_predictor does. `context`: as PredictorOptions.
-[[nodiscard]] std::unique_ptr<Forecaster> make_forecaster(const std::string& predictor, std::uint32_t context,
-                                                          std::uint64_t seed, const routing::Profile& profile,
-                                                          const ExpertGrid& grid);
+[[nodiscard]] std::shared_ptr<routing::Predictor> make_predictor(const std::string& name, std::uint32_t context,
+                                                                 std::uint64_t seed, const routing::Profile& profile);
+/// The forecaster that asks such a predictor.
+[[nodiscard]] std::unique_ptr<Forecaster> make_forecaster(std::shared_ptr<routing::Predictor> predictor,
+                                                          const routing::Profile& profile, const ExpertGrid& grid);
 
 }  // namespace flame::experts

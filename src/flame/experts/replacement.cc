@@ -21,11 +21,26 @@ constexpr std::array<std::pair<Replacement, const char*>, 6> kNames{{
     {Replacement::kStatic, "static"},
 }};
 
+/// One virtual call a decision, not one an expert.
+template <typename Worth>
+std::size_t weakest_by(std::span<const ExpertIndex> resident, const Worth& worth) {
+  std::size_t weakest = 0;
+  auto least = worth(resident[0]);
+  for (std::size_t i = 1; i < resident.size(); ++i) {
+    const auto value = worth(resident[i]);
+    if (value < least) {
+      weakest = i;
+      least = value;
+    }
+  }
+  return weakest;
+}
+
 /// Least expected next use: the one policy that looks at the predictor.
 class NextUse final : public ReplacementPolicy {
  public:
-  [[nodiscard]] double worth(ExpertIndex expert, const Outlook& outlook) const override {
-    return -outlook.next_use(expert);
+  [[nodiscard]] std::size_t weakest(std::span<const ExpertIndex> resident, const Outlook& outlook) const override {
+    return weakest_by(resident, [&](ExpertIndex expert) { return outlook.use_rate(expert); });
   }
 };
 
@@ -34,8 +49,8 @@ class Lru final : public ReplacementPolicy {
   explicit Lru(std::size_t experts) : last_(experts) {}
   void loaded(ExpertIndex expert) override { last_[expert] = ++time_; }
   void used(ExpertIndex expert) override { last_[expert] = ++time_; }
-  [[nodiscard]] double worth(ExpertIndex expert, const Outlook&) const override {
-    return static_cast<double>(last_[expert]);
+  [[nodiscard]] std::size_t weakest(std::span<const ExpertIndex> resident, const Outlook&) const override {
+    return weakest_by(resident, [&](ExpertIndex expert) { return last_[expert]; });
   }
 
  private:
@@ -47,8 +62,9 @@ class Lifo final : public ReplacementPolicy {
  public:
   explicit Lifo(std::size_t experts) : loaded_(experts) {}
   void loaded(ExpertIndex expert) override { loaded_[expert] = ++time_; }
-  [[nodiscard]] double worth(ExpertIndex expert, const Outlook&) const override {
-    return -static_cast<double>(loaded_[expert]);
+  [[nodiscard]] std::size_t weakest(std::span<const ExpertIndex> resident, const Outlook&) const override {
+    // The last to come has the lowest of the counts of what came after it.
+    return weakest_by(resident, [&](ExpertIndex expert) { return time_ - loaded_[expert]; });
   }
 
  private:
@@ -60,7 +76,9 @@ class Lfu : public ReplacementPolicy {
  public:
   explicit Lfu(std::size_t experts) : uses_(experts) {}
   void used(ExpertIndex expert) override { uses_[expert] += 1.0; }
-  [[nodiscard]] double worth(ExpertIndex expert, const Outlook&) const override { return uses_[expert]; }
+  [[nodiscard]] std::size_t weakest(std::span<const ExpertIndex> resident, const Outlook&) const override {
+    return weakest_by(resident, [&](ExpertIndex expert) { return uses_[expert]; });
+  }
 
  protected:
   std::vector<double> uses_;
@@ -71,9 +89,11 @@ class Lfu : public ReplacementPolicy {
 class LayerDistance final : public Lfu {
  public:
   using Lfu::Lfu;
-  [[nodiscard]] double worth(ExpertIndex expert, const Outlook& outlook) const override {
+  [[nodiscard]] std::size_t weakest(std::span<const ExpertIndex> resident, const Outlook& outlook) const override {
     const ExpertGrid& grid = outlook.grid();
-    return (1.0 + uses_[expert]) / static_cast<double>(outlook.distance(grid.layer_of(expert)));
+    return weakest_by(resident, [&](ExpertIndex expert) {
+      return (1.0 + uses_[expert]) / static_cast<double>(outlook.distance(grid.layer_of(expert)));
+    });
   }
 };
 
@@ -82,7 +102,9 @@ class StaticPopular final : public ReplacementPolicy {
   StaticPopular(std::size_t experts, std::span<const float> popularity) : popularity_(experts, 0.0F) {
     for (std::size_t i = 0; i < popularity.size(); ++i) popularity_[i] = popularity[i];
   }
-  [[nodiscard]] double worth(ExpertIndex expert, const Outlook&) const override { return popularity_[expert]; }
+  [[nodiscard]] std::size_t weakest(std::span<const ExpertIndex> resident, const Outlook&) const override {
+    return weakest_by(resident, [&](ExpertIndex expert) { return popularity_[expert]; });
+  }
 
  private:
   std::vector<float> popularity_;
@@ -126,10 +148,13 @@ std::unique_ptr<ReplacementPolicy> make_replacement(Replacement replacement, con
 }
 
 BeladyReplacement::BeladyReplacement(const ExpertGrid& grid, std::span<const ExpertIndex> uses)
-    : next_(uses.size()), next_of_(grid.size(), std::numeric_limits<std::uint64_t>::max()) {
+    : next_(uses.size()), next_of_(grid.size(), std::numeric_limits<std::uint32_t>::max()) {
+  if (uses.size() >= std::numeric_limits<std::uint32_t>::max()) {
+    throw UsageError(fmt::format("{} lookups are more than Belady's bound can be reckoned for", uses.size()));
+  }
   for (std::size_t i = uses.size(); i > 0; --i) {
     next_[i - 1] = next_of_[uses[i - 1]];
-    next_of_[uses[i - 1]] = i - 1;
+    next_of_[uses[i - 1]] = static_cast<std::uint32_t>(i - 1);
   }
 }
 
@@ -139,8 +164,8 @@ void BeladyReplacement::used(ExpertIndex expert) {
   ++position_;
 }
 
-double BeladyReplacement::worth(ExpertIndex expert, const Outlook&) const {
-  return -static_cast<double>(next_of_[expert]);
+std::size_t BeladyReplacement::weakest(std::span<const ExpertIndex> resident, const Outlook&) const {
+  return weakest_by(resident, [&](ExpertIndex expert) { return ~next_of_[expert]; });
 }
 
 }  // namespace flame::experts

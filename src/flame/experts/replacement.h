@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -17,8 +18,8 @@ class ReplacementPolicy {
   virtual ~ReplacementPolicy() = default;
   virtual void loaded(ExpertIndex expert) { static_cast<void>(expert); }
   virtual void used(ExpertIndex expert) { static_cast<void>(expert); }
-  /// The expert of lowest worth gives way.
-  [[nodiscard]] virtual double worth(ExpertIndex expert, const Outlook& outlook) const = 0;
+  /// Which of these experts (one at least) is worth least and gives way: its place in the span. Equal ones: the first.
+  [[nodiscard]] virtual std::size_t weakest(std::span<const ExpertIndex> resident, const Outlook& outlook) const = 0;
 };
 
 /// `popularity` as in Outlook; only kStatic looks at it.
@@ -30,12 +31,12 @@ class BeladyReplacement final : public ReplacementPolicy {
  public:
   BeladyReplacement(const ExpertGrid& grid, std::span<const ExpertIndex> uses);
   void used(ExpertIndex expert) override;
-  [[nodiscard]] double worth(ExpertIndex expert, const Outlook& outlook) const override;
+  [[nodiscard]] std::size_t weakest(std::span<const ExpertIndex> resident, const Outlook& outlook) const override;
 
  private:
-  std::vector<std::uint64_t> next_;     ///< [uses]: position of the same expert's following use
-  std::vector<std::uint64_t> next_of_;  ///< [experts]: position of its next use
-  std::uint64_t position_ = 0;
+  std::vector<std::uint32_t> next_;     ///< [uses]: position of the same expert's following use
+  std::vector<std::uint32_t> next_of_;  ///< [experts]: position of its next use
+  std::uint32_t position_ = 0;
 };
 
 }  // namespace flame::experts

@@ -1,5 +1,7 @@
 #include "flame/experts/slot_pool.h"
 
+#include <algorithm>
+
 #include "flame/base/error.h"
 
 namespace flame::experts {
@@ -24,14 +26,9 @@ SlotPool::SlotPool(std::size_t slots, const ExpertGrid& grid)
     : grid_(grid), slots_(slots), slot_of_(grid.size(), kNone) {
   if (slots == 0) throw UsageError("an expert buffer needs at least one slot");
   free_.reserve(slots);
+  loading_.reserve(slots);
   for (std::size_t i = slots; i > 0; --i) free_.push_back(static_cast<SlotIndex>(i - 1));
   counts_[static_cast<std::size_t>(SlotState::kFree)] = slots;
-}
-
-std::optional<SlotIndex> SlotPool::find(ExpertIndex expert) const {
-  assert(expert < slot_of_.size());
-  if (slot_of_[expert] == kNone) return std::nullopt;
-  return slot_of_[expert];
 }
 
 std::optional<SlotIndex> SlotPool::find_free() const {
@@ -74,11 +71,13 @@ SlotPin SlotPool::pin(SlotIndex slot) {
   return {*this, slot};
 }
 
-void SlotPool::change(SlotIndex slot, [[maybe_unused]] SlotState from, SlotState to) {
+void SlotPool::change(SlotIndex slot, SlotState from, SlotState to) {
   assert(slots_[slot].state == from);
   --counts_[static_cast<std::size_t>(slots_[slot].state)];
   slots_[slot].state = to;
   ++counts_[static_cast<std::size_t>(to)];
+  if (from == SlotState::kLoading) loading_.erase(std::lower_bound(loading_.begin(), loading_.end(), slot));
+  if (to == SlotState::kLoading) loading_.insert(std::lower_bound(loading_.begin(), loading_.end(), slot), slot);
 }
 
 }  // namespace flame::experts

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <cassert>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -60,8 +62,14 @@ class SlotPool {
   [[nodiscard]] ExpertIndex expert_in(SlotIndex slot) const { return slots_[slot].expert; }
 
   /// The slot in which the expert is loading or ready.
-  [[nodiscard]] std::optional<SlotIndex> find(ExpertIndex expert) const;
+  [[nodiscard]] std::optional<SlotIndex> find(ExpertIndex expert) const {
+    assert(expert < slot_of_.size());
+    if (slot_of_[expert] == kNone) return std::nullopt;
+    return slot_of_[expert];
+  }
   [[nodiscard]] std::optional<SlotIndex> find_free() const;
+  /// The slots that an expert is loading into, rising. Changes with the next call that is not const.
+  [[nodiscard]] std::span<const SlotIndex> loading() const { return loading_; }
   [[nodiscard]] std::size_t count(SlotState state) const { return counts_[static_cast<std::size_t>(state)]; }
 
   void begin_load(SlotIndex slot, ExpertIndex expert);  ///< of a free slot and an expert that has none
@@ -87,6 +95,7 @@ class SlotPool {
   std::vector<Slot> slots_;
   std::vector<SlotIndex> slot_of_;  ///< [experts of the grid]: kNone where absent
   std::vector<SlotIndex> free_;
+  std::vector<SlotIndex> loading_;
   std::size_t counts_[4] = {};
 };
 
