@@ -7,6 +7,7 @@
 #include <cassert>
 #include <vector>
 
+#include "flame/base/blocked_signals.h"
 #include "flame/base/error.h"
 #include "flame/base/thread_pool.h"
 
@@ -29,6 +30,10 @@ std::size_t tile_rows(const WeightMatrix& weight) {
 void multiply(char transpose_b, MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> output) {
   const auto extent = [](std::size_t value) { return static_cast<dnnl_dim_t>(value); };
   omp_set_num_threads(1);
+  // oneDNN's AVX2 and AVX-512 code (seen with 2.6.3) keeps values on the stack below what the system spares when it
+  // calls a signal's handler. A signal of any kind would overwrite them, and the product would land in memory of
+  // others.
+  const BlockedSignals whole_call;
   const dnnl_status_t status =
       dnnl_sgemm('N', transpose_b, extent(output.rows()), extent(output.columns()), extent(a.columns()), 1.0F, a.data(),
                  extent(a.stride()), b.data(), extent(b.stride()), 0.0F, output.data(), extent(output.stride()));
