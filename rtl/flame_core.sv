@@ -513,7 +513,8 @@ module flame_core #(
   always_ff @(posedge clk_i) begin
     run_base_q <= AddressBits'(32'(run_slot) * bank_words);
   end
-  assign available = watch_active ? watch_words : bank_words[AddressBits:0];
+  // Flag 1, for comparison: an expert does not compute before it is whole.
+  assign available = !watch_active ? bank_words[AddressBits:0] : flags[1] ? '0 : watch_words;
 
   expert_engine #(
       .Positions(Positions),

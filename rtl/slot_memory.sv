@@ -1,5 +1,7 @@
 /// One bank of the expert slots: 64-byte words in two UltraRAM halves (even and odd word addresses), so that a word of
 /// values and a word of indices can be read in the same cycle while the loader writes a third.
+/// An UltraRAM word has 72 bits: seven columns of it hold 504 bits of a word, block RAM the last eight; eight columns of
+/// 64 bits would leave a ninth of the UltraRAM empty.
 /// Reads take one cycle. Each half has its own read port; the address is that of the half (word address / 2).
 module slot_memory #(
     parameter int unsigned Words = 4096,
@@ -18,31 +20,33 @@ module slot_memory #(
 );
 
   for (genvar column = 0; column < 8; column++) begin : g_column
+    localparam int unsigned First = 72 * column;
+    localparam int unsigned Width = (column < 7) ? 72 : 8;
     ram_1r1w #(
-        .Width(64),
+        .Width(Width),
         .Depth(Words / 2),
-        .RamStyle("ultra")
+        .RamStyle((column < 7) ? "ultra" : "block")
     ) u_even (
         .clk_i,
         .write_i(write_i && !write_address_i[0]),
         .write_address_i(write_address_i[AddressBits-1:1]),
-        .write_data_i(write_data_i[64*column+:64]),
+        .write_data_i(write_data_i[First+:Width]),
         .read_i(read_even_i),
         .read_address_i(read_even_address_i),
-        .read_data_o(read_even_data_o[64*column+:64])
+        .read_data_o(read_even_data_o[First+:Width])
     );
     ram_1r1w #(
-        .Width(64),
+        .Width(Width),
         .Depth(Words / 2),
-        .RamStyle("ultra")
+        .RamStyle((column < 7) ? "ultra" : "block")
     ) u_odd (
         .clk_i,
         .write_i(write_i && write_address_i[0]),
         .write_address_i(write_address_i[AddressBits-1:1]),
-        .write_data_i(write_data_i[64*column+:64]),
+        .write_data_i(write_data_i[First+:Width]),
         .read_i(read_odd_i),
         .read_address_i(read_odd_address_i),
-        .read_data_o(read_odd_data_o[64*column+:64])
+        .read_data_o(read_odd_data_o[First+:Width])
     );
   end
 

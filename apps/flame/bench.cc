@@ -47,6 +47,10 @@ struct Options {
   std::string device = "cpu";
   std::string lanes = "256";
   bool transactions = false;
+  std::size_t prefetches = 2;
+  bool keep_popular = false;
+  bool no_overlap = false;
+  std::vector<std::size_t> slots;
   bool json = false;
 };
 
@@ -240,6 +244,10 @@ void bench_on_accelerator(const Options& options, bool budget_given) {
                      .lanes = options.lanes,
                      .budget_bytes = budget_given ? parse_byte_size(options.budgets.front(), "--budget") : 0,
                      .context = static_cast<std::size_t>(options.context),
+                     .prefetches = options.prefetches,
+                     .keep_popular = options.keep_popular,
+                     .overlap = !options.no_overlap,
+                     .slots = options.slots,
                      .tokens = options.run.output_tokens,
                      .transactions = options.transactions,
                      .json = options.json},
@@ -336,12 +344,25 @@ void add_bench_command(CLI::App& app) {
       ->capture_default_str();
   command->add_flag("--transactions", options->transactions,
                     "fpga-sim: the transaction-level model instead of the RTL");
+  command->add_option("--prefetches", options->prefetches, "fpga-sim: ranked experts that are loaded ahead")
+      ->check(CLI::Range(1, 4))
+      ->capture_default_str();
+  command->add_flag("--no-overlap", options->no_overlap,
+                    "fpga-sim: a missed expert computes when all of it has arrived, not as it comes: for comparison");
+  command->add_flag("--keep-popular", options->keep_popular,
+                    "fpga-sim: with prediction, the profile's less popular experts give way first, then the least "
+                    "recently used");
+  command
+      ->add_option("--slots", options->slots,
+                   "fpga-sim: also sweep these numbers of slots, dense and each --pattern (Figure 9(b))")
+      ->check(CLI::Range(1, 64));
   add_storage_command(*command);
   command->callback([options, command] {
     if (!command->get_subcommands().empty()) return;
     if (options->model.empty()) throw UsageError("bench needs a MODEL (or: flame bench storage PATH)");
     if (options->device == "fpga-sim") return bench_on_accelerator(*options, command->count("--budget") > 0);
-    for (const char* flag : {"--lanes", "--transactions"}) {
+    for (const char* flag :
+         {"--lanes", "--transactions", "--prefetches", "--keep-popular", "--no-overlap", "--slots"}) {
       if (command->count(flag) > 0) throw UsageError(fmt::format("{} has no effect with --device cpu", flag));
     }
     bench(*options);

@@ -36,6 +36,9 @@ Json to_json(const accel::AcceleratorRow& row, const BenchAcceleratorOptions& op
       {"slots", result.slots},
       {"predictor", row.configuration == "CEPR" || row.configuration == "both" ? "cepr" : "none"},
       {"m", options.context},
+      {"prefetches", options.prefetches},
+      {"overlap", options.overlap},
+      {"slot_bytes", result.slot_bytes},
       {"tokens", result.tokens},
       {"dense_cycles", row.dense_cycles},
       {"seconds_per_token",
@@ -44,6 +47,8 @@ Json to_json(const accel::AcceleratorRow& row, const BenchAcceleratorOptions& op
       {"moe_cycles_per_token", result.moe_cycles_per_token},
       {"bound_cycles_per_token", result.bound_cycles_per_token},
       {"speedup", row.speedup},
+      {"load_cycles_per_expert", result.load_cycles_per_expert},
+      {"steps_per_expert", result.steps_per_expert},
       {"array_busy", result.array_busy},
       {"hits", lookups.hits},
       {"late", lookups.late},
@@ -56,6 +61,24 @@ Json to_json(const accel::AcceleratorRow& row, const BenchAcceleratorOptions& op
         {"prefetch_dropped", result.counters.prefetch_dropped}}},
       {"bytes_loaded", result.counters.load_beats * accel::kBeatBytes},
       {"cycles", cycles}};
+}
+
+void print_rows(const std::vector<accel::AcceleratorRow>& rows) {
+  print(fmt::format("{:<8} {:<8} {:<8} {:>5} {:>12} {:>12} {:>10} {:>8} {:>6} {:>6} {:>6} {:>8} {:>8}\n", "scope",
+                    "config", "pattern", "slots", "cycles/token", "MoE cycles", "bound", "of bound", "hit", "late",
+                    "miss", "us/token", "speed-up"));
+  for (const accel::AcceleratorRow& row : rows) {
+    const accel::AcceleratorBenchResult& r = row.result;
+    const auto lookups = r.counters.lookups();
+    const double all = static_cast<double>(lookups.hits + lookups.late + lookups.misses) / 100.0;
+    print(
+        fmt::format("{:<8} {:<8} {:<8} {:>5} {:>12.0f} {:>12.0f} {:>10.0f} {:>8.3f} {:>5.1f}% {:>5.1f}% {:>5.1f}% "
+                    "{:>8.1f} {:>7.2f}x\n",
+                    row.scope, row.configuration, row.pattern, r.slots, r.cycles_per_token, r.moe_cycles_per_token,
+                    r.bound_cycles_per_token, r.moe_cycles_per_token / r.bound_cycles_per_token,
+                    static_cast<double>(lookups.hits) / all, static_cast<double>(lookups.late) / all,
+                    static_cast<double>(lookups.misses) / all, 1e6 * r.seconds_per_token, row.speedup));
+  }
 }
 
 }  // namespace
@@ -72,36 +95,42 @@ void bench_accelerator(const BenchAcceleratorOptions& options, const routing::Tr
   table.budget_bytes = options.budget_bytes;
   table.order = options.context;
   table.tokens = options.tokens;
+  table.prefetch_count = options.prefetches;
+  table.keep_popular = options.keep_popular;
+  table.wait_for_whole = !options.overlap;
   table.transactions = options.transactions;
-  Progress progress("simulating", 4 + 4 * options.patterns.size());
-  const std::vector<accel::AcceleratorRow> rows = accel::measure_accelerator(
-      config, run, profile, table, [&](std::size_t done, std::size_t) { progress.set(done); });
-  progress.finish();
+  const auto measured = [&](const char* what, const auto& measure) {
+    Progress progress(what, 0);
+    return measure([&](std::size_t done, std::size_t) { progress.set(done); });
+  };
+  const std::vector<accel::AcceleratorRow> rows = measured("simulating", [&](const auto& progress) {
+    return accel::measure_accelerator(config, run, profile, table, progress);
+  });
+  std::vector<accel::AcceleratorRow> sweep;
+  if (!options.slots.empty()) {
+    sweep = measured("sweeping slots", [&](const auto& progress) {
+      return accel::sweep_accelerator(config, run, profile, table, options.slots, progress);
+    });
+  }
   if (options.json) {
-    Json list = Json::array();
-    for (const accel::AcceleratorRow& row : rows) list.push_back(to_json(row, options));
-    print(to_text(Json{{"model", options.model},
-                       {"clock_mhz", table.ddr4.kernel_clock_mhz},
-                       {"clock", "assumed"},
-                       {"results", list},
-                       {"ceilings", {{"sequential_beats_per_cycle", accel::sequential_beats_per_cycle(table.ddr4)}}}}) +
-          "\n");
+    const auto list_of = [&](const std::vector<accel::AcceleratorRow>& list) {
+      Json json = Json::array();
+      for (const accel::AcceleratorRow& row : list) json.push_back(to_json(row, options));
+      return json;
+    };
+    Json json = {{"model", options.model},
+                 {"clock_mhz", table.ddr4.kernel_clock_mhz},
+                 {"clock", "assumed"},
+                 {"results", list_of(rows)},
+                 {"ceilings", {{"sequential_beats_per_cycle", accel::sequential_beats_per_cycle(table.ddr4)}}}};
+    if (!sweep.empty()) json["sweep"] = list_of(sweep);
+    print(to_text(json) + "\n");
     return;
   }
-  print(fmt::format("{:<8} {:<8} {:<8} {:>5} {:>12} {:>12} {:>10} {:>8} {:>6} {:>6} {:>6} {:>8} {:>8}\n", "scope",
-                    "config", "pattern", "slots", "cycles/token", "MoE cycles", "bound", "of bound", "hit", "late",
-                    "miss", "us/token", "speed-up"));
-  for (const accel::AcceleratorRow& row : rows) {
-    const accel::AcceleratorBenchResult& r = row.result;
-    const auto lookups = r.counters.lookups();
-    const double all = static_cast<double>(lookups.hits + lookups.late + lookups.misses) / 100.0;
-    print(
-        fmt::format("{:<8} {:<8} {:<8} {:>5} {:>12.0f} {:>12.0f} {:>10.0f} {:>8.3f} {:>5.1f}% {:>5.1f}% {:>5.1f}% "
-                    "{:>8.1f} {:>7.2f}x\n",
-                    row.scope, row.configuration, row.pattern, r.slots, r.cycles_per_token, r.moe_cycles_per_token,
-                    r.bound_cycles_per_token, r.moe_cycles_per_token / r.bound_cycles_per_token,
-                    static_cast<double>(lookups.hits) / all, static_cast<double>(lookups.late) / all,
-                    static_cast<double>(lookups.misses) / all, 1e6 * r.seconds_per_token, row.speedup));
+  print_rows(rows);
+  if (!sweep.empty()) {
+    print("\nSlots x sparsity, speed-ups over the first row of each scope:\n");
+    print_rows(sweep);
   }
   print(fmt::format(
       "At {:.0f} MHz (an assumption). The paper on a U200: N:M 1.36 to 1.82x, CEPR 1.48 to 1.98x, both 2.69x.\n",

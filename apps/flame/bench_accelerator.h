@@ -16,6 +16,10 @@ struct BenchAcceleratorOptions {
   std::string lanes = "256";
   std::uint64_t budget_bytes = 0;
   std::size_t context = 2;
+  std::size_t prefetches = 2;
+  bool keep_popular = false;
+  bool overlap = true;  ///< compute an expert while it arrives
+  std::vector<std::size_t> slots;  ///< also sweep slots x sparsity over these
   std::size_t tokens = 40;
   bool transactions = false;
   bool json = false;

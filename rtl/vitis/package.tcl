@@ -6,10 +6,10 @@ set rtl [file normalize [file join [file dirname [info script]] ..]]
 set project [file join [file dirname [file normalize $output]] flame_package]
 
 if {$configuration eq "lanes64"} {
-  set parameters {Positions 1 Channels 1 BankWords 393216}
+  set parameters {Positions 1 Channels 1 BankWords 425984}
   set channels 1
 } else {
-  set parameters {Positions 4 Channels 4 BankWords 98304}
+  set parameters {Positions 4 Channels 4 BankWords 106496}
   set channels 4
 }
 

@@ -106,7 +106,7 @@ TEST_P(KernelIsBitExact, OnEveryTokenWhateverTheSlotsTheGuessesAndTheStalls) {
   options.seed = c.stalls + c.slots;
   Kernel kernel(options, c.d_model, c.d_ff, DevicePattern::from(c.n, c.m), 3, 8, c.slots, 21);
   Driver& driver = kernel.driver();
-  driver.set_policy({.order = 2, .prefetch_count = c.prefetches, .path_layers = 3, .drop_contradicted = true});
+  driver.set_policy({.order = 2, .prefetch_count = c.prefetches, .path_layers = 3});
   if (c.prefetches != 0) driver.load_table(some_table(3, 8));
 
   constexpr std::size_t kTokens = 60;
@@ -227,7 +227,7 @@ TEST(Kernel, KeepValuesOutrankRecency) {
 TEST(Kernel, APredictedExpertIsThereWhenTheDenseLayersGiveTheTime) {
   Kernel kernel({}, 64, 128, DevicePattern::from(2, 4), 2, 4, 3, 25);
   Driver& driver = kernel.driver();
-  driver.set_policy({.order = 1, .prefetch_count = 1, .path_layers = 2, .drop_contradicted = true});
+  driver.set_policy({.order = 1, .prefetch_count = 1, .path_layers = 2});
   std::vector<TableEntry> table;
   for (std::uint8_t e = 0; e < 4; ++e) {
     for (std::size_t layer = 0; layer < 2; ++layer)

@@ -46,14 +46,14 @@ TEST(TransactionModel, IsWithinFivePercentOfTheRtlAndCountsTheSameWithoutPredict
   const Source source;
   for (const auto& [n, m] : {std::pair{1U, 1U}, {2U, 4U}, {1U, 4U}}) {
     for (const std::size_t prefetches : {0U, 2U}) {
-      for (const std::size_t slots : {3U, 8U}) {
+      for (const std::size_t slots : {3U, 8U, 4U}) {
         AcceleratorBenchOptions options;
         options.configuration = RtlConfiguration::kLanes64;
         options.d_model = 128;
         options.d_ff = 512;
         options.slots = slots;
         options.pattern = DevicePattern::from(n, m);
-        options.policy = {.order = 2, .prefetch_count = prefetches, .path_layers = 3, .drop_contradicted = true};
+        options.policy = {.order = 2, .prefetch_count = prefetches, .path_layers = 3, .wait_for_whole = slots == 4};
         options.table = source.table;
         options.dense_cycles = slots == 3 ? 0 : 1500;
         const AcceleratorBenchResult rtl = run_accelerator_bench(options, source.replay);

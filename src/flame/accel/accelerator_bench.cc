@@ -144,6 +144,7 @@ AcceleratorBenchResult summarise(const AcceleratorBenchOptions& options, const E
   result.seconds_per_token = result.cycles_per_token / (options.ddr4.kernel_clock_mhz * 1e6);
   result.moe_cycles_per_token = (cycles - static_cast<double>(result.counters[CycleKind::kDelay])) / tokens;
   const double load = static_cast<double>(layout.channel_beats()) / sequential_beats_per_cycle(options.ddr4);
+  result.load_cycles_per_expert = load;
   const auto steps = static_cast<double>(result.steps_per_expert);
   const KernelCounters::Lookups lookups = result.counters.lookups();
   // Two bounds: each lookup on its own, a miss at the pace of the memory; and all bytes that were used over the

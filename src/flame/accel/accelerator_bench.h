@@ -47,7 +47,8 @@ struct AcceleratorBenchResult {
   KernelCounters counters;
   std::uint64_t steps_per_expert = 0;  ///< cycles of an expert in a full array
   double kept_macs_per_expert = 0.0;
-  double seconds_per_token = 0.0;  ///< dense layers' modelled time included
+  double load_cycles_per_expert = 0.0;  ///< at the memory's sequential rate
+  double seconds_per_token = 0.0;       ///< dense layers' modelled time included
   double cycles_per_token = 0.0;
   double moe_cycles_per_token = 0.0;    ///< without that time
   double bound_cycles_per_token = 0.0;  ///< max(bytes missed / sequential DDR bandwidth, kept MACs / lanes)

@@ -24,9 +24,76 @@ RoutingReplay replay_of(const routing::Trace& trace, std::size_t steps) {
 }
 
 struct Plan {
-  const char* configuration;
+  const char* configuration = nullptr;
   DevicePattern pattern;
-  bool predicted;
+  bool predicted = false;
+  std::size_t slots = 0;  // 0: as many as the budget holds
+};
+
+/// Runs plans, in every scope that the options ask for. Speed-ups are over the first plan.
+class Measurement {
+ public:
+  Measurement(const model::SwitchConfig& config, const routing::Trace& run, const routing::Profile& profile,
+              const AcceleratorTableOptions& options)
+      : config_(config),
+        options_(options),
+        replay_(replay_of(run, options.tokens + options.warm_up)),
+        table_(predictor_table(profile, options.order, 4)) {
+    if (replay_.steps() <= options.warm_up) {
+      throw UsageError("the trace has fewer decode steps than are run to warm the buffer up; give a longer one");
+    }
+    if (options.keep_popular) keep_ = keep_values(profile);
+    dense_.push_back(0);
+    if (options.with_dense_layers) dense_.push_back(dense_layer_cycles(config, options));
+  }
+
+  std::vector<AcceleratorRow> rows(const std::vector<Plan>& plans,
+                                   const std::function<void(std::size_t, std::size_t)>& progress) const {
+    std::vector<AcceleratorRow> rows;
+    for (const std::uint64_t dense_cycles : dense_) {
+      double first = 0.0;
+      for (const Plan& plan : plans) {
+        rows.push_back(row(plan, dense_cycles));
+        if (first == 0.0) first = rows.back().result.seconds_per_token;
+        rows.back().speedup = first / rows.back().result.seconds_per_token;
+        if (progress) progress(rows.size(), plans.size() * dense_.size());
+      }
+    }
+    return rows;
+  }
+
+ private:
+  AcceleratorRow row(const Plan& plan, std::uint64_t dense_cycles) const {
+    AcceleratorBenchOptions bench;
+    bench.configuration = options_.configuration;
+    bench.ddr4 = options_.ddr4;
+    bench.d_model = config_.d_model;
+    bench.d_ff = config_.d_ff;
+    bench.budget_bytes = options_.budget_bytes;
+    bench.slots = plan.slots;
+    bench.pattern = plan.pattern;
+    bench.policy.order = options_.order;
+    bench.policy.prefetch_count = plan.predicted ? options_.prefetch_count : 0;
+    bench.policy.wait_for_whole = options_.wait_for_whole;
+    bench.table = table_;
+    if (plan.predicted) bench.keep = keep_;
+    bench.dense_cycles = dense_cycles;
+    bench.warm_up = options_.warm_up;
+    AcceleratorRow row;
+    row.configuration = plan.configuration;
+    row.pattern = plan.pattern.name();
+    row.scope = dense_cycles == 0 ? "moe" : "decoder";
+    row.dense_cycles = dense_cycles;
+    row.result = options_.transactions ? run_transaction_model(bench, replay_) : run_accelerator_bench(bench, replay_);
+    return row;
+  }
+
+  const model::SwitchConfig& config_;
+  const AcceleratorTableOptions& options_;
+  RoutingReplay replay_;
+  std::vector<TableEntry> table_;
+  std::vector<std::uint8_t> keep_;
+  std::vector<std::uint64_t> dense_;
 };
 
 }  // namespace
@@ -46,49 +113,36 @@ std::uint64_t dense_layer_cycles(const model::SwitchConfig& config, const Accele
 std::vector<AcceleratorRow> measure_accelerator(const model::SwitchConfig& config, const routing::Trace& run,
                                                 const routing::Profile& profile, const AcceleratorTableOptions& options,
                                                 const std::function<void(std::size_t, std::size_t)>& progress) {
-  const RoutingReplay replay = replay_of(run, options.tokens + options.warm_up);
-  if (replay.steps() <= options.warm_up) {
-    throw UsageError("the trace has fewer decode steps than are run to warm the buffer up; give a longer one");
-  }
-  const std::vector<TableEntry> table = predictor_table(profile, options.order, 4);
-
   std::vector<Plan> plans{{"neither", {}, false}, {"CEPR", {}, true}};
   for (const DevicePattern& pattern : options.patterns) {
     plans.push_back({"N:M", pattern, false});
     plans.push_back({"both", pattern, true});
   }
-  std::vector<std::uint64_t> dense{0};
-  if (options.with_dense_layers) dense.push_back(dense_layer_cycles(config, options));
+  return Measurement(config, run, profile, options).rows(plans, progress);
+}
 
-  std::vector<AcceleratorRow> rows;
-  for (const std::uint64_t dense_cycles : dense) {
-    double neither = 0.0;
-    for (const Plan& plan : plans) {
-      AcceleratorBenchOptions bench;
-      bench.configuration = options.configuration;
-      bench.ddr4 = options.ddr4;
-      bench.d_model = config.d_model;
-      bench.d_ff = config.d_ff;
-      bench.budget_bytes = options.budget_bytes;
-      bench.pattern = plan.pattern;
-      bench.policy.order = options.order;
-      bench.policy.prefetch_count = plan.predicted ? options.prefetch_count : 0;
-      bench.table = table;
-      bench.dense_cycles = dense_cycles;
-      bench.warm_up = options.warm_up;
-      AcceleratorRow row;
-      row.configuration = plan.configuration;
-      row.pattern = plan.pattern.name();
-      row.scope = dense_cycles == 0 ? "moe" : "decoder";
-      row.dense_cycles = dense_cycles;
-      row.result = options.transactions ? run_transaction_model(bench, replay) : run_accelerator_bench(bench, replay);
-      if (neither == 0.0) neither = row.result.seconds_per_token;
-      row.speedup = neither / row.result.seconds_per_token;
-      rows.push_back(std::move(row));
-      if (progress) progress(rows.size(), plans.size() * dense.size());
+std::vector<AcceleratorRow> sweep_accelerator(const model::SwitchConfig& config, const routing::Trace& run,
+                                              const routing::Profile& profile, const AcceleratorTableOptions& options,
+                                              const std::vector<std::size_t>& slots,
+                                              const std::function<void(std::size_t, std::size_t)>& progress) {
+  const RtlShape shape = shape_of(options.configuration);
+  std::vector<DevicePattern> patterns{{}};
+  patterns.insert(patterns.end(), options.patterns.begin(), options.patterns.end());
+  std::vector<Plan> plans;
+  for (std::size_t p = 0; p < patterns.size(); ++p) {
+    const ExpertLayout layout =
+        ExpertLayout::make(config.d_model, config.d_ff, patterns[p], shape.positions, shape.channels);
+    for (const std::size_t count : slots) {
+      if (count * layout.bank_words() > shape.bank_words || count > shape.max_slots) continue;
+      plans.push_back({p == 0 ? "neither" : "N:M", patterns[p], false, count});
+      plans.push_back({p == 0 ? "CEPR" : "both", patterns[p], true, count});
     }
   }
-  return rows;
+  if (plans.empty()) {
+    throw UsageError(
+        "none of these numbers of slots fits the accelerator's memory: give fewer slots, or more sparsity");
+  }
+  return Measurement(config, run, profile, options).rows(plans, progress);
 }
 
 }  // namespace flame::accel

@@ -20,7 +20,11 @@ struct AcceleratorTableOptions {
   std::uint64_t budget_bytes = 0;       ///< the same for every row; 0: all slot memory
   std::size_t order = 2;
   std::size_t prefetch_count = 2;
-  std::size_t tokens = 100;  ///< of the replay, after as many examples' worth of warm-up as `warm_up` says
+  /// Of two slots that are not predicted, the one with the less popular expert (in the profile) gives way, not the
+  /// least recently used; CEPR and both only, since neither and N:M know no profile.
+  bool keep_popular = false;
+  bool wait_for_whole = false;  ///< see PolicySettings
+  std::size_t tokens = 100;     ///< of the replay, after as many examples' worth of warm-up as `warm_up` says
   std::size_t warm_up = 10;
   bool transactions = false;      ///< the transaction-level model instead of the RTL
   bool with_dense_layers = true;  ///< also with the dense layers' time between MoE layers
@@ -44,6 +48,14 @@ std::uint64_t dense_layer_cycles(const model::SwitchConfig& config, const Accele
 std::vector<AcceleratorRow> measure_accelerator(
     const model::SwitchConfig& config, const routing::Trace& run, const routing::Profile& profile,
     const AcceleratorTableOptions& options,
+    const std::function<void(std::size_t done, std::size_t all)>& progress = {});
+
+/// Figure 9(b), latency against slots and sparsity: dense experts and each pattern, with and without prediction, at
+/// each number of slots that the kernel's memory holds. `speedup` is over dense experts in the fewest slots without
+/// prediction, in the same scope.
+std::vector<AcceleratorRow> sweep_accelerator(
+    const model::SwitchConfig& config, const routing::Trace& run, const routing::Profile& profile,
+    const AcceleratorTableOptions& options, const std::vector<std::size_t>& slots,
     const std::function<void(std::size_t done, std::size_t all)>& progress = {});
 
 }  // namespace flame::accel

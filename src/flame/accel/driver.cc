@@ -370,7 +370,7 @@ void Driver::run(const CommandList& commands, bool clear_counters) {
   }
   backend_->upload(commands_address_, bytes);
   backend_->write_register(registers::kCommandCount, static_cast<std::uint32_t>(commands.size()));
-  backend_->write_register(registers::kFlags, clear_counters ? 1 : 0);
+  backend_->write_register(registers::kFlags, (clear_counters ? 1U : 0U) | (policy_.wait_for_whole ? 2U : 0U));
   backend_->run();
   const std::uint32_t status = backend_->read_register(registers::kStatus);
   if ((status & 0xFF) != 0) {

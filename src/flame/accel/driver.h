@@ -63,6 +63,7 @@ struct PolicySettings {
   std::size_t prefetch_count = 0;  ///< how many of the ranked experts are prefetched; 0: no prediction
   std::size_t path_layers = 1;     ///< L: decoder layers, numbered from 0
   bool drop_contradicted = true;   ///< give up loads for a layer whose router chose another expert
+  bool wait_for_whole = false;  ///< for comparison: a missed expert computes when all of it is there, not as it comes
 };
 
 /// One ranked context of the predictor's table.
@@ -100,6 +101,9 @@ class Driver {
   [[nodiscard]] KernelBackend& backend() { return *backend_; }
   [[nodiscard]] const ExpertLayout& layout() const { return layout_; }
   [[nodiscard]] std::size_t slots() const { return slots_; }
+  /// Device address of a channel's first expert; the others follow every layout().channel_stride() bytes, by layer,
+  /// then expert.
+  [[nodiscard]] std::uint64_t weights_address(std::size_t channel) const { return weights_[channel]; }
 
   /// The model: `layers` MoE layers of `experts` experts, all of one shape and pattern, and the slots to use (0: as
   /// many as fit). Reserves device memory for the experts. Throws UsageError where the kernel's limits are exceeded.

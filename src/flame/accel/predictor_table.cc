@@ -30,4 +30,17 @@ std::vector<TableEntry> predictor_table(const routing::Profile& profile, std::si
   return entries;
 }
 
+std::vector<std::uint8_t> keep_values(const routing::Profile& profile) {
+  std::vector<std::uint64_t> counts;
+  for (std::uint32_t layer = 0; layer < profile.layers(); ++layer) {
+    const std::vector<std::uint64_t> popularity = profile.popularity(layer);
+    counts.insert(counts.end(), popularity.begin(), popularity.end());
+  }
+  const std::uint64_t most = std::max<std::uint64_t>(1, *std::max_element(counts.begin(), counts.end()));
+  std::vector<std::uint8_t> keep(counts.size());
+  std::transform(counts.begin(), counts.end(), keep.begin(),
+                 [&](std::uint64_t count) { return static_cast<std::uint8_t>(count * 255 / most); });
+  return keep;
+}
+
 }  // namespace flame::accel

@@ -13,4 +13,8 @@ namespace flame::accel {
 /// that was seen, with its `ranked` likeliest experts (those of routing's cepr predictor, in its order).
 std::vector<TableEntry> predictor_table(const routing::Profile& profile, std::size_t order, std::size_t ranked);
 
+/// Keep values for Driver::load_keep, [decoder layers, experts]: how often the profile saw the expert, 255 for the most
+/// frequent of all.
+std::vector<std::uint8_t> keep_values(const routing::Profile& profile);
+
 }  // namespace flame::accel

@@ -27,7 +27,7 @@ inline constexpr std::uint32_t kStride = 0x074;
 inline constexpr std::uint32_t kSlots = 0x07C;
 inline constexpr std::uint32_t kPredictor =
     0x084;  // m | expert bits << 4 | prefetches << 8 | L << 12 | drop << 16 | layers << 20
-inline constexpr std::uint32_t kFlags = 0x08C;  // bit 0: counters to zero at start
+inline constexpr std::uint32_t kFlags = 0x08C;  // bit 0: counters to zero at start, 1: compute whole experts only
 
 inline constexpr std::uint32_t kStatus = 0x090;        // error | index of the command << 8
 inline constexpr std::uint32_t kCapabilities = 0x094;  // positions | channels << 8 | slots << 16 | experts << 24

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "flame/base/error.h"
+#include "fmt/core.h"
 
 namespace flame::accel {
 
@@ -24,7 +25,6 @@ constexpr double kLookupCycles = 4.0;
 constexpr double kCancelCycles = 4.0;
 constexpr double kDone = 1e-3;  // cycles; sums of doubles are not exact
 constexpr std::size_t kMaxPrefetches = 2;
-constexpr std::size_t kBankWords64 = 393216, kBankWords256 = 98304, kMaxSlots = 64;
 
 struct Slot {
   enum class State { kEmpty, kLoading, kReady } state = State::kEmpty;
@@ -62,7 +62,8 @@ class Model {
     const double started = now_;
     const double full = static_cast<double>(layout_.header_words() + layout_.steps()) + kTurnCycles;
     pinned_ = slot;
-    advance(started + full);
+    while (options_.policy.wait_for_whole && slots_[slot].state == Slot::State::kLoading) advance(next_event());
+    advance(now_ + full);
     while (slots_[slot].state == Slot::State::kLoading) advance(next_event());
     pinned_.reset();
     counters_.cycles[static_cast<std::size_t>(CycleKind::kCompute)] += layout_.steps();
@@ -255,13 +256,17 @@ AcceleratorBenchResult run_transaction_model(const AcceleratorBenchOptions& opti
   if (replay.steps() == 0 || replay.decisions.size() != replay.steps() * replay.layers) {
     throw UsageError("the routing to replay is empty, or does not have one decision a step and layer");
   }
-  const bool small = options.configuration == RtlConfiguration::kLanes64;
-  const std::size_t positions = small ? 1 : 4;
-  const ExpertLayout layout = ExpertLayout::make(options.d_model, options.d_ff, options.pattern, positions, positions);
-  const std::size_t bank_words = small ? kBankWords64 : kBankWords256;
-  std::size_t slots = std::min(bank_words / layout.bank_words(), kMaxSlots);
+  const RtlShape shape = shape_of(options.configuration);
+  const ExpertLayout layout =
+      ExpertLayout::make(options.d_model, options.d_ff, options.pattern, shape.positions, shape.channels);
+  std::size_t slots = std::min(shape.bank_words / layout.bank_words(), shape.max_slots);
   if (options.slots != 0) {
-    slots = std::min(slots, options.slots);
+    if (options.slots > slots) {
+      throw UsageError(fmt::format("{} slots of {} bytes do not fit the accelerator's {} bytes ({} slots do)",
+                                   options.slots, layout.slot_bytes(), shape.bank_words * shape.positions * kBeatBytes,
+                                   slots));
+    }
+    slots = options.slots;
   } else if (options.budget_bytes != 0) {
     slots = std::min<std::size_t>(slots, options.budget_bytes / layout.slot_bytes());
   }
