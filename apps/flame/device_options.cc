@@ -56,10 +56,11 @@ void check_device_options(const CLI::App& command, const DeviceOptions& options)
   only("--vcd", simulated);
   only("--prefetches", on_accelerator(options));
   only("--xclbin", options.device == "fpga");
-  for (const char* flag : {"--replacement", "--storage", "--storage-bandwidth", "--storage-latency", "--no-prefetch",
-                           "--no-verify", "--timeline"}) {
+  for (const char* flag :
+       {"--replacement", "--storage", "--storage-bandwidth", "--storage-latency", "--no-prefetch", "--no-verify"}) {
     only(flag, !on_accelerator(options));
   }
+  only("--timeline", options.device != "fpga");
   if (options.device == "fpga" && options.binary.empty()) throw UsageError("--device fpga needs --xclbin FILE");
 }
 
@@ -77,16 +78,20 @@ engine::DeviceFactory accelerator_factory(const std::string& path, const DeviceO
     std::optional<routing::Profile> profile;
     if (buffer.predictor != "none" && bundle.has_profile()) profile = bundle.profile();
     std::unique_ptr<accel::KernelBackend> backend;
+    accel::AcceleratorOptions accelerator;
     if (options.device == "fpga-sim") {
       accel::SimulatedCardOptions card;
       card.configuration =
           options.lanes == "64" ? accel::RtlConfiguration::kLanes64 : accel::RtlConfiguration::kLanes256;
       card.trace_path = options.waveform;
+      if (!buffer.timeline.empty()) {
+        accelerator.timeline = std::make_shared<accel::CardTimeline>(buffer.timeline, card.ddr4.kernel_clock_mhz);
+        card.observer = accelerator.timeline;
+      }
       backend = std::make_unique<accel::SimulatedCard>(card);
     } else {
       backend = accel::make_xrt_backend({.binary = options.binary});
     }
-    accel::AcceleratorOptions accelerator;
     accelerator.budget_bytes = buffer.budget_bytes;
     accelerator.slots = buffer.slots;
     accelerator.order = static_cast<std::size_t>(buffer.context);

@@ -76,6 +76,16 @@ struct AcceleratorDevice::Implementation {
     return layer.stack == model::Stack::kDecoder ? layer.index : decoder_layers + layer.index;
   }
 
+  /// Adds one layer command for token `t`, and tells the timeline of it.
+  void layer_command(CommandList& commands, const LayerFlags& flags, std::size_t layer, std::size_t expert,
+                     std::size_t sequence, std::size_t t) {
+    commands.layer(flags, layer, expert, sequence, driver.token_address(t), driver.result_address(t));
+    if (options.timeline) {
+      options.timeline->expect(static_cast<std::uint32_t>(layer), static_cast<std::uint32_t>(expert), flags.compute,
+                               driver.token_address(t));
+    }
+  }
+
   /// Contradicted loads may be given up only where one token decides; others of a batch may still want them.
   void set_dropping(bool wanted) {
     if (wanted == dropping) return;
@@ -144,6 +154,15 @@ AcceleratorDevice::AcceleratorDevice(const model::SwitchConfig& config, const mo
                                  self.policy.prefetch_count != 0
                                      ? fmt::format("cepr({}) prefetching {}", options.order, self.policy.prefetch_count)
                                      : std::string("no prediction"));
+  if (options.timeline) {
+    std::vector<std::string> names;
+    for (const model::Stack stack : {model::Stack::kDecoder, model::Stack::kEncoder}) {
+      const std::uint32_t layers = stack == model::Stack::kDecoder ? grid.decoder_layers : grid.encoder_layers;
+      for (std::uint32_t i = 0; i < layers; ++i) names.push_back(fmt::format("{} layer {}", model::name_of(stack), i));
+    }
+    options.timeline->set_experts(self.driver.weights_address(0), self.driver.layout().channel_stride(), grid.experts,
+                                  std::move(names));
+  }
   self.at_start = self.driver.counters();
   begin_statistics();
 }
@@ -224,8 +243,7 @@ void AcceleratorDevice::route(const model::MoeInput& input, std::span<model::Rou
     const bool lookup = decoder && !decisions[t].dropped && !seen[expert];
     if (lookup) seen[expert] = true;
     const LayerFlags flags{.route = true, .forced = true, .lookup = lookup, .observe = decoder, .compute = false};
-    commands.layer(flags, layer, expert, input.sequence.empty() ? 0 : input.sequence[t], self.driver.token_address(t),
-                   self.driver.result_address(t));
+    self.layer_command(commands, flags, layer, expert, input.sequence.empty() ? 0 : input.sequence[t], t);
   }
   self.driver.run(commands);
   for (std::size_t t = 0; t < decisions.size(); ++t) {
@@ -267,7 +285,7 @@ void AcceleratorDevice::compute(const model::MoeInput& input, std::span<const mo
     }
     const LayerFlags flags{
         .route = false, .forced = false, .lookup = first && !decoder, .observe = false, .compute = true};
-    commands.layer(flags, layer, expert, 0, self.driver.token_address(t), self.driver.result_address(t));
+    self.layer_command(commands, flags, layer, expert, 0, t);
   }
   self.driver.run(commands);
   if (decoder) self.layer_runs += order.size();

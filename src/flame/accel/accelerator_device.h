@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "flame/accel/card_timeline.h"
 #include "flame/accel/driver.h"
 #include "flame/accel/expert_codes.h"
 #include "flame/model/config.h"
@@ -25,6 +26,7 @@ struct AcceleratorOptions {
   /// Modelled kernel cycles between one MoE layer's end and the next one's router: the dense layers. A card has time of
   /// its own.
   std::uint64_t dense_cycles = 0;
+  std::shared_ptr<CardTimeline> timeline = nullptr;  ///< also the card's observer; may be null
 };
 
 /// What a run cost, beyond model::MoeStatistics.

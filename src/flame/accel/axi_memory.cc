@@ -75,6 +75,7 @@ void AxiPort::respond(const AxiMasterSignals& kernel, std::uint64_t cycle, AxiSl
     const unsigned beats = kernel.ar_length + 1U;
     check_burst(kernel.ar_address, beats, "a read", cycle);
     ++bursts_read_;
+    if (observer_ != nullptr) observer_->read_requested(number_, kernel.ar_address, cycle);
     for (unsigned i = 0; i < beats; ++i) {
       const std::uint64_t address = kernel.ar_address - base_ + i * sizeof(Beat);
       reads_.push_back({address, bank_.timing().schedule(address, false, cycle), i + 1 == beats});
@@ -90,6 +91,7 @@ void AxiPort::respond(const AxiMasterSignals& kernel, std::uint64_t cycle, AxiSl
     memory.r_response = bad ? 2 : 0;
     r_held_ = !kernel.r_ready;
     if (kernel.r_ready) {
+      if (observer_ != nullptr) observer_->beat_read(number_, base_ + beat.address, cycle);
       reads_.pop_front();
       ++beats_read_;
     }
@@ -126,7 +128,10 @@ void AxiPort::respond(const AxiMasterSignals& kernel, std::uint64_t cycle, AxiSl
   memory.b_response = 0;
   if (memory.b_valid) {
     b_held_ = !kernel.b_ready;
-    if (kernel.b_ready) writes_.pop_front();
+    if (kernel.b_ready) {
+      if (observer_ != nullptr) observer_->written(number_, base_ + writes_.front().address, cycle);
+      writes_.pop_front();
+    }
   }
 
   before_ = kernel;

@@ -39,6 +39,16 @@ struct StallRates {
   unsigned ar = 0, r = 0, aw = 0, w = 0, b = 0;
 };
 
+/// Told of what passes through the ports, in the order of the cycles. Addresses are the kernel's.
+class AxiObserver {
+ public:
+  virtual ~AxiObserver() = default;
+  virtual void read_requested(std::size_t port, std::uint64_t address, std::uint64_t cycle) = 0;
+  virtual void beat_read(std::size_t port, std::uint64_t address, std::uint64_t cycle) = 0;
+  /// A write burst was answered.
+  virtual void written(std::size_t port, std::uint64_t address, std::uint64_t cycle) = 0;
+};
+
 /// The memory side of one AXI4 port of the kernel, and a monitor of both sides' protocol: a broken rule throws
 /// DeviceError that names port, rule and cycle. Rules: once valid, payload and valid hold until ready; no burst crosses
 /// 4 KiB or leaves the memory; as many write beats as announced, the last one marked; no write data before its address;
@@ -51,6 +61,9 @@ class AxiPort {
   void set_stalls(const StallRates& rates, std::uint64_t seed);
   /// Reads that touch [first, last) answer SLVERR.
   void inject_read_error(std::uint64_t first, std::uint64_t last);
+
+  /// `observer` may be null, and outlives the port.
+  void set_observer(AxiObserver* observer) { observer_ = observer; }
 
   /// Looks at what the kernel drives in cycle `cycle` and decides what the memory drives in the same cycle.
   void respond(const AxiMasterSignals& kernel, std::uint64_t cycle, AxiSlaveSignals& memory);
@@ -79,6 +92,7 @@ class AxiPort {
   std::size_t number_;
   MemoryBank& bank_;
   std::uint64_t base_;
+  AxiObserver* observer_ = nullptr;
   StallRates stalls_;
   std::mt19937_64 random_;
   std::uint64_t error_first_ = 0, error_last_ = 0;

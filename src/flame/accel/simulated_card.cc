@@ -31,6 +31,7 @@ SimulatedCard::SimulatedCard(const SimulatedCardOptions& options)
   for (std::size_t port = 0; port < kPorts; ++port) {
     ports_[port] = std::make_unique<AxiPort>(port, *banks_[port], std::uint64_t{port} << kBankShift);
     ports_[port]->set_stalls(options_.stalls, options_.seed * kPorts + port + 1);
+    ports_[port]->set_observer(options_.observer.get());
   }
   inputs_.reset_n = false;
   for (int i = 0; i < 8; ++i) kernel_->cycle(inputs_, outputs_);

@@ -18,10 +18,11 @@ struct SimulatedCardOptions {
   Ddr4Parameters ddr4;
   std::optional<FixedBandwidthParameters> fixed_bandwidth;
   std::uint64_t host_latency_cycles = 30;
-  StallRates stalls;                          ///< on every port
-  std::uint64_t seed = 0;                     ///< of stalls and of registers before reset
-  std::string trace_path;                     ///< a waveform from the first cycle on, where not empty
-  std::uint64_t cycle_limit = 2'000'000'000;  ///< of one run
+  StallRates stalls;                                ///< on every port
+  std::uint64_t seed = 0;                           ///< of stalls and of registers before reset
+  std::string trace_path;                           ///< a waveform from the first cycle on, where not empty
+  std::shared_ptr<AxiObserver> observer = nullptr;  ///< of every port; may be null
+  std::uint64_t cycle_limit = 2'000'000'000;        ///< of one run
 };
 
 /// A card made of the RTL under Verilator and modelled memory: a DDR4 bank for each weight port, and for the host port

@@ -20,6 +20,8 @@ class Timeline {
   ~Timeline();
 
   [[nodiscard]] bool enabled() const { return enabled_; }
+  /// Time 0 of the output.
+  [[nodiscard]] io::Clock::time_point start() const { return start_; }
   void add(Row row, const char* kind, std::uint32_t layer, std::uint32_t expert, io::Clock::time_point begin,
            io::Clock::time_point end);
   /// Names a layer in the output: index 0 … as ExpertGrid numbers them.

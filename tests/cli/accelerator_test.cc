@@ -1,0 +1,103 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "cli/program.h"
+#include "support/test_data.h"
+
+namespace flame::test {
+namespace {
+
+using nlohmann::json;
+using ::testing::HasSubstr;
+
+/// --device fpga-sim on a tiny model: its bundle, and a trace of it.
+class AcceleratorCommands : public ::testing::Test {
+ protected:
+  AcceleratorCommands() {
+    std::ofstream file(directory_ / "input.jsonl");
+    for (int i = 0; i < 6; ++i) file << json{{"d", "Text number " + std::to_string(i) + "."}} << "\n";
+    file.close();
+    expect_ok({"trace", tiny_model().string(), "--input", path("input.jsonl"), "--field", "d", "--max-new-tokens", "8",
+               "-o", path("trace")});
+  }
+
+  std::string path(const std::string& name) const { return (directory_ / name).string(); }
+  std::string expect_ok(const std::vector<std::string>& arguments) {
+    const ProgramResult result = run_flame(arguments);
+    EXPECT_EQ(result.exit_code, 0) << result.standard_error;
+    return result.standard_output;
+  }
+  json bench(std::vector<std::string> more) {
+    more.insert(more.begin(), {"bench", tiny_model().string(), "--device", "fpga-sim", "--transactions", "--json",
+                               "--route-trace", path("trace"), "--work", path("work"), "--tokens", "8"});
+    return json::parse(expect_ok(more));
+  }
+
+  TemporaryDirectory directory_;
+};
+
+TEST_F(AcceleratorCommands, BenchGivesTheFourRowsAndCyclesThatAddUp) {
+  const json report = bench({"--pattern", "2:4", "1:4", "--slots", "1", "4"});
+  std::vector<std::string> rows;
+  for (const json& row : report.at("results")) {
+    rows.push_back(row.at("scope").get<std::string>() + " " + row.at("configuration").get<std::string>() + " " +
+                   row.at("pattern").get<std::string>());
+    double sum = 0.0;
+    for (const auto& [kind, cycles] : row.at("cycles").items())
+      sum += kind == "not started" ? 0.0 : cycles.get<double>();
+    EXPECT_NEAR(sum, row.at("cycles_per_token").get<double>(), 1e-6 * sum);
+  }
+  EXPECT_THAT(
+      rows, ::testing::ElementsAre("moe neither dense", "moe CEPR dense", "moe N:M 2:4", "moe both 2:4", "moe N:M 1:4",
+                                   "moe both 1:4", "decoder neither dense", "decoder CEPR dense", "decoder N:M 2:4",
+                                   "decoder both 2:4", "decoder N:M 1:4", "decoder both 1:4"));
+  // The sweep: every pattern at every number of slots, with and without prediction, in both scopes.
+  EXPECT_EQ(report.at("sweep").size(), 3U * 2U * 2U * 2U);
+  std::set<std::size_t> slots;
+  for (const json& row : report.at("sweep")) slots.insert(row.at("slots").get<std::size_t>());
+  EXPECT_EQ(slots, (std::set<std::size_t>{1, 4}));
+}
+
+TEST_F(AcceleratorCommands, WaitingForWholeExpertsIsSlower) {
+  const json overlapped = bench({"--slots", "1"}), serial = bench({"--slots", "1", "--no-overlap"});
+  const auto cycles = [](const json& report) { return report.at("sweep").at(0).at("cycles_per_token").get<double>(); };
+  EXPECT_GT(cycles(serial), cycles(overlapped));
+}
+
+TEST_F(AcceleratorCommands, OptionsOfTheAcceleratorAreRefusedOnTheCpu) {
+  for (const char* flag : {"--no-overlap", "--transactions", "--keep-popular"}) {
+    const ProgramResult result = run_flame({"bench", tiny_model().string(), "--work", path("work"), flag});
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_THAT(result.standard_error, HasSubstr(std::string(flag) + " has no effect with --device cpu"));
+  }
+}
+
+TEST_F(AcceleratorCommands, GenerateWritesATimelineOfTheSimulatedCard) {
+  expect_ok({"pack", tiny_model().string(), "-o", path("bundle"), "--pattern", "2:4", "--dtype", "int8"});
+  const ProgramResult result =
+      run_flame({"generate", path("bundle"), "--text", "One text.", "--max-new-tokens", "3", "--device", "fpga-sim",
+                 "--timeline", path("timeline.json"), "--vcd", path("wave.fst")});
+  if (result.exit_code != 0) {
+    EXPECT_THAT(result.standard_error, HasSubstr("built without Verilator"));
+    GTEST_SKIP() << result.standard_error;
+  }
+  std::ifstream file(path("timeline.json"));
+  std::set<std::string> kinds;
+  for (const json& event : json::parse(file)) {
+    if (event.at("ph") == "X") kinds.insert(event.at("cat"));
+  }
+  EXPECT_TRUE(kinds.contains("route"));
+  EXPECT_TRUE(kinds.contains("load"));
+  EXPECT_TRUE(kinds.contains("compute while loading"));
+  std::ifstream wave(path("wave.fst"), std::ios::binary);
+  EXPECT_GT(wave.seekg(0, std::ios::end).tellg(), 1000);
+}
+
+}  // namespace
+}  // namespace flame::test
