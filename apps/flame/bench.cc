@@ -163,6 +163,12 @@ std::vector<eval::LatencyCase> cases_of(const Options& options, const fs::path& 
       add("both", packed, buffer_for(options, budget, true));
     }
     add("resident", packed, buffer_for(options, bundle.packed_bytes(), false));
+    // Only when asked for: what the kernel keeps of a map depends on the memory that the whole process may have.
+    if (!options.configurations.empty()) {
+      experts::BufferOptions mapped;
+      mapped.mapped = true;
+      add("mapped", packed, mapped);
+    }
     // EdgeMoE's ladder: on demand, packed, loaded ahead, kept.
     if (!given) {
       const fs::path dense = bundle_of(options, work, "dense", options.dense_type, profile);
@@ -314,8 +320,10 @@ void add_bench_command(CLI::App& app) {
       ->capture_default_str();
   command->add_option("--budget", options->budgets, "Expert memory: sizes, or shares of all packed experts")
       ->capture_default_str();
-  command->add_option("--only", options->configurations,
-                      "Of: neither, N:M, CEPR, both, resident, \"ladder 1: on demand\", …");
+  command->add_option(
+      "--only", options->configurations,
+      "Of: neither, N:M, CEPR, both, resident, \"ladder 1: on demand\", …; and mapped, which runs only when "
+      "named: experts computed in a memory map, kept or dropped by the kernel");
   command->add_option("--predictor", options->predictor, "Of CEPR and both")->capture_default_str();
   command->add_option("--context", options->context, "m")->check(CLI::Range(1, 16))->capture_default_str();
   command->add_option("--profile", options->profile, "A profile of the model");

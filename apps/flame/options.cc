@@ -168,6 +168,10 @@ void add_buffer_options(CLI::App& command, BufferFlags& flags) {
       .add_option("--storage-latency", flags.storage_latency,
                   "Behave like a storage of this latency, for example 100us")
       ->group(group);
+  command
+      .add_flag("--mapped", flags.mapped,
+                "For comparison: no slots; compute in a memory map of the file, kept or dropped by the kernel")
+      ->group(group);
   command.add_flag("--no-prefetch", flags.no_prefetch, "Load experts on demand only")->group(group);
   command.add_flag("--no-verify", flags.no_verify, "Do not compare loaded experts with their checksums")->group(group);
   command.add_option("--timeline", flags.timeline, "Write what ran when to this file (Chrome trace, Perfetto)")
@@ -188,6 +192,7 @@ experts::BufferOptions buffer_options(const BufferFlags& flags) {
     options.throttle.bytes_per_second = static_cast<double>(parse_byte_size(size, "--storage-bandwidth"));
   }
   if (!flags.storage_latency.empty()) options.throttle.latency_seconds = parse_seconds(flags.storage_latency);
+  options.mapped = flags.mapped;
   options.prefetch = !flags.no_prefetch;
   options.verify = !flags.no_verify;
   options.timeline = flags.timeline;
@@ -195,13 +200,19 @@ experts::BufferOptions buffer_options(const BufferFlags& flags) {
 }
 
 void check_buffer_options(const CLI::App& command, const std::string& model) {
-  if (experts::Bundle::is_bundle(model)) return;
+  const bool mapped = command.count("--mapped") > 0;
+  const bool bundle = experts::Bundle::is_bundle(model);
+  if (bundle && !mapped) return;
   for (const CLI::Option* option : command.get_options()) {
-    if (option->get_group() == kBufferGroup && option->count() > 0) {
+    if (option->get_group() != kBufferGroup || option->count() == 0) continue;
+    if (!bundle) {
       throw UsageError(fmt::format(
           "{} has no effect: {} is a checkpoint, whose experts are all in memory; make a bundle with `flame pack {} "
           "-o BUNDLE`",
           option->get_name(), model, model));
+    }
+    if (option->get_name() != "--mapped") {
+      throw UsageError(fmt::format("{} has no effect with --mapped, which has no slots", option->get_name()));
     }
   }
 }

@@ -38,6 +38,7 @@ struct BufferFlags {
   std::string storage = "auto";
   std::string storage_bandwidth;
   std::string storage_latency;
+  bool mapped = false;
   bool no_prefetch = false;
   bool no_verify = false;
   std::string timeline;

@@ -2,9 +2,17 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <rapidcheck/gtest.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cmath>
+#include <csignal>
+#include <cstddef>
 #include <cstdlib>
 #include <fstream>
 #include <new>
@@ -15,6 +23,7 @@
 #include "flame/base/error.h"
 #include "flame/base/json.h"
 #include "flame/base/thread_pool.h"
+#include "flame/experts/mapped_device.h"
 #include "flame/io/file.h"
 #include "flame/model/generation.h"
 #include "support/faulty_reader.h"
@@ -163,6 +172,13 @@ TEST_F(BufferedDeviceTest, TheTextIsTheSameForEveryStorageAndThreadCount) {
   ThreadPool::set_threads(0);
 }
 
+TEST_F(BufferedDeviceTest, ComputedInAMemoryMapTheTextIsTheSame) {
+  MappedDevice device(*bundle_, model_->dense);
+  EXPECT_EQ(generate(*model_, device), *expected_);
+  EXPECT_GT(device.statistics().hits, 0U);
+  EXPECT_THAT(device.describe(), HasSubstr("memory map"));
+}
+
 TEST_F(BufferedDeviceTest, BeamsAreTheSameWithFewSlots) {
   const Tokens resident = generate(*model_, *open({}), 3);
   BufferOptions options;
@@ -195,41 +211,92 @@ TEST_F(BufferedDeviceTest, WithRoomForAllEveryExpertIsLoadedOnce) {
   EXPECT_EQ(device->statistics().bytes_demand, 0U);
 }
 
-TEST_F(BufferedDeviceTest, WhenAllIsResidentAStepAllocatesNothingAndAsksNothingOfTheStorage) {
-  const auto device = open({});
-  (void)generate(*model_, *device);
-  Matrix<float> hidden(1, model_->config.d_model, 0.25F);
-  Matrix<float> output(1, model_->config.d_model);
-  const std::vector<std::uint32_t> sequence{0};
-  const std::vector<std::int32_t> token{7};
-  std::vector<model::RoutingDecision> decisions(1);
-  const auto step = [&] {
-    device->feed(token);
-    for (std::uint32_t layer = 0; layer < 3; ++layer) {
-      for (std::size_t i = 0; i < hidden.row(0).size(); ++i) hidden.row(0)[i] = std::sin(static_cast<float>(i + layer));
-      const model::MoeInput input{{model::Stack::kDecoder, layer}, hidden, sequence};
-      device->route(input, decisions);
-      device->compute(input, decisions, output);
+/// A device with every expert in memory, and the MoE layers of one decoder step.
+class ResidentStep {
+ public:
+  ResidentStep(const TinyModel& model, std::unique_ptr<BufferedDevice> device)
+      : device_(std::move(device)), hidden_(1, model.config.d_model, 0.25F), output_(1, model.config.d_model) {
+    device_->begin_batch(1);
+    run();
+    // Experts that no text has wanted yet are loaded here, until none is missing.
+    for (std::uint64_t missing = 1; missing > 0;) {
+      device_->begin_statistics();
+      run();
+      missing = device_->statistics().misses + device_->statistics().late;
     }
-  };
-  device->begin_batch(1);
-  step();
-  // Experts that no text has wanted yet are loaded here, until none is missing.
-  for (ExpertIndex missing = 1; missing > 0;) {
-    missing = 0;
-    device->begin_statistics();
-    step();
-    missing += static_cast<ExpertIndex>(device->statistics().misses + device->statistics().late);
   }
-  const std::uint64_t chunks = device->report().storage.chunks;
+  void run() {
+    device_->feed(token_);
+    for (std::uint32_t layer = 0; layer < 3; ++layer) {
+      const std::span<float> row = hidden_.row(0);
+      for (std::size_t i = 0; i < row.size(); ++i) row[i] = std::sin(static_cast<float>(i + layer));
+      const model::MoeInput input{{model::Stack::kDecoder, layer}, hidden_, sequence_};
+      device_->route(input, decisions_);
+      device_->compute(input, decisions_, output_);
+    }
+  }
+  BufferedDevice& device() { return *device_; }
+
+ private:
+  std::unique_ptr<BufferedDevice> device_;
+  Matrix<float> hidden_;
+  Matrix<float> output_;
+  const std::vector<std::uint32_t> sequence_{0};
+  const std::vector<std::int32_t> token_{7};
+  std::vector<model::RoutingDecision> decisions_ = std::vector<model::RoutingDecision>(1);
+};
+
+TEST_F(BufferedDeviceTest, WhenAllIsResidentAStepAllocatesNothingAndAsksNothingOfTheStorage) {
+  auto device = open({});
+  (void)generate(*model_, *device);
+  ResidentStep step(*model_, std::move(device));
+  const std::uint64_t chunks = step.device().report().storage.chunks;
   count_allocations = true;
   allocations = 0;
-  for (int i = 0; i < 20; ++i) step();
+  for (int i = 0; i < 20; ++i) step.run();
   count_allocations = false;
   EXPECT_EQ(allocations, 0U);
-  EXPECT_EQ(device->report().storage.chunks, chunks);
-  EXPECT_EQ(device->statistics().misses + device->statistics().late, 0U);
+  EXPECT_EQ(step.device().report().storage.chunks, chunks);
+  EXPECT_EQ(step.device().statistics().misses + step.device().statistics().late, 0U);
 }
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+/// From now on the kernel ends this process at the calling thread's first system call, but for reading the clock (where
+/// the vDSO cannot) and for exiting. A lock that is waited for is a futex call, and memory from the system an mmap or
+/// brk.
+void forbid_system_calls() {
+  constexpr auto kNumber = static_cast<std::uint32_t>(offsetof(seccomp_data, nr));
+  sock_filter filter[] = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, kNumber),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clock_gettime, 2, 0),
+      BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_exit_group, 1, 0),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  sock_fprog program{static_cast<unsigned short>(std::size(filter)), filter};
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1UL, 0UL, 0UL, 0UL) != 0 ||
+      ::prctl(PR_SET_SECCOMP, static_cast<unsigned long>(SECCOMP_MODE_FILTER), &program, 0UL, 0UL) != 0) {
+    ::_exit(3);
+  }
+}
+
+using SystemCallDeathTest = BufferedDeviceTest;
+
+TEST_F(SystemCallDeathTest, WhenAllIsResidentAStepMakesNoSystemCallAndWaitsForNoLock) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const test::TemporariesIn childrens(*model_ / "childrens");
+  const auto run = [](bool break_the_rule) {
+    ThreadPool::set_threads(1);
+    ResidentStep step(*model_, open({}));
+    forbid_system_calls();
+    for (int i = 0; i < 20; ++i) step.run();
+    if (break_the_rule) ::sched_yield();
+    ::_exit(0);
+  };
+  EXPECT_EXIT(run(false), testing::ExitedWithCode(0), "");
+  EXPECT_EXIT(run(true), testing::KilledBySignal(SIGSYS), "");  // the net has no holes
+}
+#endif
 
 TEST_F(BufferedDeviceTest, RandomFaultsGiveTheRightTextOrAClearError) {
   int right = 0;
@@ -255,6 +322,80 @@ TEST_F(BufferedDeviceTest, RandomFaultsGiveTheRightTextOrAClearError) {
   }
   EXPECT_GT(right, 20);
   EXPECT_GT(errors, 0);
+}
+
+// Errors, short reads, flipped bits, slow and reordered reads, and a storage that falls silent: till ten thousand
+// tokens have come right. After an error the same device goes on as soon as the storage does.
+TEST_F(BufferedDeviceTest, TenThousandTokensUnderRandomFaultsAreRightOrAClearError) {
+  constexpr std::size_t kLength = 60;
+  const Tokens expected = generate(*model_, *open({}), 1, kLength);
+  std::size_t tokens_a_run = 0;
+  for (const auto& row : expected) tokens_a_run += row.size();
+  const std::string text = io::read_file((*bundle_)->experts_file());
+  const auto bytes = std::as_bytes(std::span(text));
+  std::size_t right = 0;
+  std::size_t errors = 0;
+  std::size_t silences = 0;
+  for (std::uint64_t seed = 0; right < 10'000; ++seed) {
+    ASSERT_LT(seed, 1000U);
+    FaultPlan plan;
+    plan.error = seed % 5 == 0 ? 0.15 : 0.01;
+    plan.short_read = 0.1;
+    plan.corrupt = seed % 7 == 0 ? 0.2 : 0.02;
+    plan.slow = 0.2;
+    plan.reorder = true;
+    if (seed % 4 == 3) plan.stuck_after = seed * 13 % 300;
+    BufferOptions options;
+    options.slots = 1 + seed % 24;
+    options.predictor = seed % 2 == 0 ? "cepr" : "random";
+    options.speculate_always = seed % 3 == 0;
+    options.timeout_seconds = 0.2;
+    auto reader = std::make_unique<FaultyReader>(std::vector<std::byte>(bytes.begin(), bytes.end()), plan, seed);
+    FaultyReader* storage = reader.get();
+    BufferedDevice device(*bundle_, model_->dense, options, std::move(reader));
+    try {
+      ASSERT_EQ(generate(*model_, device, 1, kLength), expected) << seed;
+    } catch (const DeviceError& error) {
+      const std::string message = error.what();
+      EXPECT_THAT(message, HasSubstr("experts.safetensors"));
+      const bool silent = message.find("within 0.2 s") != std::string::npos;
+      if (!silent) {
+        EXPECT_THAT(message, testing::AllOf(HasSubstr("expert_"), HasSubstr("offset")));
+      }
+      ++(silent ? silences : errors);
+      storage->set_plan({});
+      storage->wake();
+      ASSERT_EQ(generate(*model_, device, 1, kLength), expected) << seed << " after: " << message;
+    }
+    right += tokens_a_run;
+  }
+  EXPECT_GT(errors, 0U);
+  EXPECT_GT(silences, 0U);
+}
+
+TEST_F(BufferedDeviceTest, AFileCutWhileInUseIsAClearErrorAndNoWrongText) {
+  const auto bundle = model_->pack("cut", "2:4", PackedType::kInt8);
+  const std::uintmax_t whole = std::filesystem::file_size(bundle->experts_file());
+  const std::string text = io::read_file(bundle->experts_file());
+  for (const auto backend :
+       {io::StorageBackend::kAutomatic, io::StorageBackend::kThreads, io::StorageBackend::kMemoryMap}) {
+    BufferOptions options;
+    options.slots = 2;
+    options.storage = backend;
+    const auto device = open_buffered_device(bundle, model_->dense, options);
+    EXPECT_EQ(generate(*model_, *device), *expected_);
+    std::filesystem::resize_file(bundle->experts_file(), bundle->expert(1).offset + 5000);
+    try {
+      (void)generate(*model_, *device);
+      ADD_FAILURE() << "experts that are gone gave a text";
+    } catch (const DeviceError& error) {
+      EXPECT_THAT(error.what(), testing::AllOf(HasSubstr("experts.safetensors"), HasSubstr("has been cut"),
+                                               HasSubstr("expert_"), HasSubstr("offset")));
+    }
+    std::ofstream(bundle->experts_file(), std::ios::binary | std::ios::in) << text;
+    ASSERT_EQ(std::filesystem::file_size(bundle->experts_file()), whole);
+    EXPECT_EQ(generate(*model_, *device), *expected_) << "whole again";
+  }
 }
 
 TEST_F(BufferedDeviceTest, ACorruptExpertIsNeverComputedWith) {

@@ -2,7 +2,11 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
+#include <csignal>
+#include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -10,6 +14,7 @@
 #include "flame/base/checksum.h"
 #include "flame/base/error.h"
 #include "flame/base/json.h"
+#include "flame/io/atomic_output.h"
 #include "flame/io/failing_file_system.h"
 #include "flame/io/safetensors.h"
 #include "flame/model/tensor_names.h"
@@ -208,6 +213,34 @@ TEST_F(BundleTest, PackingThatFailsAnywhereLeavesNothing) {
     broken.persistent = true;
     EXPECT_TRUE(fails(broken)) << operation;
   }
+}
+
+using KilledPackDeathTest = BundleTest;
+
+// SIGKILL while a file is being written, early and late: the limit on a file's size is where it strikes.
+TEST_F(KilledPackDeathTest, LeavesNothingUnderTheNameAndTheNextRunPacksTheWhole) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  // The child process starts this test from its beginning, and has to meet the same directory.
+  constexpr const char* kTarget = "FLAME_TEST_KILLED_PACK";
+  if (std::getenv(kTarget) == nullptr) ::setenv(kTarget, (*model_ / "killed").c_str(), 1);
+  const std::filesystem::path target = std::getenv(kTarget);
+  const test::TemporariesIn childrens(*model_ / "childrens");
+  const PackOptions options = model_->pack_options("2:4", PackedType::kInt8);
+  const auto pack_and_die = [&](std::uint64_t limit) {
+    std::signal(SIGXFSZ, [](int) { std::raise(SIGKILL); });
+    const rlimit size{limit, limit};
+    if (::setrlimit(RLIMIT_FSIZE, &size) != 0) ::_exit(3);
+    static_cast<void>(pack_bundle(model_->checkpoint(), target, options));
+    ::_exit(0);
+  };
+  EXPECT_EXIT(pack_and_die(3000), testing::KilledBySignal(SIGKILL), "");
+  EXPECT_EXIT(pack_and_die(300'000), testing::KilledBySignal(SIGKILL), "");
+  EXPECT_EXIT(pack_and_die(1'500'000), testing::KilledBySignal(SIGKILL), "");
+  EXPECT_FALSE(std::filesystem::exists(target));
+  EXPECT_EQ(io::abandoned_outputs(target).size(), 3U);  // named to whoever packs again
+  static_cast<void>(pack_bundle(model_->checkpoint(), target, options));
+  EXPECT_GT(verify_bundle(target), 0U);
+  ::unsetenv(kTarget);
 }
 
 TEST_F(BundleTest, RefusesAProfileOfAnotherModel) {

@@ -15,11 +15,12 @@ namespace flame::test {
 struct FaultPlan {
   double error = 0.0;  ///< EIO
   double short_read = 0.0;
-  double corrupt = 0.0;                      ///< one bit of what is delivered is wrong
-  double slow = 0.0;                         ///< comes after every chunk that was submitted within the next few
-  bool reorder = false;                      ///< completions come in random order
-  bool stuck = false;                        ///< nothing ever completes
-  std::uint64_t cut_at = ~std::uint64_t{0};  ///< the file appears to end here
+  double corrupt = 0.0;                           ///< one bit of what is delivered is wrong
+  double slow = 0.0;                              ///< comes after every chunk that was submitted within the next few
+  bool reorder = false;                           ///< completions come in random order
+  bool stuck = false;                             ///< nothing ever completes
+  std::uint64_t stuck_after = ~std::uint64_t{0};  ///< nothing completes any more after so many chunks
+  std::uint64_t cut_at = ~std::uint64_t{0};       ///< the file appears to end here
 };
 
 /// A file in memory whose reads fail, fall short, lie, dawdle and overtake each other. Counts bytes it delivered.
@@ -38,7 +39,7 @@ class FaultyReader final : public io::AsyncReader {
 
   std::size_t wait(io::Clock::time_point deadline, std::span<io::ReadCompletion> completions) override {
     std::unique_lock lock(mutex_);
-    if (waiting_.empty() || plan_.stuck) {
+    if (waiting_.empty() || plan_.stuck || completed_ >= plan_.stuck_after) {
       news_.wait_until(lock, deadline, [this] { return woken_; });
       woken_ = false;
       return 0;
@@ -51,6 +52,7 @@ class FaultyReader final : public io::AsyncReader {
     }
     const io::ReadChunk chunk = waiting_[pick].chunk;
     waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(pick));
+    ++completed_;
     completions[0] = {chunk.tag, read(chunk)};
     return 1;
   }
@@ -104,6 +106,7 @@ class FaultyReader final : public io::AsyncReader {
   std::size_t depth_;
   std::vector<Waiting> waiting_;
   std::vector<std::uint64_t> order_;
+  std::uint64_t completed_ = 0;
   bool woken_ = false;
 };
 

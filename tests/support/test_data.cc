@@ -27,4 +27,18 @@ TemporaryDirectory::~TemporaryDirectory() {
   std::filesystem::remove_all(path_, ignored);
 }
 
+TemporariesIn::TemporariesIn(const std::filesystem::path& directory) {
+  if (const char* before = std::getenv("TMPDIR")) before_ = before;
+  std::filesystem::create_directories(directory);
+  ::setenv("TMPDIR", directory.c_str(), 1);
+}
+
+TemporariesIn::~TemporariesIn() {
+  if (before_) {
+    ::setenv("TMPDIR", before_->c_str(), 1);
+  } else {
+    ::unsetenv("TMPDIR");
+  }
+}
+
 }  // namespace flame::test

@@ -1,6 +1,8 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
+#include <string>
 #include <string_view>
 
 namespace flame::test {
@@ -24,6 +26,19 @@ class TemporaryDirectory {
 
  private:
   std::filesystem::path path_;
+};
+
+/// While it lives, temporary directories are made in this one: those of processes that a death test starts, which get
+/// no chance to remove them, go with it.
+class TemporariesIn {
+ public:
+  explicit TemporariesIn(const std::filesystem::path& directory);
+  ~TemporariesIn();
+  TemporariesIn(const TemporariesIn&) = delete;
+  TemporariesIn& operator=(const TemporariesIn&) = delete;
+
+ private:
+  std::optional<std::string> before_;
 };
 
 }  // namespace flame::test

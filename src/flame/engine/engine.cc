@@ -10,6 +10,7 @@
 #include "flame/base/thread_pool.h"
 #include "flame/experts/buffered_device.h"
 #include "flame/experts/bundle.h"
+#include "flame/experts/mapped_device.h"
 #include "flame/experts/resident_device.h"
 #include "flame/io/checkpoint.h"
 #include "flame/io/file.h"
@@ -86,10 +87,14 @@ Engine Engine::open(const std::filesystem::path& model, const EngineOptions& opt
     if (options.type) {
       throw UsageError(fmt::format("{}: the weights of a bundle are held as they were packed", model.string()));
     }
-    auto device = experts::open_buffered_device(std::make_shared<const experts::Bundle>(experts::Bundle::open(model)),
-                                                parts->dense, options.buffer);
-    parts->expert_bytes = device->slot_memory_bytes();
-    parts->device = std::move(device);
+    auto bundle = std::make_shared<const experts::Bundle>(experts::Bundle::open(model));
+    if (options.buffer.mapped) {
+      parts->device = std::make_unique<experts::MappedDevice>(std::move(bundle), parts->dense);
+    } else {
+      auto device = experts::open_buffered_device(std::move(bundle), parts->dense, options.buffer);
+      parts->expert_bytes = device->slot_memory_bytes();
+      parts->device = std::move(device);
+    }
   } else {
     model::ExpertWeights experts = model::load_expert_weights(checkpoint, parts->config, weight_options);
     parts->expert_bytes = experts.bytes;

@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "flame/base/error.h"
 #include "flame/base/interrupt.h"
 #include "flame/base/random.h"
+#include "flame/experts/mapped_device.h"
 #include "flame/experts/slot_memory.h"
 #include "flame/io/checkpoint.h"
 #include "flame/io/read_queue.h"
@@ -57,7 +59,8 @@ struct Subject {
   LatencyCase setting;
   std::shared_ptr<const experts::Bundle> bundle;
   model::DenseWeights dense;
-  std::unique_ptr<experts::BufferedDevice> device;
+  std::unique_ptr<model::MoeDevice> device;
+  experts::BufferedDevice* buffered = nullptr;  ///< the device, where it has slots
   std::unique_ptr<MoeTimer> timer;
   std::unique_ptr<model::Generator> generator;
   std::vector<double> decoder;
@@ -72,11 +75,20 @@ std::unique_ptr<Subject> open(const LatencyCase& setting, const LatencyOptions& 
   const auto checkpoint = std::make_shared<const io::Checkpoint>(io::Checkpoint::open(subject->bundle->dense_file()));
   subject->dense =
       model::load_dense_weights(checkpoint, subject->bundle->config(), {.type = std::nullopt, .check_finite = false});
-  subject->device = experts::open_buffered_device(subject->bundle, subject->dense, setting.buffer);
-  if (options.routing != nullptr) {
-    const experts::ExpertGrid& grid = subject->bundle->grid();
-    subject->device->force_routing(
-        routing::ForcedRouting(options.routing, grid.experts, grid.encoder_layers, grid.decoder_layers));
+  const experts::ExpertGrid& grid = subject->bundle->grid();
+  std::optional<routing::ForcedRouting> forced;
+  if (options.routing != nullptr)
+    forced.emplace(options.routing, grid.experts, grid.encoder_layers, grid.decoder_layers);
+  if (setting.buffer.mapped) {
+    subject->device = std::make_unique<experts::MappedDevice>(subject->bundle, subject->dense);
+    if (forced) {
+      subject->device = std::make_unique<routing::ForcedRoutingDevice>(std::move(subject->device), std::move(*forced));
+    }
+  } else {
+    auto buffered = experts::open_buffered_device(subject->bundle, subject->dense, setting.buffer);
+    if (forced) buffered->force_routing(std::move(*forced));
+    subject->buffered = buffered.get();
+    subject->device = std::move(buffered);
   }
   subject->timer = std::make_unique<MoeTimer>(*subject->device);
   subject->generator = std::make_unique<model::Generator>(subject->bundle->config(), subject->dense, *subject->timer);
@@ -142,15 +154,19 @@ std::vector<LatencyResult> measure_latency(const std::vector<LatencyCase>& cases
     result.decoder = spread_of(subject->decoder);
     result.moe = spread_of(subject->moe);
     result.first_token = spread_of(subject->encoder);
-    result.report = subject->device->report();
+    result.slot_bytes = subject->bundle->slot_bytes();
+    if (subject->buffered == nullptr) {
+      results.push_back(std::move(result));
+      continue;
+    }
+    result.report = subject->buffered->report();
     result.slots = result.report.slots;
-    result.slot_bytes = result.report.slot_bytes;
     const double gap = (result.decoder.median - result.moe.median) /
                        std::max(1.0, static_cast<double>(subject->bundle->grid().decoder_layers));
     if (result.slots == subject->bundle->grid().size()) {
       result.ceilings.belady_hit_ratio = result.ceilings.oracle_hit_ratio = 1.0;  // nothing is ever replaced
     } else {
-      result.ceilings = buffer_ceilings(subject->device->uses(), subject->bundle->grid(), result.slots,
+      result.ceilings = buffer_ceilings(subject->buffered->uses(), subject->bundle->grid(), result.slots,
                                         result.report.load_seconds, gap);
     }
     results.push_back(std::move(result));

@@ -33,6 +33,9 @@ struct BufferOptions {
   int context = 3;                 ///< m, the experts a predictor looks back on
   Replacement replacement = Replacement::kNextUse;
   io::StorageBackend storage = io::StorageBackend::kAutomatic;
+  /// No slots at all: the experts are computed where their file is mapped (MappedDevice), and the kernel decides what
+  /// stays in memory. For comparison; the rest of the options then says nothing.
+  bool mapped = false;
   io::Throttle throttle;           ///< --storage-bandwidth, --storage-latency
   bool prefetch = true;            ///< false: load on demand only
   bool speculate_always = false;   ///< keep two loads under way, whether that pays or not: for comparison

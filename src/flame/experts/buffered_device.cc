@@ -8,12 +8,13 @@
 
 #include "flame/base/byte_size.h"
 #include "flame/base/error.h"
+#include "flame/experts/expert_tokens.h"
 #include "flame/experts/predictor_choice.h"
+#include "flame/experts/routers.h"
 #include "flame/experts/slot_memory.h"
 #include "flame/experts/stored_loader.h"
 #include "flame/experts/timeline.h"
 #include "flame/kernels/expert.h"
-#include "flame/model/router.h"
 
 namespace flame::experts {
 namespace {
@@ -28,16 +29,6 @@ PredictorChoice choose(const Bundle& bundle, const BufferOptions& options) {
                                  choice.predictor));
   }
   return choice;
-}
-
-std::vector<model::Router> routers_of(const model::SwitchConfig& config, const model::DenseWeights& dense) {
-  std::vector<model::Router> routers;
-  for (const model::StackWeights* stack : {&dense.encoder, &dense.decoder}) {
-    for (const model::BlockWeights& block : stack->blocks) {
-      if (block.router) routers.emplace_back(*block.router, config.expert_capacity, config.router_dtype);
-    }
-  }
-  return routers;
 }
 
 double seconds(io::Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
@@ -105,11 +96,8 @@ struct BufferedDevice::Implementation {
   io::ReadQueueStatistics storage_before;
 
   std::vector<model::RoutingDecision> decisions;  ///< of the last route()
-  std::vector<std::uint32_t> tokens;              ///< of the expert at work
-  std::vector<float> probabilities;
   std::vector<ExpertIndex> wanted;
-  Matrix<float> gathered;  ///< [tokens, d_model]
-  Matrix<float> computed;  ///< [tokens, d_model]
+  ExpertTokens tokens;  ///< of the expert at work
   kernels::ExpertRun expert_run;
 };
 
@@ -177,23 +165,9 @@ void BufferedDevice::compute(const model::MoeInput& input, std::span<const model
 
 void BufferedDevice::Implementation::compute_expert(ExpertWork& work, const model::MoeInput& input,
                                                     MatrixView<float> output) {
-  const std::uint32_t number = bundle->grid().number_of(work.expert);
-  tokens.clear();
-  probabilities.clear();
-  for (std::uint32_t token = 0; token < decisions.size(); ++token) {
-    if (decisions[token].dropped || decisions[token].expert != number) continue;
-    tokens.push_back(token);
-    probabilities.push_back(decisions[token].probability);
-  }
-  gathered.resize(tokens.size(), input.hidden.columns());
-  computed.resize(tokens.size(), input.hidden.columns());
-  for (std::size_t i = 0; i < tokens.size(); ++i) {
-    std::ranges::copy(input.hidden.row(tokens[i]), gathered.row(i).begin());
-  }
+  tokens.gather(input, decisions, bundle->grid().number_of(work.expert));
   run(work, bundle->layout(bundle->grid().layer_of(work.expert)));
-  for (std::size_t i = 0; i < tokens.size(); ++i) {
-    std::ranges::copy(computed.row(i), output.row(tokens[i]).begin());
-  }
+  tokens.scatter(output);
 }
 
 void BufferedDevice::Implementation::run(const ExpertWork& work, const kernels::PackedExpertLayout& layout) {
@@ -202,7 +176,7 @@ void BufferedDevice::Implementation::run(const ExpertWork& work, const kernels::
   const std::size_t bytes = layout.size_bytes();
   const kernels::ExpertParts parts =
       kernels::parts_of(layout, std::span<const std::byte>(memory.slot(work.pin.slot())).first(bytes));
-  expert_run.begin(parts, gathered, probabilities, computed);
+  expert_run.begin(parts, tokens.input(), tokens.probabilities(), tokens.computed());
   if (work.whole) {
     const auto begin = io::Clock::now();
     expert_run.finish();
