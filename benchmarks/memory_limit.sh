@@ -8,12 +8,13 @@ set -euo pipefail
 [ $# -ge 3 ] || { sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 2; }
 checkpoint=$1 trace=$2 work=$3 percent=${4:-25} read_bps=${5:-0}
 shift $(($# < 5 ? $# : 5))
+more=("$@")
 root=$(cd "$(dirname "$0")/.." && pwd)
 flame=${FLAME:-$root/build/release/bin/flame}
-common=(bench "$checkpoint" --work "$work" --route-trace "$trace" --tokens 32 --input-tokens 64 --repeats 3 "$@")
+common=(bench "$checkpoint" --work "$work" --route-trace "$trace")
 
 # Makes the bundle, and tells how large its parts are.
-"$flame" "${common[@]}" --budget "$percent%" --only both --repeats 1 --tokens 1 >/dev/null
+"$flame" "${common[@]}" --budget "$percent%" --only both --repeats 1 --tokens 1 --input-tokens 8 >/dev/null
 bundle=$work/2_4-int8
 dense=$(stat -c %s "$bundle/model.safetensors")
 experts=$(stat -c %s "$bundle/experts.safetensors")
@@ -49,8 +50,11 @@ run() { # configuration
     for group in "/sys/fs/cgroup/$name" "/sys/fs/cgroup/memory/$name" "/sys/fs/cgroup/blkio/$name"; do
       [ ! -d "$group" ] || echo "$BASHPID" >"$group/cgroup.procs"
     done
-    exec "$flame" "${common[@]}" --budget "$percent%" --only "$1"
+    exec "$flame" "${common[@]}" --budget "$percent%" --only "$1" --tokens 32 --input-tokens 64 --repeats 3 "${more[@]}"
   )
+  for statistics in "/sys/fs/cgroup/$name/memory.stat" "/sys/fs/cgroup/memory/$name/memory.stat"; do
+    [ ! -f "$statistics" ] || echo "$1: $(grep '^pgmajfault' "$statistics")"
+  done
 }
 echo "limit $((limit >> 20)) MiB: dense $((dense >> 20)) MiB, $percent % of $((experts >> 20)) MiB of experts, and 64 MiB;" \
   "disk $([ "$read_bps" = 0 ] && echo 'as it is' || echo "at $read_bps bytes/s")"

@@ -183,21 +183,25 @@ std::vector<eval::LatencyCase> cases_of(const Options& options, const fs::path& 
 }
 
 void print_table(const std::vector<eval::LatencyResult>& results) {
-  print(fmt::format("{:<24} {:<8} {:<5} {:>10} {:>6} {:>10} {:>19} {:>10} {:>7} {:>7} {:>9} {:>9}\n", "configuration",
-                    "pattern", "dtype", "memory", "slots", "ms/token", "(min … max)", "MoE ms", "hit", "Belady",
-                    "wait ms", "first s"));
+  print(fmt::format("{:<24} {:<8} {:<5} {:>10} {:>6} {:>10} {:>19} {:>8} {:>8} {:>8} {:>7} {:>7} {:>9} {:>8} {:>8}\n",
+                    "configuration", "pattern", "dtype", "memory", "slots", "ms/token", "(min … max)", "MoE ms",
+                    "needed", "least", "hit", "Belady", "wait ms", "first s", "enc. s"));
   for (const eval::LatencyResult& result : results) {
     const experts::LookupCounts& lookups = result.report.pipeline.decoder;
     const double all = static_cast<double>(std::max<std::uint64_t>(1, lookups.all()));
-    print(fmt::format(
-        "{:<24} {:<8} {:<5} {:>10} {:>6} {:>10.2f} {:>19} {:>10.2f} {:>6.1f}% {:>6.1f}% {:>9.1f} {:>9.3f}\n",
-        result.setting.configuration, result.pattern, result.type, format_byte_size(result.slots * result.slot_bytes),
-        result.slots, 1e3 * result.decoder.median,
-        fmt::format("({:.2f} … {:.2f})", 1e3 * result.decoder.least, 1e3 * result.decoder.most),
-        1e3 * result.moe.median, 100.0 * static_cast<double>(lookups.hits) / all,
-        100.0 * result.ceilings.belady_hit_ratio, 1e3 * result.report.pipeline.wait_seconds,
-        result.first_token.median));
+    print(
+        fmt::format("{:<24} {:<8} {:<5} {:>10} {:>6} {:>10.2f} {:>19} {:>8.2f} {:>8.2f} {:>8.2f} {:>6.1f}% {:>6.1f}% "
+                    "{:>9.1f} {:>8.3f} {:>8.3f}\n",
+                    result.setting.configuration, result.pattern, result.type,
+                    format_byte_size(result.slots * result.slot_bytes), result.slots, 1e3 * result.decoder.median,
+                    fmt::format("({:.2f} … {:.2f})", 1e3 * result.decoder.least, 1e3 * result.decoder.most),
+                    1e3 * result.moe.median, 1e3 * result.bounds.needed_seconds, 1e3 * result.bounds.least_seconds,
+                    100.0 * static_cast<double>(lookups.hits) / all, 100.0 * result.ceilings.belady_hit_ratio,
+                    1e3 * result.report.pipeline.wait_seconds, result.first_token.median, result.encoder.median));
   }
+  print(
+      "needed, least: ms a token that bytes missed / bandwidth allow, all loading overlapped: with the loads that the "
+      "run needed, and with those of the best replacement\n");
 }
 
 void bench(const Options& options) {

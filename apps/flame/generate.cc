@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -68,10 +69,12 @@ OutputFile open_output(const GenerateOptions& options) {
   return {io::JsonLinesWriter::resume(options.output, lines), std::move(finished)};
 }
 
-void print_statistics(const engine::RunStatistics& statistics, const engine::Engine& engine) {
-  tell(fmt::format("{} tokens in, {} tokens out; encoder {:.2f} s, decoder {:.2f} s, {:.1f} tokens/s",
-                   statistics.input_tokens, statistics.output_tokens, statistics.encoder_seconds,
-                   statistics.decoder_seconds, statistics.tokens_per_second()));
+void print_statistics(const engine::RunStatistics& statistics, const engine::Engine& engine, bool json) {
+  tell(fmt::format(
+      "{} tokens in, {} tokens out; encoder {:.2f} s, decoder {:.2f} s, {:.1f} tokens/s; first token after {:.3f} s",
+      statistics.input_tokens, statistics.output_tokens, statistics.encoder_seconds, statistics.decoder_seconds,
+      statistics.tokens_per_second(),
+      statistics.first_token_seconds / static_cast<double>(std::max<std::uint64_t>(1, statistics.batches))));
   const model::MoeStatistics& experts = statistics.experts;
   tell(
       fmt::format("experts: {} hits, {} late, {} misses; {} on demand, {} prefetched and used, {} prefetched in vain; "
@@ -81,7 +84,11 @@ void print_statistics(const engine::RunStatistics& statistics, const engine::Eng
                   experts.wait_seconds));
   if (const std::optional<std::string> report = accelerator_report(engine)) tell(*report);
   if (const auto* buffered = dynamic_cast<const experts::BufferedDevice*>(&engine.device())) {
-    tell(eval::describe_buffer(*buffered));
+    if (json) {
+      tell(to_text(Json{{"buffer", eval::buffer_json(*buffered, statistics.decoder_seconds)}}));
+    } else {
+      tell(eval::describe_buffer(*buffered, statistics.decoder_seconds));
+    }
   }
   tell(fmt::format("memory: peak {}, of which weights {}, keys and values {}",
                    format_byte_size(statistics.peak_memory_bytes), format_byte_size(engine.weight_bytes()),
@@ -151,7 +158,7 @@ void generate(const GenerateOptions& options) {
     progress->finish();
     file->writer.close();
   }
-  if (options.stats) print_statistics(statistics, engine);
+  if (options.stats) print_statistics(statistics, engine, options.json);
   if (skipped > 0) throw ModelError(fmt::format("{} prompts could not be run (see the warnings above)", skipped));
 }
 
@@ -179,7 +186,8 @@ void add_generate_command(CLI::App& app) {
   command->add_option("-o,--output", options->output, "Write JSON lines to this file, each as soon as it is done");
   command->add_flag("--resume", options->resume, "Go on where the run that wrote -o's file stopped");
   command->add_flag("--json", options->json, "One JSON object a prompt on standard output");
-  command->add_flag("--stats", options->stats, "After the text, figures of the run on standard error");
+  command->add_flag("--stats", options->stats,
+                    "After the text, figures of the whole run on standard error (a buffer's as JSON with --json)");
   command->callback([options, command] {
     check_device_options(*command, options->device);
     check_buffer_options(*command, options->model.model);

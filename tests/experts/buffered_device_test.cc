@@ -202,6 +202,31 @@ TEST_F(BufferedDeviceTest, EveryLookupIsCountedOnceAndBytesAddUp) {
   EXPECT_EQ(report.slots, 6U);
 }
 
+TEST_F(BufferedDeviceTest, TheWholeRunIsTheSumOfItsBatches) {
+  BufferOptions options;
+  options.slots = 6;
+  const auto device = open(options);
+  PipelineStatistics sum;
+  std::size_t logged = 0;
+  std::uint64_t storage_bytes = 0;
+  for (int batch = 0; batch < 3; ++batch) {
+    device->begin_statistics();
+    (void)generate(*model_, *device);
+    sum += device->report().pipeline;
+    logged += device->uses().all().size();
+    storage_bytes = device->report().storage.bytes;
+  }
+  const BufferReport whole = device->whole_report();
+  EXPECT_EQ(whole.pipeline.decoder.all(), sum.decoder.all());
+  EXPECT_EQ(whole.pipeline.encoder.misses, sum.encoder.misses);
+  EXPECT_EQ(whole.pipeline.bytes_demand, sum.bytes_demand);
+  EXPECT_DOUBLE_EQ(whole.pipeline.wait_seconds, sum.wait_seconds);
+  EXPECT_EQ(device->whole_uses().all().size(), logged);
+  EXPECT_GT(whole.storage.bytes, storage_bytes);
+  EXPECT_GE(whole.pipeline.decoder.loaded, whole.pipeline.decoder.misses);
+  EXPECT_LE(whole.pipeline.decoder.loaded, whole.pipeline.decoder.all());
+}
+
 TEST_F(BufferedDeviceTest, WithRoomForAllEveryExpertIsLoadedOnce) {
   const auto device = open({});
   (void)generate(*model_, *device);

@@ -66,6 +66,8 @@ RunStatistics collect(Engine& engine) {
   RunStatistics statistics;
   statistics.encoder_seconds = generation.encoder_seconds;
   statistics.decoder_seconds = generation.decoder_seconds;
+  statistics.first_token_seconds = generation.first_token_seconds;
+  statistics.batches = 1;
   statistics.input_tokens = generation.input_tokens;
   statistics.output_tokens = generation.output_tokens;
   statistics.peak_memory_bytes = memory_usage().peak;
@@ -141,6 +143,8 @@ double RunStatistics::tokens_per_second() const {
 RunStatistics& RunStatistics::operator+=(const RunStatistics& other) {
   encoder_seconds += other.encoder_seconds;
   decoder_seconds += other.decoder_seconds;
+  first_token_seconds += other.first_token_seconds;
+  batches += other.batches;
   input_tokens += other.input_tokens;
   output_tokens += other.output_tokens;
   peak_memory_bytes = std::max(peak_memory_bytes, other.peak_memory_bytes);
@@ -158,6 +162,7 @@ RunStatistics& RunStatistics::operator+=(const RunStatistics& other) {
 Json to_json(const RunStatistics& statistics) {
   return {{"encoder_seconds", statistics.encoder_seconds},
           {"decoder_seconds", statistics.decoder_seconds},
+          {"first_token_seconds", statistics.first_token_seconds},
           {"input_tokens", statistics.input_tokens},
           {"output_tokens", statistics.output_tokens},
           {"tokens_per_second", statistics.tokens_per_second()},

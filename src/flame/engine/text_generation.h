@@ -27,6 +27,8 @@ using PromptSource = std::function<std::optional<Prompt>()>;
 struct RunStatistics {
   double encoder_seconds = 0.0;
   double decoder_seconds = 0.0;
+  double first_token_seconds = 0.0;  ///< of all batches
+  std::uint64_t batches = 0;
   std::uint64_t input_tokens = 0;
   std::uint64_t output_tokens = 0;
   std::uint64_t peak_memory_bytes = 0;  ///< of the process, so far

@@ -1,5 +1,6 @@
 #include "flame/eval/buffer_ceilings.h"
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -44,8 +45,8 @@ class KnownFuture final : public routing::Predictor {
 };
 
 experts::LookupCounts all_lookups(const experts::PipelineStatistics& statistics) {
-  return {statistics.encoder.hits + statistics.decoder.hits, statistics.encoder.late + statistics.decoder.late,
-          statistics.encoder.misses + statistics.decoder.misses};
+  experts::LookupCounts all = statistics.encoder;
+  return all += statistics.decoder;
 }
 
 experts::PipelineStatistics replay_uses(const experts::UseLog& uses, const ExpertGrid& grid,
@@ -75,6 +76,15 @@ experts::PipelineStatistics replay_uses(const experts::UseLog& uses, const Exper
 
 }  // namespace
 
+DecoderBounds decoder_bounds(double decoder_seconds, const experts::PipelineStatistics& run, double load_seconds,
+                             const BufferCeilings& ceilings) {
+  DecoderBounds bounds;
+  bounds.resident_seconds = std::max(0.0, decoder_seconds - run.decoder_wait_seconds);
+  bounds.least_seconds = std::max(bounds.resident_seconds, ceilings.least_decoder_load_seconds);
+  bounds.needed_seconds = std::max(bounds.resident_seconds, static_cast<double>(run.decoder.loaded) * load_seconds);
+  return bounds;
+}
+
 BufferCeilings buffer_ceilings(const experts::UseLog& uses, const ExpertGrid& grid, std::size_t slots, double load,
                                double gap) {
   BufferCeilings ceilings;
@@ -82,9 +92,11 @@ BufferCeilings buffer_ceilings(const experts::UseLog& uses, const ExpertGrid& gr
   const BufferTimes times{load, load / 20, 0.0, gap};
   BufferSimulation demand(grid, slots, times, false, std::make_unique<BeladyReplacement>(grid, uses.all()), nullptr,
                           {});
-  const experts::LookupCounts best = all_lookups(replay_uses(uses, grid, demand, nullptr));
+  const experts::PipelineStatistics belady = replay_uses(uses, grid, demand, nullptr);
+  const experts::LookupCounts best = all_lookups(belady);
   ceilings.belady_hit_ratio = static_cast<double>(best.hits) / static_cast<double>(best.all());
   ceilings.least_load_seconds = static_cast<double>(best.misses) * load;
+  ceilings.least_decoder_load_seconds = static_cast<double>(belady.decoder.misses) * load;
 
   auto known = std::make_unique<KnownFuture>(uses, grid);
   KnownFuture* future = known.get();

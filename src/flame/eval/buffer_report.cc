@@ -17,19 +17,31 @@ double share(std::uint64_t part, std::uint64_t whole) {
 
 BufferCeilings ceilings_of(const experts::BufferedDevice& device, const experts::BufferReport& report) {
   const experts::ExpertGrid& grid = device.bundle().grid();
-  if (report.slots >= grid.size()) return {.belady_hit_ratio = 1.0, .oracle_hit_ratio = 1.0};
-  return buffer_ceilings(device.uses(), grid, report.slots, report.load_seconds, report.gap_seconds);
+  BufferCeilings ceilings;
+  const experts::UseLog& uses = device.whole_uses();
+  if (report.slots >= grid.size() || uses.all().empty()) {
+    ceilings.belady_hit_ratio = ceilings.oracle_hit_ratio = 1.0;
+    return ceilings;
+  }
+  ceilings = buffer_ceilings(uses, grid, report.slots, report.load_seconds, report.gap_seconds);
+  // Of a very long run only the beginning is logged: the rest is taken to be like it.
+  const double all = static_cast<double>(report.pipeline.encoder.all() + report.pipeline.decoder.all());
+  const double scale = std::max(1.0, all / static_cast<double>(uses.all().size()));
+  ceilings.oracle_wait_seconds *= scale;
+  ceilings.least_load_seconds *= scale;
+  ceilings.least_decoder_load_seconds *= scale;
+  return ceilings;
 }
 
 }  // namespace
 
-std::string describe_buffer(const experts::BufferedDevice& device) {
-  const experts::BufferReport report = device.report();
+std::string describe_buffer(const experts::BufferedDevice& device, double decoder_seconds) {
+  const experts::BufferReport report = device.whole_report();
   const experts::PipelineStatistics& p = report.pipeline;
   const BufferCeilings ceilings = ceilings_of(device, report);
   const std::uint64_t all = p.encoder.all() + p.decoder.all();
   std::string text = fmt::format(
-      "buffer, last batch: {:.1f} % of the decoder's lookups and {:.1f} % of the encoder's were hits; over both {:.1f} "
+      "buffer: {:.1f} % of the decoder's lookups and {:.1f} % of the encoder's were hits; over both {:.1f} "
       "%, where "
       "Belady's "
       "replacement has {:.1f} % and an oracle's loading ahead {:.1f} %",
@@ -44,6 +56,12 @@ std::string describe_buffer(const experts::BufferedDevice& device) {
       report.storage.busy_seconds, report.bytes_per_second * 1e-6, report.load_seconds * 1e3,
       ceilings.least_load_seconds, p.wait_seconds, ceilings.oracle_wait_seconds);
   if (report.storage.retries > 0) text += fmt::format("; {} reads were tried again", report.storage.retries);
+  const DecoderBounds bounds = decoder_bounds(decoder_seconds, p, report.load_seconds, ceilings);
+  text += fmt::format(
+      "\ndecoder: {:.3f} s, of which {:.3f} s were not waiting; bytes missed / bandwidth allow no buffer of this size "
+      "less "
+      "than {:.3f} s, and this run's own loads no less than {:.3f} s",
+      decoder_seconds, bounds.resident_seconds, bounds.least_seconds, bounds.needed_seconds);
   if (report.drift.predictions > 0) {
     text += fmt::format(
         "\npredictor: {:.1f} % of {} routers chose one of the two experts named first, {:.1f} % were promised",
@@ -53,12 +71,13 @@ std::string describe_buffer(const experts::BufferedDevice& device) {
   return text;
 }
 
-Json buffer_json(const experts::BufferedDevice& device) {
-  const experts::BufferReport report = device.report();
+Json buffer_json(const experts::BufferedDevice& device, double decoder_seconds) {
+  const experts::BufferReport report = device.whole_report();
   const experts::PipelineStatistics& p = report.pipeline;
   const BufferCeilings ceilings = ceilings_of(device, report);
+  const DecoderBounds bounds = decoder_bounds(decoder_seconds, p, report.load_seconds, ceilings);
   const auto lookups = [](const experts::LookupCounts& counts) {
-    return Json{{"hits", counts.hits}, {"late", counts.late}, {"misses", counts.misses}};
+    return Json{{"hits", counts.hits}, {"late", counts.late}, {"misses", counts.misses}, {"loaded", counts.loaded}};
   };
   return {{"slots", report.slots},
           {"slot_bytes", report.slot_bytes},
@@ -71,6 +90,8 @@ Json buffer_json(const experts::BufferedDevice& device) {
           {"bytes_prefetch_used", p.bytes_prefetch_used},
           {"bytes_prefetch_wasted", p.bytes_prefetch_wasted + p.bytes_prefetch_open},
           {"wait_seconds", p.wait_seconds},
+          {"decoder_wait_seconds", p.decoder_wait_seconds},
+          {"decoder_seconds", decoder_seconds},
           {"storage_bytes", report.storage.bytes},
           {"storage_busy_seconds", report.storage.busy_seconds},
           {"bytes_per_second", report.bytes_per_second},
@@ -85,7 +106,10 @@ Json buffer_json(const experts::BufferedDevice& device) {
            {{"belady_hit_ratio", ceilings.belady_hit_ratio},
             {"oracle_hit_ratio", ceilings.oracle_hit_ratio},
             {"oracle_wait_seconds", ceilings.oracle_wait_seconds},
-            {"least_load_seconds", ceilings.least_load_seconds}}}};
+            {"least_load_seconds", ceilings.least_load_seconds},
+            {"resident_decoder_seconds", bounds.resident_seconds},
+            {"least_decoder_seconds", bounds.least_seconds},
+            {"needed_decoder_seconds", bounds.needed_seconds}}}};
 }
 
 }  // namespace flame::eval

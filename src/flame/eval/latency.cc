@@ -66,6 +66,8 @@ struct Subject {
   std::vector<double> decoder;
   std::vector<double> moe;
   std::vector<double> encoder;
+  std::vector<double> first_token;
+  std::uint64_t steps = 0;  ///< of the last run
 };
 
 std::unique_ptr<Subject> open(const LatencyCase& setting, const LatencyOptions& options) {
@@ -118,9 +120,11 @@ void run(Subject& subject, const LatencyOptions& options, std::size_t number, bo
   if (!counted) return;
   const model::GenerationStatistics& statistics = subject.generator->statistics();
   const auto steps = static_cast<double>(statistics.decoder_steps);
+  subject.steps = statistics.decoder_steps;
   subject.decoder.push_back(statistics.decoder_seconds / steps);
   subject.moe.push_back(subject.timer->seconds / steps);
   subject.encoder.push_back(statistics.encoder_seconds);
+  subject.first_token.push_back(statistics.first_token_seconds);
 }
 
 }  // namespace
@@ -153,7 +157,9 @@ std::vector<LatencyResult> measure_latency(const std::vector<LatencyCase>& cases
     result.type = kernels::name_of(subject->bundle->layout(0).format.type);
     result.decoder = spread_of(subject->decoder);
     result.moe = spread_of(subject->moe);
-    result.first_token = spread_of(subject->encoder);
+    const double last_decoder_seconds = subject->decoder.back() * static_cast<double>(subject->steps);
+    result.encoder = spread_of(subject->encoder);
+    result.first_token = spread_of(subject->first_token);
     result.slot_bytes = subject->bundle->slot_bytes();
     if (subject->buffered == nullptr) {
       results.push_back(std::move(result));
@@ -168,6 +174,12 @@ std::vector<LatencyResult> measure_latency(const std::vector<LatencyCase>& cases
     } else {
       result.ceilings = buffer_ceilings(subject->buffered->uses(), subject->bundle->grid(), result.slots,
                                         result.report.load_seconds, gap);
+    }
+    result.bounds =
+        decoder_bounds(last_decoder_seconds, result.report.pipeline, result.report.load_seconds, result.ceilings);
+    for (double* const seconds :
+         {&result.bounds.resident_seconds, &result.bounds.least_seconds, &result.bounds.needed_seconds}) {
+      *seconds /= static_cast<double>(std::max<std::uint64_t>(1, subject->steps));
     }
     results.push_back(std::move(result));
   }
@@ -191,9 +203,13 @@ std::vector<Json> to_json(const LatencyResult& result) {
                        {"scope", whole ? "decoder" : "moe"},
                        {"seconds_per_token", {{"median", spread.median}, {"min", spread.least}, {"max", spread.most}}},
                        {"cycles_per_token", nullptr},
-                       {"encoder_seconds", result.first_token.median},
+                       {"encoder_seconds", result.encoder.median},
+                       {"first_token_seconds", result.first_token.median},
                        {"decoder_lookups",
-                        {{"hits", loads.decoder.hits}, {"late", loads.decoder.late}, {"misses", loads.decoder.misses}}},
+                        {{"hits", loads.decoder.hits},
+                         {"late", loads.decoder.late},
+                         {"misses", loads.decoder.misses},
+                         {"loaded", loads.decoder.loaded}}},
                        {"encoder_lookups",
                         {{"hits", loads.encoder.hits}, {"late", loads.encoder.late}, {"misses", loads.encoder.misses}}},
                        {"bytes_demand", loads.bytes_demand},
@@ -206,7 +222,10 @@ std::vector<Json> to_json(const LatencyResult& result) {
                         {{"belady_hit_ratio", result.ceilings.belady_hit_ratio},
                          {"oracle_hit_ratio", result.ceilings.oracle_hit_ratio},
                          {"oracle_wait_seconds", result.ceilings.oracle_wait_seconds},
-                         {"least_load_seconds", result.ceilings.least_load_seconds}}}});
+                         {"least_load_seconds", result.ceilings.least_load_seconds},
+                         {"resident_seconds_per_token", result.bounds.resident_seconds},
+                         {"least_seconds_per_token", result.bounds.least_seconds},
+                         {"needed_seconds_per_token", result.bounds.needed_seconds}}}});
   }
   return objects;
 }

@@ -48,9 +48,11 @@ struct LatencyResult {
   std::uint64_t slot_bytes = 0;
   Spread decoder;                ///< seconds a decoder step, everything
   Spread moe;                    ///< seconds a decoder step, MoE layers alone
-  Spread first_token;            ///< seconds of the encoder
+  Spread encoder;                ///< seconds
+  Spread first_token;            ///< seconds from the start to the first step's logits
   experts::BufferReport report;  ///< of the last repeat
   BufferCeilings ceilings;       ///< of the last repeat
+  DecoderBounds bounds;          ///< of a decoder step of the last repeat
 };
 
 /// Runs every case in turn, `repeats` times over, after one run of each that is not counted: what disturbs the machine

@@ -78,6 +78,7 @@ struct BufferedDevice::Implementation {
     keeps_log = pipeline->pool().slots() < grid.size();
   }
 
+  [[nodiscard]] BufferReport report(const PipelineStatistics& counted, const io::ReadQueueStatistics& since) const;
   void log_uses(LayerIndex layer, std::span<const model::RoutingDecision> made);
   void compute_expert(ExpertWork& work, const model::MoeInput& input, MatrixView<float> output);
   void run(const ExpertWork& work, const kernels::PackedExpertLayout& layout);
@@ -93,7 +94,9 @@ struct BufferedDevice::Implementation {
   std::optional<routing::ForcedRouting> forced;
   bool keeps_log = true;
   UseLog uses;
+  UseLog whole_uses;
   io::ReadQueueStatistics storage_before;
+  PipelineStatistics pipeline_before;  ///< of all that came before begin_statistics()
 
   std::vector<model::RoutingDecision> decisions;  ///< of the last route()
   std::vector<ExpertIndex> wanted;
@@ -108,7 +111,10 @@ BufferedDevice::BufferedDevice(std::shared_ptr<const Bundle> bundle, const model
 BufferedDevice::~BufferedDevice() = default;
 
 void BufferedDevice::begin_batch(std::size_t sequences) {
-  if (implementation_->keeps_log) implementation_->uses.begin_example();
+  if (implementation_->keeps_log) {
+    implementation_->uses.begin_example();
+    implementation_->whole_uses.begin_example();
+  }
   if (implementation_->forced) implementation_->forced->begin_batch(sequences);
   implementation_->pipeline->begin_batch(sequences);
 }
@@ -148,6 +154,7 @@ void BufferedDevice::Implementation::log_uses(LayerIndex layer, std::span<const 
   std::sort(wanted.begin(), wanted.end());
   wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
   uses.add(layer, wanted);
+  whole_uses.add(layer, wanted);
 }
 
 void BufferedDevice::compute(const model::MoeInput& input, std::span<const model::RoutingDecision> decisions,
@@ -202,6 +209,7 @@ void BufferedDevice::Implementation::run(const ExpertWork& work, const kernels::
 void BufferedDevice::begin_statistics() {
   Implementation& self = *implementation_;
   self.pipeline->collect();
+  self.pipeline_before += self.pipeline->statistics();
   self.pipeline->begin_statistics();
   self.uses.clear();
   self.storage_before = self.loader.statistics();
@@ -235,29 +243,40 @@ void BufferedDevice::force_routing(routing::ForcedRouting routing) {
 }
 
 BufferReport BufferedDevice::report() const {
-  const Implementation& self = *implementation_;
+  return implementation_->report(implementation_->pipeline->statistics(), implementation_->storage_before);
+}
+
+BufferReport BufferedDevice::whole_report() const {
+  PipelineStatistics counted = implementation_->pipeline_before;
+  counted += implementation_->pipeline->statistics();
+  return implementation_->report(counted, {});
+}
+
+BufferReport BufferedDevice::Implementation::report(const PipelineStatistics& counted,
+                                                    const io::ReadQueueStatistics& since) const {
   BufferReport report;
-  report.pipeline = self.pipeline->statistics();
-  const io::ReadQueueStatistics now = self.loader.statistics();
-  report.storage.bytes = now.bytes - self.storage_before.bytes;
-  report.storage.chunks = now.chunks - self.storage_before.chunks;
-  report.storage.retries = now.retries - self.storage_before.retries;
-  report.storage.busy_seconds = now.busy_seconds - self.storage_before.busy_seconds;
-  report.slots = self.pipeline->pool().slots();
-  report.slot_bytes = self.bundle->slot_bytes();
-  report.load_seconds = self.pipeline->costs().load_seconds();
+  report.pipeline = counted;
+  const io::ReadQueueStatistics now = loader.statistics();
+  report.storage.bytes = now.bytes - since.bytes;
+  report.storage.chunks = now.chunks - since.chunks;
+  report.storage.retries = now.retries - since.retries;
+  report.storage.busy_seconds = now.busy_seconds - since.busy_seconds;
+  report.slots = pipeline->pool().slots();
+  report.slot_bytes = bundle->slot_bytes();
+  report.load_seconds = pipeline->costs().load_seconds();
   if (report.storage.busy_seconds > 0.0) {
     report.bytes_per_second = static_cast<double>(report.storage.bytes) / report.storage.busy_seconds;
   }
-  const ExpertGrid& grid = self.bundle->grid();
+  const ExpertGrid& grid = bundle->grid();
   for (LayerIndex layer = grid.encoder_layers; layer < grid.layers(); ++layer) {
-    report.gap_seconds += self.pipeline->costs().gap_seconds(layer) / grid.decoder_layers;
+    report.gap_seconds += pipeline->costs().gap_seconds(layer) / grid.decoder_layers;
   }
-  if (const Forecaster* forecaster = self.pipeline->forecaster()) report.drift = forecaster->drift();
+  if (const Forecaster* forecaster = pipeline->forecaster()) report.drift = forecaster->drift();
   return report;
 }
 
 const UseLog& BufferedDevice::uses() const { return implementation_->uses; }
+const UseLog& BufferedDevice::whole_uses() const { return implementation_->whole_uses; }
 const Bundle& BufferedDevice::bundle() const { return *implementation_->bundle; }
 std::uint64_t BufferedDevice::slot_memory_bytes() const { return implementation_->memory.all().size(); }
 void BufferedDevice::finish_timeline() { implementation_->timeline.close(); }

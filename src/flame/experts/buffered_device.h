@@ -19,7 +19,7 @@
 
 namespace flame::experts {
 
-/// Figures of a buffered run since begin_statistics().
+/// Figures of a buffered run.
 struct BufferReport {
   PipelineStatistics pipeline;
   io::ReadQueueStatistics storage;
@@ -58,9 +58,14 @@ class BufferedDevice final : public model::MoeDevice {
   /// From now on tokens are routed as in a trace instead of by the routers.
   void force_routing(routing::ForcedRouting routing);
 
+  /// Since begin_statistics().
   [[nodiscard]] BufferReport report() const;
+  /// Since the device was opened.
+  [[nodiscard]] BufferReport whole_report() const;
   /// The lookups since begin_statistics(), in order: what a replay needs. Not kept when every expert has a slot.
   [[nodiscard]] const UseLog& uses() const;
+  /// Those since the device was opened.
+  [[nodiscard]] const UseLog& whole_uses() const;
   [[nodiscard]] const Bundle& bundle() const;
   [[nodiscard]] std::uint64_t slot_memory_bytes() const;
   /// Writes the timeline now, so that its errors can be reported. Throws FileError.

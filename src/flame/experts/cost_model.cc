@@ -28,8 +28,8 @@ CostModel::CostModel(const ExpertGrid& grid, std::uint64_t expert_bytes, std::ui
       gaps_(grid.layers()) {}
 
 double CostModel::least_probability(double time_left) const {
-  const double cost = kCaution * chunk_seconds();
   const double overlapped = std::clamp(time_left, 0.0, load_seconds());
+  const double cost = vain_cost(overlapped);
   return cost + overlapped > 0.0 ? cost / (cost + overlapped) : 1.0;
 }
 

@@ -82,7 +82,7 @@ class CostModel {
   [[nodiscard]] double prefetch_gain(double probability, double queue_seconds, double time_left) const {
     const double load = load_seconds();
     const double overlapped = std::clamp(time_left - queue_seconds, 0.0, load);
-    return probability * overlapped - kCaution * (1.0 - probability) * chunk_seconds();
+    return probability * overlapped - (1.0 - probability) * vain_cost(overlapped);
   }
   /// The probability below which no prefetch with so much time left can pay, even if the storage had nothing else to
   /// do.
@@ -91,6 +91,10 @@ class CostModel {
  private:
   /// The best of many candidates is not as good as it looks: what a vain prefetch costs counts for more than it is.
   static constexpr double kCaution = 2.0;
+  /// The share of vain loading that would have been time for another load that pays.
+  static constexpr double kRegret = 0.3;
+  /// What a prefetch costs that is given up when `overlapped` seconds of it are over.
+  [[nodiscard]] double vain_cost(double overlapped) const { return kCaution * chunk_seconds() + kRegret * overlapped; }
   double assumed_load_;  ///< before the first measurement
   double chunk_share_;   ///< of an expert
   MovingMean load_;

@@ -18,6 +18,29 @@ constexpr double kWorthFinishing = 0.5;
 
 }  // namespace
 
+LookupCounts& LookupCounts::operator+=(const LookupCounts& other) {
+  hits += other.hits;
+  late += other.late;
+  misses += other.misses;
+  loaded += other.loaded;
+  return *this;
+}
+
+PipelineStatistics& PipelineStatistics::operator+=(const PipelineStatistics& other) {
+  encoder += other.encoder;
+  decoder += other.decoder;
+  loads_demand += other.loads_demand;
+  loads_prefetch += other.loads_prefetch;
+  cancelled += other.cancelled;
+  bytes_demand += other.bytes_demand;
+  bytes_prefetch_used += other.bytes_prefetch_used;
+  bytes_prefetch_wasted += other.bytes_prefetch_wasted;
+  bytes_prefetch_open += other.bytes_prefetch_open;
+  wait_seconds += other.wait_seconds;
+  decoder_wait_seconds += other.decoder_wait_seconds;
+  return *this;
+}
+
 ExpertPipeline::ExpertPipeline(const ExpertGrid& grid, std::size_t slots, const PipelineOptions& options,
                                ExpertLoader& loader, std::unique_ptr<ReplacementPolicy> policy,
                                std::unique_ptr<Forecaster> forecaster, std::span<const float> popularity)
@@ -136,11 +159,13 @@ void ExpertPipeline::count_lookups() {
     const std::optional<SlotIndex> slot = pool_.find(expert);
     if (!slot) {
       ++counts.misses;
+      ++counts.loaded;
       continue;
     }
     ++(pool_.state(*slot) == SlotState::kReady ? counts.hits : counts.late);
     SlotRecord& record = records_[*slot];
     if (record.reason == Reason::kPrefetchUnused) {
+      ++counts.loaded;
       record.reason = Reason::kPrefetchUsed;
       statistics_.bytes_prefetch_open -= record.bytes;
       statistics_.bytes_prefetch_used += record.bytes;

@@ -30,7 +30,9 @@ struct LookupCounts {
   std::uint64_t hits = 0;
   std::uint64_t late = 0;
   std::uint64_t misses = 0;
+  std::uint64_t loaded = 0;  ///< of all these, the lookups that an expert was loaded for, on demand or ahead
   [[nodiscard]] std::uint64_t all() const { return hits + late + misses; }
+  LookupCounts& operator+=(const LookupCounts& other);
 };
 
 struct PipelineStatistics {
@@ -44,6 +46,8 @@ struct PipelineStatistics {
   std::uint64_t bytes_prefetch_wasted = 0;  ///< evicted or cancelled unused
   std::uint64_t bytes_prefetch_open = 0;    ///< resident or loading, not yet used
   double wait_seconds = 0.0;
+  double decoder_wait_seconds = 0.0;  ///< the part of wait_seconds that the decoder's layers waited
+  PipelineStatistics& operator+=(const PipelineStatistics& other);
 };
 
 /// One expert to compute now. The pin keeps it where it is.
@@ -85,6 +89,7 @@ class ExpertPipeline {
   /// The compute thread stood still so long for a load.
   void waited(double seconds) {
     statistics_.wait_seconds += seconds;
+    if (layer_ >= grid_.encoder_layers) statistics_.decoder_wait_seconds += seconds;
     waited_since_route_ += seconds;
   }
 

@@ -34,7 +34,9 @@ class UseLog {
   [[nodiscard]] std::span<const std::size_t> examples() const { return examples_; }
 
  private:
-  static constexpr std::size_t kMostUses = std::size_t{16} << 20;
+  /// With its passes a use takes up to 16 bytes: a log of a long run ends before it takes memory that others were to
+  /// have. What came first then stands for the rest.
+  static constexpr std::size_t kMostUses = std::size_t{1} << 20;
   struct Pass {
     LayerIndex layer;
     std::uint32_t first;

@@ -102,14 +102,15 @@ struct Generator::Implementation {
   Encoder encoder;
   Decoder decoder;
   GenerationStatistics statistics;
-  Matrix<float> logits;                     // [rows, vocab]
+  Matrix<float> logits;  // [rows, vocab]
+  Clock::time_point start;
   std::vector<LogitsProcessor> processors;  // one a batch row, as rows are processed in parallel
 };
 
 void Generator::Implementation::encode(std::span<const std::vector<std::int32_t>> inputs,
                                        const GenerationOptions& options, const GenerationCallbacks& callbacks) {
   throw_if_asked(callbacks);
-  const Clock::time_point start = Clock::now();
+  start = Clock::now();
   device.begin_batch(inputs.size());
   const MatrixView<const float> encoded = encoder.encode(inputs);
   decoder.begin(encoder.sequences(), encoded, std::min(options.length_limit(), kPositionsAhead));
@@ -121,6 +122,7 @@ void Generator::Implementation::step(std::span<const std::int32_t> tokens, const
   throw_if_asked(callbacks);
   logits.resize(tokens.size(), config.vocab_size);
   decoder.step(tokens, logits);
+  if (statistics.decoder_steps == 0) statistics.first_token_seconds = seconds_since(start);
   ++statistics.decoder_steps;
   statistics.decoder_tokens += tokens.size();
 }

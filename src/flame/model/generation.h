@@ -28,6 +28,7 @@ struct GenerationResult {
 struct GenerationStatistics {
   double encoder_seconds = 0.0;
   double decoder_seconds = 0.0;
+  double first_token_seconds = 0.0;  ///< from the start to the first step's logits
   std::uint64_t input_tokens = 0;
   std::uint64_t output_tokens = 0;  ///< in the sequences returned
   std::uint64_t decoder_steps = 0;
