@@ -377,24 +377,32 @@ module flame_core #(
   end
 
   // ---- Expert buffer and loader.
-  logic load, load_ready, load_demand, promote, abort, finished, dropped;
-  logic [SlotBits-1:0] load_slot, promote_slot, ended_slot;
-  logic [7:0] load_key, ended_key;
-  logic [1:0] abort_context;
-  logic [NumContexts-1:0] load_active, load_is_demand, load_aborting;
-  logic [8*NumContexts-1:0] load_keys;
-  logic [SlotBits*NumContexts-1:0] load_slots;
+  logic [NumContexts-1:0] load_active;
   logic [31:0] class_counter, demand_loads, prefetch_loads, prefetch_used, prefetch_dropped;
-  logic predict_valid;
+  logic predict_valid, watch_active;
+  logic [AddressBits:0] watch_words, available;
+  logic [2:0] load_beats;
+  logic [Positions-1:0] slot_write;
+  logic [AddressBits*Positions-1:0] slot_write_address;
+  logic [512*Positions-1:0] slot_write_data;
+  logic [AddressBits-1:0] run_base_q;
   assign predict_valid = ranked_left_q != '0 || hint;
-  expert_buffer #(
+  buffered_loader #(
+      .NumContexts(NumContexts),
+      .Channels(Channels),
+      .Positions(Positions),
+      .BankWords(BankWords),
       .MaxSlots(MaxSlots),
       .MaxLayers(MaxLayers),
-      .NumContexts(NumContexts)
-  ) u_buffer (
+      .BurstBeats(BurstBeats)
+  ) u_loader (
       .clk_i,
       .rst_ni,
       .slots_i(slots[SlotBits:0]),
+      .bank_words_i(bank_words[AddressBits:0]),
+      .experts_i(experts),
+      .stride_i(stride),
+      .channel_base_i(bases[64*Channels-1:0]),
       .drop_contradicted_i(drop_contradicted),
       .decide_i(decide),
       .decide_key_i(decide_key),
@@ -413,75 +421,14 @@ module flame_core #(
       .keep_write_i(keep_write),
       .keep_layer_i(keep_layer),
       .keep_data_i(data[127:0]),
-      .load_o(load),
-      .load_ready_i(load_ready),
-      .load_demand_o(load_demand),
-      .load_slot_o(load_slot),
-      .load_key_o(load_key),
-      .promote_o(promote),
-      .promote_slot_o(promote_slot),
-      .abort_o(abort),
-      .abort_context_o(abort_context),
-      .load_active_i(load_active),
-      .load_is_demand_i(load_is_demand),
-      .load_aborting_i(load_aborting),
-      .load_key_i(load_keys),
-      .load_in_slot_i(load_slots),
-      .finished_i(finished),
-      .dropped_i(dropped),
-      .ended_slot_i(ended_slot),
-      .ended_key_i(ended_key),
+      .load_active_o(load_active),
       .counters_clear_i(start && flags[0]),
       .counter_select_i(status_address[7:2]),
       .counter_o(class_counter),
       .demand_loads_o(demand_loads),
       .prefetch_loads_o(prefetch_loads),
       .prefetch_used_o(prefetch_used),
-      .prefetch_dropped_o(prefetch_dropped)
-  );
-
-  logic watch_active;
-  logic [AddressBits:0] watch_words, available;
-  logic [2:0] load_beats;
-  logic [Positions-1:0] slot_write;
-  logic [AddressBits*Positions-1:0] slot_write_address;
-  logic [512*Positions-1:0] slot_write_data;
-  logic [AddressBits-1:0] load_base, run_base_q;
-  logic [63:0] load_offset;
-  assign load_base = AddressBits'(32'(load_slot) * bank_words);
-  assign load_offset = (64'(load_key[7:4]) * 64'(experts) + 64'(load_key[3:0])) * stride;
-  loader #(
-      .NumContexts(NumContexts),
-      .Channels(Channels),
-      .Positions(Positions),
-      .BankWords(BankWords),
-      .MaxSlots(MaxSlots),
-      .BurstBeats(BurstBeats)
-  ) u_loader (
-      .clk_i,
-      .rst_ni,
-      .channel_base_i(bases[64*Channels-1:0]),
-      .bank_words_i(bank_words[AddressBits:0]),
-      .start_i(load),
-      .ready_o(load_ready),
-      .demand_i(load_demand),
-      .slot_i(load_slot),
-      .base_i(load_base),
-      .key_i(load_key),
-      .offset_i(load_offset),
-      .promote_i(promote),
-      .promote_slot_i(promote_slot),
-      .abort_i(abort),
-      .abort_context_i(abort_context),
-      .active_o(load_active),
-      .demand_o(load_is_demand),
-      .abort_o(load_aborting),
-      .key_o(load_keys),
-      .slot_o(load_slots),
-      .finished_o(finished),
-      .dropped_o(dropped),
-      .ended_slot_o(ended_slot),
-      .ended_key_o(ended_key),
+      .prefetch_dropped_o(prefetch_dropped),
       .watch_slot_i(run_slot),
       .watch_active_o(watch_active),
       .watch_words_o(watch_words),

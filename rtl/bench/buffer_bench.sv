@@ -1,4 +1,5 @@
-/// Test top: expert buffer and loader as the core wires them, with one memory channel.
+/// Test top: buffered_loader with one memory channel, its slots and words as 32-bit numbers. A key is its expert's place in
+/// memory, 16 KiB each.
 module buffer_bench #(
     parameter int unsigned BankWords = 4096,
     parameter int unsigned MaxSlots = 16
@@ -46,23 +47,24 @@ module buffer_bench #(
   localparam int unsigned AddressBits = $clog2(BankWords);
   localparam int unsigned SlotBits = $clog2(MaxSlots);
 
-  logic load, load_ready, load_demand, promote, abort, finished, dropped, load_error;
-  logic [SlotBits-1:0] load_slot, promote_slot, ended_slot, answer_slot;
-  logic [7:0] load_key, ended_key;
-  logic [1:0] abort_context;
-  logic [3:0] load_active, load_is_demand, load_aborting;
-  logic [31:0] load_keys, class_counter;
-  logic [4*SlotBits-1:0] load_slots;
+  logic [SlotBits-1:0] answer_slot;
   logic [AddressBits:0] watch_words;
   logic [AddressBits-1:0] write_address;
-  logic [2:0] beats;
+  logic [31:0] unused_counter;
+  logic [2:0] unused_beats;
+  logic unused_error;
 
-  expert_buffer #(
-      .MaxSlots(MaxSlots)
-  ) u_buffer (
+  buffered_loader #(
+      .BankWords(BankWords),
+      .MaxSlots (MaxSlots)
+  ) u_loader (
       .clk_i,
       .rst_ni,
       .slots_i(slots_i[SlotBits:0]),
+      .bank_words_i(bank_words_i[AddressBits:0]),
+      .experts_i(5'd16),
+      .stride_i(64'd1 << 14),
+      .channel_base_i(64'd0),
       .drop_contradicted_i,
       .decide_i,
       .decide_key_i,
@@ -81,66 +83,19 @@ module buffer_bench #(
       .keep_write_i(1'b0),
       .keep_layer_i(4'd0),
       .keep_data_i(128'd0),
-      .load_o(load),
-      .load_ready_i(load_ready),
-      .load_demand_o(load_demand),
-      .load_slot_o(load_slot),
-      .load_key_o(load_key),
-      .promote_o(promote),
-      .promote_slot_o(promote_slot),
-      .abort_o(abort),
-      .abort_context_o(abort_context),
-      .load_active_i(load_active),
-      .load_is_demand_i(load_is_demand),
-      .load_aborting_i(load_aborting),
-      .load_key_i(load_keys),
-      .load_in_slot_i(load_slots),
-      .finished_i(finished),
-      .dropped_i(dropped),
-      .ended_slot_i(ended_slot),
-      .ended_key_i(ended_key),
+      .load_active_o,
       .counters_clear_i(1'b0),
       .counter_select_i(6'd0),
-      .counter_o(class_counter),
+      .counter_o(unused_counter),
       .demand_loads_o,
       .prefetch_loads_o,
       .prefetch_used_o,
-      .prefetch_dropped_o
-  );
-
-  loader #(
-      .BankWords(BankWords),
-      .MaxSlots (MaxSlots)
-  ) u_loader (
-      .clk_i,
-      .rst_ni,
-      .channel_base_i(64'd0),
-      .bank_words_i(bank_words_i[AddressBits:0]),
-      .start_i(load),
-      .ready_o(load_ready),
-      .demand_i(load_demand),
-      .slot_i(load_slot),
-      .base_i(AddressBits'(32'(load_slot) * bank_words_i)),
-      .key_i(load_key),
-      .offset_i(64'(load_key) << 14),
-      .promote_i(promote),
-      .promote_slot_i(promote_slot),
-      .abort_i(abort),
-      .abort_context_i(abort_context),
-      .active_o(load_active),
-      .demand_o(load_is_demand),
-      .abort_o(load_aborting),
-      .key_o(load_keys),
-      .slot_o(load_slots),
-      .finished_o(finished),
-      .dropped_o(dropped),
-      .ended_slot_o(ended_slot),
-      .ended_key_o(ended_key),
+      .prefetch_dropped_o,
       .watch_slot_i(watch_slot_i[SlotBits-1:0]),
       .watch_active_o,
       .watch_words_o(watch_words),
-      .beats_o(beats),
-      .error_o(load_error),
+      .beats_o(unused_beats),
+      .error_o(unused_error),
       .write_o,
       .write_address_o(write_address),
       .write_data_o,
@@ -158,6 +113,5 @@ module buffer_bench #(
   assign answer_slot_o = 32'(answer_slot);
   assign watch_words_o = 32'(watch_words);
   assign write_address_o = 32'(write_address);
-  assign load_active_o = load_active;
 
 endmodule

@@ -2,6 +2,7 @@
 
 #include <memory>
 
+#include "flame/accel/verilator/coverage.h"
 #include "verilated.h"
 
 namespace flame::accel::test {
@@ -50,7 +51,10 @@ class Bench {
   }
   Bench(const Bench&) = delete;
   Bench& operator=(const Bench&) = delete;
-  ~Bench() { top_->final(); }
+  ~Bench() {
+    top_->final();
+    write_coverage(context_);
+  }
 
   Top* operator->() { return top_.get(); }
   /// Inputs take effect on the outputs that depend on them without a clock.

@@ -5,6 +5,7 @@
 #include "Vflame_lanes256.h"
 #include "Vflame_lanes64.h"
 #include "flame/accel/rtl_kernel.h"
+#include "flame/accel/verilator/coverage.h"
 #include "verilated.h"
 #include "verilated_fst_c.h"
 
@@ -28,6 +29,7 @@ class VerilatedKernel final : public RtlKernel {
   ~VerilatedKernel() override {
     if (trace_ != nullptr) trace_->close();
     top_->final();
+    write_coverage(context_);
   }
 
   void trace(const std::string& path) override {
