@@ -48,6 +48,8 @@ struct Options {
   std::string lanes = "256";
   bool transactions = false;
   std::size_t prefetches = 2;
+  std::size_t warm_up = 10;
+  bool moe_only = false;
   bool keep_popular = false;
   bool no_overlap = false;
   std::vector<std::size_t> slots;
@@ -259,6 +261,8 @@ void bench_on_accelerator(const Options& options, bool budget_given) {
                      .overlap = !options.no_overlap,
                      .slots = options.slots,
                      .tokens = options.run.output_tokens,
+                     .warm_up = options.warm_up,
+                     .moe_only = options.moe_only,
                      .transactions = options.transactions,
                      .json = options.json},
                     *routing.run, routing::Profile::read(routing.profile));
@@ -361,6 +365,10 @@ void add_bench_command(CLI::App& app) {
       ->capture_default_str();
   command->add_flag("--no-overlap", options->no_overlap,
                     "fpga-sim: a missed expert computes when all of it has arrived, not as it comes: for comparison");
+  command->add_option("--warm-up", options->warm_up, "fpga-sim: tokens of the trace that fill the slots uncounted")
+      ->capture_default_str();
+  command->add_flag("--moe-only", options->moe_only,
+                    "fpga-sim: MoE layers back to back only, not with the dense layers' modelled time between them");
   command->add_flag("--keep-popular", options->keep_popular,
                     "fpga-sim: with prediction, the profile's less popular experts give way first, then the least "
                     "recently used");
@@ -373,8 +381,8 @@ void add_bench_command(CLI::App& app) {
     if (!command->get_subcommands().empty()) return;
     if (options->model.empty()) throw UsageError("bench needs a MODEL (or: flame bench storage PATH)");
     if (options->device == "fpga-sim") return bench_on_accelerator(*options, command->count("--budget") > 0);
-    for (const char* flag :
-         {"--lanes", "--transactions", "--prefetches", "--keep-popular", "--no-overlap", "--slots"}) {
+    for (const char* flag : {"--lanes", "--transactions", "--prefetches", "--warm-up", "--moe-only", "--keep-popular",
+                             "--no-overlap", "--slots"}) {
       if (command->count(flag) > 0) throw UsageError(fmt::format("{} has no effect with --device cpu", flag));
     }
     bench(*options);

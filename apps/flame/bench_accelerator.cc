@@ -54,6 +54,7 @@ Json to_json(const accel::AcceleratorRow& row, const BenchAcceleratorOptions& op
       {"late", lookups.late},
       {"misses", lookups.misses},
       {"hit_ratio", result.hit_ratio()},
+      {"belady_hit_ratio", result.belady_hit_ratio},
       {"loads",
        {{"demand", result.counters.demand_loads},
         {"prefetched", result.counters.prefetch_loads},
@@ -64,20 +65,20 @@ Json to_json(const accel::AcceleratorRow& row, const BenchAcceleratorOptions& op
 }
 
 void print_rows(const std::vector<accel::AcceleratorRow>& rows) {
-  print(fmt::format("{:<8} {:<8} {:<8} {:>5} {:>12} {:>12} {:>10} {:>8} {:>6} {:>6} {:>6} {:>8} {:>8}\n", "scope",
+  print(fmt::format("{:<8} {:<8} {:<8} {:>5} {:>12} {:>12} {:>10} {:>8} {:>6} {:>6} {:>6} {:>6} {:>8} {:>8}\n", "scope",
                     "config", "pattern", "slots", "cycles/token", "MoE cycles", "bound", "of bound", "hit", "late",
-                    "miss", "us/token", "speed-up"));
+                    "miss", "Belady", "us/token", "speed-up"));
   for (const accel::AcceleratorRow& row : rows) {
     const accel::AcceleratorBenchResult& r = row.result;
     const auto lookups = r.counters.lookups();
     const double all = static_cast<double>(lookups.hits + lookups.late + lookups.misses) / 100.0;
-    print(
-        fmt::format("{:<8} {:<8} {:<8} {:>5} {:>12.0f} {:>12.0f} {:>10.0f} {:>8.3f} {:>5.1f}% {:>5.1f}% {:>5.1f}% "
-                    "{:>8.1f} {:>7.2f}x\n",
-                    row.scope, row.configuration, row.pattern, r.slots, r.cycles_per_token, r.moe_cycles_per_token,
-                    r.bound_cycles_per_token, r.moe_cycles_per_token / r.bound_cycles_per_token,
-                    static_cast<double>(lookups.hits) / all, static_cast<double>(lookups.late) / all,
-                    static_cast<double>(lookups.misses) / all, 1e6 * r.seconds_per_token, row.speedup));
+    print(fmt::format(
+        "{:<8} {:<8} {:<8} {:>5} {:>12.0f} {:>12.0f} {:>10.0f} {:>8.3f} {:>5.1f}% {:>5.1f}% {:>5.1f}% "
+        "{:>5.1f}% {:>8.1f} {:>7.2f}x\n",
+        row.scope, row.configuration, row.pattern, r.slots, r.cycles_per_token, r.moe_cycles_per_token,
+        r.bound_cycles_per_token, r.moe_cycles_per_token / r.bound_cycles_per_token,
+        static_cast<double>(lookups.hits) / all, static_cast<double>(lookups.late) / all,
+        static_cast<double>(lookups.misses) / all, 100.0 * r.belady_hit_ratio, 1e6 * r.seconds_per_token, row.speedup));
   }
 }
 
@@ -95,6 +96,8 @@ void bench_accelerator(const BenchAcceleratorOptions& options, const routing::Tr
   table.budget_bytes = options.budget_bytes;
   table.order = options.context;
   table.tokens = options.tokens;
+  table.warm_up = options.warm_up;
+  table.with_dense_layers = !options.moe_only;
   table.prefetch_count = options.prefetches;
   table.keep_popular = options.keep_popular;
   table.wait_for_whole = !options.overlap;

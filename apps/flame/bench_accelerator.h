@@ -18,9 +18,11 @@ struct BenchAcceleratorOptions {
   std::size_t context = 2;
   std::size_t prefetches = 2;
   bool keep_popular = false;
-  bool overlap = true;  ///< compute an expert while it arrives
+  bool overlap = true;             ///< compute an expert while it arrives
   std::vector<std::size_t> slots;  ///< also sweep slots x sparsity over these
   std::size_t tokens = 40;
+  std::size_t warm_up = 10;  ///< tokens run before counting
+  bool moe_only = false;     ///< without the rows that have the dense layers' time between MoE layers
   bool transactions = false;
   bool json = false;
 };

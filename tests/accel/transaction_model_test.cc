@@ -72,6 +72,22 @@ TEST(TransactionModel, IsWithinFivePercentOfTheRtlAndCountsTheSameWithoutPredict
   }
 }
 
+TEST(AcceleratorBench, BeladyIsAtLeastAnyOtherReplacementAndExactOnATextbookCase) {
+  // Three experts in turn and two slots: every other lookup can be saved once the slots are full.
+  RoutingReplay replay{1, 3, {0, 1, 2, 0, 1, 2, 0, 1, 2, 0}, std::vector<std::int32_t>(10, 0)};
+  EXPECT_DOUBLE_EQ(belady_hit_ratio(replay, 2, 0), 0.4);  // 0 1 2 0* 1 2* 0 1* 2 0*
+  EXPECT_DOUBLE_EQ(belady_hit_ratio(replay, 3, 3), 1.0);
+  const Source source;
+  for (const std::size_t slots : {1U, 3U, 8U, 24U}) {
+    AcceleratorBenchOptions options;
+    options.configuration = RtlConfiguration::kLanes64;
+    options.d_model = 128;
+    options.d_ff = 512;
+    options.slots = slots;
+    EXPECT_GE(belady_hit_ratio(source.replay, slots, 0), run_transaction_model(options, source.replay).hit_ratio());
+  }
+}
+
 TEST(AcceleratorBench, SparseExpertsAreAsMuchFasterAsTheirPatternAllows) {
   RoutingReplay replay{1, 1, std::vector<std::uint16_t>(6, 0), std::vector<std::int32_t>(6, 0)};
   AcceleratorBenchOptions options;

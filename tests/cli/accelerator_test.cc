@@ -64,6 +64,29 @@ TEST_F(AcceleratorCommands, BenchGivesTheFourRowsAndCyclesThatAddUp) {
   EXPECT_EQ(slots, (std::set<std::size_t>{1, 4}));
 }
 
+TEST_F(AcceleratorCommands, TheTransactionModelCountsTheLookupsOfTheRtl) {
+  std::vector<std::string> options{
+      "bench", tiny_model().string(), "--device",    "fpga-sim",  "--json", "--work",     path("work"), "--tokens",
+      "2",     "--route-trace",       path("trace"), "--warm-up", "0",      "--moe-only", "--lanes",    "64"};
+  const ProgramResult rtl = run_flame(options);
+  if (rtl.exit_code != 0) {
+    EXPECT_THAT(rtl.standard_error, HasSubstr("built without Verilator"));
+    GTEST_SKIP() << rtl.standard_error;
+  }
+  options.push_back("--transactions");
+  const json model = json::parse(expect_ok(options)).at("results");
+  const json measured = json::parse(rtl.standard_output).at("results");
+  ASSERT_EQ(measured.size(), model.size());
+  for (std::size_t row = 0; row < model.size(); ++row) {
+    EXPECT_EQ(measured.at(row).at("scope"), "moe");
+    const double cycles = measured.at(row).at("cycles_per_token").get<double>();
+    EXPECT_NEAR(model.at(row).at("cycles_per_token").get<double>(), cycles, 0.1 * cycles);
+    if (measured.at(row).at("predictor") != "none") continue;
+    for (const char* key : {"hits", "late", "misses"})
+      EXPECT_EQ(measured.at(row).at(key), model.at(row).at(key)) << key;
+  }
+}
+
 TEST_F(AcceleratorCommands, WaitingForWholeExpertsIsSlower) {
   const json overlapped = bench({"--slots", "1"}), serial = bench({"--slots", "1", "--no-overlap"});
   const auto cycles = [](const json& report) { return report.at("sweep").at(0).at("cycles_per_token").get<double>(); };
@@ -71,7 +94,7 @@ TEST_F(AcceleratorCommands, WaitingForWholeExpertsIsSlower) {
 }
 
 TEST_F(AcceleratorCommands, OptionsOfTheAcceleratorAreRefusedOnTheCpu) {
-  for (const char* flag : {"--no-overlap", "--transactions", "--keep-popular"}) {
+  for (const char* flag : {"--no-overlap", "--transactions", "--keep-popular", "--moe-only"}) {
     const ProgramResult result = run_flame({"bench", tiny_model().string(), "--work", path("work"), flag});
     EXPECT_EQ(result.exit_code, 2);
     EXPECT_THAT(result.standard_error, HasSubstr(std::string(flag) + " has no effect with --device cpu"));

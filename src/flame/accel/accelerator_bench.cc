@@ -1,6 +1,8 @@
 #include "flame/accel/accelerator_bench.h"
 
 #include <algorithm>
+#include <iterator>
+#include <map>
 #include <numeric>
 #include <random>
 
@@ -38,6 +40,37 @@ double AcceleratorBenchResult::hit_ratio() const {
   const KernelCounters::Lookups lookups = counters.lookups();
   const std::uint64_t all = lookups.hits + lookups.late + lookups.misses;
   return all == 0 ? 0.0 : static_cast<double>(lookups.hits) / static_cast<double>(all);
+}
+
+double belady_hit_ratio(const RoutingReplay& replay, std::size_t slots, std::size_t warm_up) {
+  const std::size_t count = replay.decisions.size();
+  const auto key_of = [&](std::size_t i) { return i % replay.layers * replay.experts + replay.decisions[i]; };
+  std::vector<std::size_t> next(count);  // [decisions]: the following use of the same expert
+  std::vector<std::size_t> seen(replay.layers * replay.experts, count);
+  for (std::size_t i = count; i-- > 0;) {
+    next[i] = seen[key_of(i)];
+    seen[key_of(i)] = i;
+  }
+  std::map<std::size_t, std::size_t> resident;  // next use -> expert; those without one share a key past the end
+  std::vector<std::size_t> due(replay.layers * replay.experts, 0);  // the key of a resident expert in `resident`
+  std::vector<bool> held(replay.layers * replay.experts, false);
+  const std::size_t first = warm_up * replay.layers;
+  std::size_t hits = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::size_t key = key_of(i);
+    if (held[key]) {
+      hits += i >= first ? 1 : 0;
+      resident.erase(due[key]);
+    } else if (resident.size() == slots) {
+      const auto last = std::prev(resident.end());
+      held[last->second] = false;
+      resident.erase(last);
+    }
+    due[key] = next[i] == count ? count + key : next[i];
+    resident.emplace(due[key], key);
+    held[key] = true;
+  }
+  return count == first ? 0.0 : static_cast<double>(hits) / static_cast<double>(count - first);
 }
 
 double sequential_beats_per_cycle(const Ddr4Parameters& parameters) {

@@ -52,6 +52,7 @@ struct AcceleratorBenchResult {
   double cycles_per_token = 0.0;
   double moe_cycles_per_token = 0.0;    ///< without that time
   double bound_cycles_per_token = 0.0;  ///< max(bytes missed / sequential DDR bandwidth, kept MACs / lanes)
+  double belady_hit_ratio = 0.0;        ///< what the best replacement reaches without prediction, in the same slots
   double array_busy = 0.0;              ///< share of the engine's cycles in which every PE works
 
   [[nodiscard]] double hit_ratio() const;
@@ -63,6 +64,10 @@ AcceleratorBenchResult run_accelerator_bench(const AcceleratorBenchOptions& opti
 /// The figures that follow from the counters of a run.
 AcceleratorBenchResult summarise(const AcceleratorBenchOptions& options, const ExpertLayout& layout, std::size_t slots,
                                  std::size_t tokens, std::size_t layers, const KernelCounters& counters);
+
+/// The share of lookups after the first `warm_up` steps that would be hits if the best replacement there can be
+/// (Belady) filled `slots`, loading on demand.
+double belady_hit_ratio(const RoutingReplay& replay, std::size_t slots, std::size_t warm_up);
 
 /// 64-byte beats per kernel cycle that one channel of `parameters` gives a long sequential read.
 double sequential_beats_per_cycle(const Ddr4Parameters& parameters);

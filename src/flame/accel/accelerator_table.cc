@@ -85,6 +85,7 @@ class Measurement {
     row.scope = dense_cycles == 0 ? "moe" : "decoder";
     row.dense_cycles = dense_cycles;
     row.result = options_.transactions ? run_transaction_model(bench, replay_) : run_accelerator_bench(bench, replay_);
+    row.result.belady_hit_ratio = belady_hit_ratio(replay_, row.result.slots, options_.warm_up);
     return row;
   }
 
