@@ -40,6 +40,13 @@ void note(std::string_view message) {
   if (!quiet_mode) tell(message);
 }
 
+void show_status(std::string_view text) {
+  if (quiet_mode || isatty(STDERR_FILENO) != 1) return;
+  const std::string line = fmt::format("\r{}\033[K", text);
+  std::fwrite(line.data(), 1, line.size(), stderr);
+  std::fflush(stderr);
+}
+
 void print(std::string_view text) {
   if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size() || std::fflush(stdout) != 0) {
     throw FileError("standard output", "cannot write", errno);

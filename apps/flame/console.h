@@ -21,6 +21,10 @@ void tell(std::string_view message);
 /// A line of information about the run.
 void note(std::string_view message);
 
+/// A line that the next one replaces, for work whose steps are of very different lengths; drawn only when stderr is a
+/// terminal and without -q. An empty text wipes it.
+void show_status(std::string_view text);
+
 /// Writes to stdout and flushes, so that a reader sees it at once. Throws FileError when stdout is full or closed.
 void print(std::string_view text);
 

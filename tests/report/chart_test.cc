@@ -47,9 +47,10 @@ TEST(Chart, HasIdsOfItsOwn) {
 TEST(Chart, DrawsBarsHeatMapsAndTimelines) {
   const BarChart bars{.x_label = "x",
                       .y_label = "y",
-                      .categories = {"a", "b"},
+                      .categories = {"a", "50 %"},
                       .series = {{.label = "ours", .points = {point(0, 1), point(1, 2)}}}};
   EXPECT_THAT(to_svg(bars, "bars"), HasSubstr(">a<"));
+  EXPECT_THAT(to_svg(bars, "bars"), HasSubstr("50 %<"));
   HeatMap map{.x_label = "x", .y_label = "y", .values = Matrix<double>(2, 3, 0.25)};
   EXPECT_THAT(to_svg(map, "map"), HasSubstr("0.25"));
   const Timeline timeline{.x_label = "ms", .lanes = {"compute", "load"}, .spans = {{0, "expert", 0, 1}}};

@@ -3,12 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "flame/base/interrupt.h"
 #include "support/test_data.h"
 
 namespace flame::report {
@@ -25,7 +27,9 @@ class MeasurementsTest : public ::testing::Test {
     std::filesystem::permissions(program_, std::filesystem::perms::owner_all);
   }
   Measurements open(bool only_stored = false) {
-    return {directory_ / "data", program_, only_stored, [this](const std::string& line) { started_.push_back(line); }};
+    MeasurementCallbacks callbacks;
+    callbacks.on_start = [this](const Measurement&, const std::string& line) { started_.push_back(line); };
+    return {directory_ / "data", program_, only_stored, callbacks};
   }
   std::size_t runs() const {
     std::ifstream file(directory_ / "runs");
@@ -78,6 +82,46 @@ TEST_F(MeasurementsTest, MakesAFileUnlessItIsThere) {
   EXPECT_TRUE(std::filesystem::exists(path));
   (void)open().file(measurement);
   EXPECT_EQ(runs(), 1U);
+}
+
+TEST_F(MeasurementsTest, MakesAFileAgainForAnotherCommand) {
+  program("for last; do :; done; echo made > \"$last\"");
+  (void)open().file({.name = "a.trace", .arguments = {"trace", "x", "-o", "{output}"}});
+  (void)open().file({.name = "a.trace", .arguments = {"trace", "y", "-o", "{output}"}});
+  EXPECT_EQ(runs(), 2U);
+}
+
+TEST_F(MeasurementsTest, RunsAgainWhenAFileThatItReadsHasChanged) {
+  program("echo '{}'");
+  std::filesystem::create_directories(directory_ / "data");
+  const std::filesystem::path input = directory_ / "data" / "a.trace";
+  std::ofstream(input) << "before";
+  const Measurement measurement{.name = "x", .arguments = {"profile", input.string()}};
+  (void)open().json(measurement);
+  (void)open().json(measurement);
+  EXPECT_EQ(runs(), 1U);
+  std::filesystem::last_write_time(input, std::filesystem::file_time_type::clock::now() + std::chrono::hours(1));
+  (void)open().json(measurement);
+  EXPECT_EQ(runs(), 2U);
+}
+
+TEST_F(MeasurementsTest, AnInterruptedCommandIsToldOnceAndLeavesNoMeasurement) {
+  // A child that would not survive a second interruption, like flame itself.
+  program("trap 'trap - INT; echo interrupted >> " + (directory_ / "told").string() +
+          "; exit 130' INT\nkill -INT $PPID\nwhile :; do sleep 0.05; done");
+  install_interrupt_handlers();
+  EXPECT_THROW((void)open().json({.name = "x", .arguments = {"a"}}), Interrupted);
+  clear_interrupt();
+  EXPECT_TRUE(std::filesystem::exists(directory_ / "told"));
+  EXPECT_FALSE(std::filesystem::exists(directory_ / "data" / "x.json"));
+}
+
+TEST_F(MeasurementsTest, TakesWhatAPersonPutThere) {
+  const Measurements none = open();
+  EXPECT_THAT([&] { (void)none.given("gpu", "a script makes it"); },
+              ThrowsMessage<NotMeasured>(HasSubstr("a script makes it")));
+  std::ofstream(directory_ / "data" / "gpu.json") << "{\"device\": \"a GPU\"}";
+  EXPECT_EQ(none.given("gpu", "").at("device"), "a GPU");
 }
 
 }  // namespace

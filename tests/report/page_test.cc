@@ -57,9 +57,12 @@ TEST(Page, PutsThePapersNumbersBesideOurs) {
   item.id = "fig1";
   item.title = "title";
   item.comparisons = {{"distinct paths", "1708", "11693"}};
-  const std::string html = to_html(page_with(item));
+  Page page = page_with(item);
+  page.ours = "switch-tiny on mails.jsonl";
+  const std::string html = to_html(page);
+  EXPECT_THAT(html, HasSubstr("ours: switch-tiny on mails.jsonl"));
   EXPECT_THAT(html, HasSubstr("<td class=\"number\">1708</td><td class=\"number\">11693</td>"));
-  EXPECT_THAT(html, HasSubstr("the paper (switch-base-8, SAMSum)"));
+  EXPECT_THAT(html, HasSubstr("the paper's: switch-base-8 on SAMSum"));
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -38,11 +39,14 @@ struct LineChart {
   std::vector<Series> series = {};
 };
 
-/// One group of bars a category; series[s].points[c] belongs to categories[c] (only y, low and high are read).
+/// One group of bars a category; series[s].points[c] belongs to categories[c] (only y, low and high are read; a y that
+/// is not finite leaves the place empty).
 struct BarChart {
   std::string x_label;
   std::string y_label;
   bool logarithmic_y = false;
+  bool stacked = false;               ///< the series of a category on one another, without intervals
+  bool coloured_by_category = false;  ///< the category decides the colour instead of the series; for a single series
   std::vector<std::string> categories = {};
   std::vector<Series> series = {};
 };
@@ -65,16 +69,20 @@ struct Timeline {
   std::string x_label;
   std::vector<std::string> lanes;
   std::vector<Span> spans;
+  std::vector<double> marks = {};  ///< vertical lines, for example where a token begins
 };
+
+/// What a chart is drawn for: a column of text, or the width of a telephone. Text has the same size in both.
+enum class Layout : std::uint8_t { kWide, kNarrow };
 
 /// The chart as an <svg> element to put into a page: no fixed size, colours through the page's custom properties
 /// (--ink, --grid, --series-0 … --series-7, see page.h), ids that begin with `id`, which must be unique on the page.
 /// gnuplot draws it. Throws DeviceError when gnuplot is not installed or fails (its message is given), UsageError for a
 /// chart without a finite point.
-[[nodiscard]] std::string to_svg(const LineChart& chart, std::string_view id);
-[[nodiscard]] std::string to_svg(const BarChart& chart, std::string_view id);
-[[nodiscard]] std::string to_svg(const HeatMap& chart, std::string_view id);
-[[nodiscard]] std::string to_svg(const Timeline& chart, std::string_view id);
+[[nodiscard]] std::string to_svg(const LineChart& chart, std::string_view id, Layout layout = Layout::kWide);
+[[nodiscard]] std::string to_svg(const BarChart& chart, std::string_view id, Layout layout = Layout::kWide);
+[[nodiscard]] std::string to_svg(const HeatMap& chart, std::string_view id, Layout layout = Layout::kWide);
+[[nodiscard]] std::string to_svg(const Timeline& chart, std::string_view id, Layout layout = Layout::kWide);
 
 /// Number of the palette colour, 0 … kPaletteSize - 1, that a label has on every page.
 inline constexpr std::size_t kPaletteSize = 8;

@@ -10,7 +10,7 @@ namespace flame::report {
 
 Item expert_share(const Subject& subject, Measurements& measurements) {
   Item item;
-  const Measurement own{.name = "inspect", .arguments = {"inspect", subject.model.string(), "--json"}};
+  const Measurement own = inspection(subject);
   const Json model = measurements.json(own);
   note_source(item, measurements, own);
 
@@ -38,7 +38,7 @@ Item expert_share(const Subject& subject, Measurements& measurements) {
   const double own_share = model.at("expert_share_without_embeddings").get<double>();
   table.rows.push_back(
       {subject.model.filename().string(), percent(model.at("expert_share").get<double>()), percent(own_share)});
-  item.svg = to_svg(chart, "fig4a");
+  item.figures.push_back(draw(chart, "fig4a"));
   item.sentences = {
       fmt::format("In this model the experts hold {} of the parameters, embeddings left out: {} experts of {} "
                   "parameters each. What is not an expert is small enough to stay in fast memory.",

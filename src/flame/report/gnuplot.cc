@@ -117,6 +117,12 @@ std::string gnuplot_string(std::string_view text) {
   return result + "'";
 }
 
+std::string gnuplot_tick(std::string_view text) {
+  std::string result(text);
+  replace_all(result, "%", "%%");
+  return gnuplot_string(result);
+}
+
 std::string run_gnuplot(const std::string& script, const CanvasSize& size, std::string_view id) {
   const ScratchDirectory scratch;
   const std::filesystem::path script_path = scratch.path() / "chart.gnuplot";

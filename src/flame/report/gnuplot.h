@@ -23,4 +23,7 @@ struct CanvasSize {
 /// `text` as a quoted gnuplot string that is shown literally.
 [[nodiscard]] std::string gnuplot_string(std::string_view text);
 
+/// The same for the label of a tick, in which gnuplot would take % for the beginning of a format.
+[[nodiscard]] std::string gnuplot_tick(std::string_view text);
+
 }  // namespace flame::report

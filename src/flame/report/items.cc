@@ -2,6 +2,14 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "flame/base/byte_size.h"
+#include "flame/base/error.h"
+
 namespace flame::report {
 namespace {
 
@@ -14,20 +22,76 @@ Measurement trace_measurement(const Subject& subject, const std::string& name, s
   return measurement;
 }
 
+std::string file_name_of(std::string text) {
+  std::replace(text.begin(), text.end(), ':', '_');
+  return text;
+}
+
 }  // namespace
 
 const std::vector<ItemMaker>& item_makers() {
   static const std::vector<ItemMaker> makers = {
-      {"fig4a", "Figure 4(a): the experts' share of the parameters", expert_share},
-      {"fig4b", "Figure 4(b): three ways to prune half of the experts' weights", pruning_strategies},
-      {"fig5a", "Figure 5(a): how often each expert activation path is taken", path_frequencies},
-      {"fig5b", "Figure 5(b): paths by the number of tokens that take them", path_histogram},
-      {"fig6a", "Figure 6(a): one layer's expert given another's", conditional_map},
-      {"fig6b", "Figure 6(b): the ten hottest paths", hottest_paths},
-      {"fig7", "Figure 7: accuracy against sparsity", pruning_sweep},
-      {"fig8a", "Figure 8(a): accuracy of prediction by MoE layer", accuracy_by_layer},
-      {"fig9a", "Figure 9(a): index storage against m", index_storage},
-      {"bytes", "Past the paper: accuracy of every predictor against its bytes", accuracy_against_bytes}};
+      {"fig4a", "Figure 4(a): the experts' share of the parameters", {"inspect*"}, expert_share},
+      {"fig4b", "Figure 4(b): three ways to prune half of the experts' weights", {"pruning-half"}, pruning_strategies},
+      {"fig5a",
+       "Figure 5(a): how often each expert activation path is taken",
+       {"profile.trace", "routing.profile", "paths"},
+       path_frequencies},
+      {"fig5b",
+       "Figure 5(b): paths by the number of tokens that take them",
+       {"profile.trace", "routing.profile", "paths"},
+       path_histogram},
+      {"fig6a",
+       "Figure 6(a): one layer's expert given another's",
+       {"profile.trace", "routing.profile", "paths"},
+       conditional_map},
+      {"fig6b", "Figure 6(b): the ten hottest paths", {"profile.trace", "routing.profile", "paths"}, hottest_paths},
+      {"fig7", "Figure 7: accuracy against sparsity", {"pruning-sweep*"}, pruning_sweep},
+      {"fig8a",
+       "Figure 8(a): accuracy of prediction by MoE layer",
+       {"profile.trace", "routing.profile", "test.trace", "prediction"},
+       accuracy_by_layer},
+      {"fig8b",
+       "Figure 8(b): hit ratio against slots and m",
+       {"profile.trace", "routing.profile", "test.trace", "buffer-paper"},
+       hit_ratio},
+      {"fig9a",
+       "Figure 9(a): index storage against m",
+       {"profile.trace", "routing.profile", "test.trace", "prediction"},
+       index_storage},
+      {"fig9b",
+       "Figure 9(b): latency of a token against slots and sparsity",
+       {"inspect", "profile.trace", "routing.profile", "test.trace", "bench", "buffer-dense", "buffer-2_4",
+        "buffer-1_4", "accelerator-*"},
+       latency_by_slots},
+      {"table1",
+       "Table 1: latency of a token by device and idea",
+       {"inspect", "profile.trace", "routing.profile", "test.trace", "bench", "accelerator-0.25"},
+       speed_table},
+      {"bytes",
+       "Past the paper: accuracy of every predictor against its bytes",
+       {"profile.trace", "routing.profile", "test.trace", "prediction"},
+       accuracy_against_bytes},
+      {"memory",
+       "Past the paper: latency against memory, at several storage speeds",
+       {"profile.trace", "routing.profile", "test.trace", "memory-*"},
+       latency_by_memory},
+      {"dtypes",
+       "Past the paper: accuracy against the bytes of an expert",
+       {"inspect", "profile.trace", "routing.profile", "bundle-*", "dtype-*"},
+       accuracy_by_dtype},
+      {"ladder",
+       "Past the paper: on demand, packed, loaded ahead, kept",
+       {"profile.trace", "routing.profile", "test.trace", "bench"},
+       ladder},
+      {"timeline",
+       "Past the paper: where the time of a few tokens goes",
+       {"profile.trace", "routing.profile", "bundle-2_4-int8", "timeline.trace.json"},
+       token_timeline},
+      {"cycles",
+       "Past the paper: where the accelerator's cycles go",
+       {"inspect", "test.trace", "accelerator-0.25"},
+       accelerator_cycles}};
   return makers;
 }
 
@@ -46,11 +110,165 @@ std::filesystem::path profile(const Subject& subject, Measurements& measurements
       {.name = "routing.profile", .arguments = {"profile", trace.string(), "-o", "{output}", "--fit"}});
 }
 
+Measurement inspection(const Subject& subject) {
+  return {.name = "inspect", .arguments = {"inspect", subject.model.string(), "--json"}};
+}
+
+std::filesystem::path packed_directory(const Subject& subject, const Measurements& measurements) {
+  return measurements.directory() / fmt::format("packed-{}", subject.profile_examples);
+}
+
+Measurement bench_at_budget(const Subject& subject, Measurements& measurements) {
+  return {.name = "bench",
+          .arguments = {"bench",
+                        subject.model.string(),
+                        "--work",
+                        packed_directory(subject, measurements).string(),
+                        "--profile",
+                        profile(subject, measurements).string(),
+                        "--route-trace",
+                        test_trace(subject, measurements).string(),
+                        "--pattern",
+                        "2:4",
+                        "--budget",
+                        subject.budget,
+                        "--storage-bandwidth",
+                        subject.storage_bandwidth,
+                        "--input-tokens",
+                        "64",
+                        "--tokens",
+                        "32",
+                        "--repeats",
+                        subject.quick ? "3" : "9",
+                        "--json"}};
+}
+
+Measurement buffer_replay(const Subject& subject, Measurements& measurements, const std::string& pattern) {
+  const Json model = measurements.json(inspection(subject));
+  const Json bench = measurements.json(bench_at_budget(subject, measurements));
+  // The replay's clock: what one expert and the dense layers between two MoE layers take on this machine.
+  const auto seconds = [&](const char* scope) {
+    return result_with(bench, {{"configuration", "resident"}, {"scope", scope}})
+        .at("seconds_per_token")
+        .at("median")
+        .get<double>();
+  };
+  const double layers = std::max(1.0, model.at("decoder_moe_layers").get<double>());
+  const double compute = seconds("moe") / layers;
+  const double gap = std::max(0.0, seconds("decoder") - seconds("moe")) / layers;
+  return {.name = "buffer-" + file_name_of(pattern),
+          .arguments = {"eval",
+                        "buffer",
+                        test_trace(subject, measurements).string(),
+                        "--profile",
+                        profile(subject, measurements).string(),
+                        "--mode",
+                        "runtime",
+                        "--predictor",
+                        "cepr",
+                        "mix",
+                        "online",
+                        "token",
+                        "none",
+                        "lru",
+                        "oracle",
+                        "belady",
+                        "--context",
+                        "3",
+                        "--expert-bytes",
+                        std::to_string(expert_bytes(model, pattern, "int8")),
+                        "--bandwidth",
+                        subject.storage_bandwidth,
+                        "--compute-us",
+                        fmt::format("{:.1f}", 1e6 * compute),
+                        "--gap-us",
+                        fmt::format("{:.1f}", 1e6 * gap),
+                        "--json"}};
+}
+
+Measurement accelerator_bench(const Subject& subject, Measurements& measurements, double share) {
+  const Json model = measurements.json(inspection(subject));
+  const double experts = model.at("decoder_moe_layers").get<double>() * model.at("num_experts").get<double>();
+  const double bytes = std::ceil(share * experts) * static_cast<double>(expert_bytes(model, "2:4", "int8"));
+  return {.name = fmt::format("accelerator-{}", share),
+          .arguments = {"bench", subject.model.string(), "--device", "fpga-sim", "--transactions", "--route-trace",
+                        test_trace(subject, measurements).string(), "--work",
+                        (measurements.directory() / "accelerator").string(), "--pattern", "2:4", "1:4", "--budget",
+                        fmt::format("{:.0f}", bytes), "--context", "3", "--tokens", subject.quick ? "400" : "2000",
+                        "--json"}};
+}
+
+std::uint64_t expert_bytes(const Json& inspection, const std::string& pattern, const std::string& dtype) {
+  const std::string written = pattern == "dense" ? "1:1" : pattern;
+  for (const Json& format : inspection.at("formats")) {
+    if (format.at("pattern") == written && format.at("dtype") == dtype) {
+      return format.at("expert_bytes").get<std::uint64_t>();
+    }
+  }
+  throw NotMeasured(fmt::format("`flame inspect` names no expert of {} {}", pattern, dtype));
+}
+
+namespace {
+
+/// What a slot of the CPU's buffer takes: direct reads end on pages.
+std::uint64_t slot_bytes(std::uint64_t expert_bytes) { return (expert_bytes + 4095) / 4096 * 4096; }
+
+}  // namespace
+
+std::uint64_t budget_bytes(const Subject& subject, const Json& inspection) {
+  if (!subject.budget.ends_with('%')) return parse_byte_size(subject.budget, "--expert-memory");
+  double share = 0.0;
+  try {
+    share = std::stod(subject.budget);
+  } catch (const std::exception&) {
+    share = -1.0;
+  }
+  if (!(share > 0.0 && share <= 100.0)) {
+    throw UsageError(
+        fmt::format("--expert-memory {}: expected a share such as 25% or a size such as 64MiB", subject.budget));
+  }
+  const double all =
+      inspection.at("experts").get<double>() * static_cast<double>(slot_bytes(expert_bytes(inspection, "2:4", "int8")));
+  return static_cast<std::uint64_t>(share / 100.0 * all + 0.5);
+}
+
+std::uint64_t slots_in_budget(const Subject& subject, const Json& inspection, std::uint64_t expert_bytes) {
+  return std::min(budget_bytes(subject, inspection) / slot_bytes(expert_bytes),
+                  inspection.at("experts").get<std::uint64_t>());
+}
+
+const Json& result_with(const Json& measured, const std::vector<std::pair<std::string, Json>>& keys) {
+  for (const Json& result : measured.at("results")) {
+    const bool all = std::all_of(keys.begin(), keys.end(), [&](const auto& key) {
+      return result.contains(key.first) && result[key.first] == key.second;
+    });
+    if (all) return result;
+  }
+  std::string wanted;
+  for (const auto& [key, value] : keys) wanted += fmt::format("{}{} {}", wanted.empty() ? "" : ", ", key, value.dump());
+  throw NotMeasured("no result has " + wanted);
+}
+
 void note_source(Item& item, const Measurements& measurements, const Measurement& measurement) {
-  item.commands.push_back(command_line(measurement.arguments));
-  item.data_files.push_back((measurements.directory().filename() / (measurement.name + ".json")).string());
+  std::vector<std::string> arguments = measurement.arguments;
+  const bool makes_file = std::find(arguments.begin(), arguments.end(), "{output}") != arguments.end();
+  for (std::string& argument : arguments) {
+    if (argument == "{output}") argument = (measurements.directory() / measurement.name).string();
+  }
+  item.commands.push_back(command_line(arguments));
+  if (!makes_file) item.data_files.push_back(measurement.name + ".json");
 }
 
 std::string percent(double share) { return fmt::format("{:.2f} %", 100.0 * share); }
+
+std::string duration_text(double seconds) {
+  const auto digits = [](double value) { return value >= 100.0 ? 0 : value >= 10.0 ? 1 : 2; };
+  for (const auto& [unit, name] : {std::pair{1.0, "s"}, std::pair{1e-3, "ms"}}) {
+    if (std::abs(seconds) >= unit) return fmt::format("{:.{}f} {}", seconds / unit, digits(seconds / unit), name);
+  }
+  return fmt::format("{:.{}f} µs", 1e6 * seconds, digits(1e6 * seconds));
+}
+
+std::string times_text(double ratio) { return fmt::format("{:.2f}x", ratio); }
 
 }  // namespace flame::report

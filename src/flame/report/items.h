@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "flame/report/measurements.h"
@@ -14,13 +15,16 @@ namespace flame::report {
 
 /// What a report is about.
 struct Subject {
-  std::filesystem::path model;       ///< a checkpoint
-  std::filesystem::path data;        ///< JSON lines
-  std::string field;                 ///< key of the input text
-  std::string reference;             ///< key of the reference text or texts
-  std::string task;                  ///< empty: none
-  std::size_t test_examples = 0;     ///< the first lines of `data`: what is scored
-  std::size_t profile_examples = 0;  ///< the lines behind them: what predictors learn from
+  std::filesystem::path model;                   ///< a checkpoint
+  std::vector<std::filesystem::path> also = {};  ///< further checkpoints, for Figure 7
+  std::filesystem::path data;                    ///< JSON lines
+  std::string field;                             ///< key of the input text
+  std::string reference;                         ///< key of the reference text or texts
+  std::string task;                              ///< empty: none
+  std::size_t test_examples = 0;                 ///< the first lines of `data`: what is scored
+  std::size_t profile_examples = 0;              ///< the lines behind them: what predictors learn from
+  std::string budget = "25%";                    ///< expert memory: a share of the 2:4 int8 experts, or a size
+  std::string storage_bandwidth = "500MB/s";     ///< of the storage that single figures are for
   bool quick = false;
 };
 
@@ -28,6 +32,8 @@ struct Subject {
 struct ItemMaker {
   std::string_view id;
   std::string_view title;
+  /// Names of the measurements it asks for; "*" at the end stands for several.
+  std::vector<std::string_view> measurements;
   Item (*make)(const Subject& subject, Measurements& measurements);
 };
 
@@ -45,6 +51,14 @@ struct ItemMaker {
 [[nodiscard]] Item accuracy_by_layer(const Subject& subject, Measurements& measurements);  // prediction_items.cc
 [[nodiscard]] Item index_storage(const Subject& subject, Measurements& measurements);
 [[nodiscard]] Item accuracy_against_bytes(const Subject& subject, Measurements& measurements);
+[[nodiscard]] Item hit_ratio(const Subject& subject, Measurements& measurements);  // buffer_items.cc
+[[nodiscard]] Item latency_by_slots(const Subject& subject, Measurements& measurements);
+[[nodiscard]] Item speed_table(const Subject& subject, Measurements& measurements);  // latency_items.cc
+[[nodiscard]] Item latency_by_memory(const Subject& subject, Measurements& measurements);
+[[nodiscard]] Item ladder(const Subject& subject, Measurements& measurements);
+[[nodiscard]] Item accelerator_cycles(const Subject& subject, Measurements& measurements);  // accelerator_items.cc
+[[nodiscard]] Item token_timeline(const Subject& subject, Measurements& measurements);      // timeline_item.cc
+[[nodiscard]] Item accuracy_by_dtype(const Subject& subject, Measurements& measurements);   // dtype_item.cc
 
 // Measurements that several items share.
 
@@ -54,10 +68,44 @@ struct ItemMaker {
 /// The profile of the latter, with the fitted predictors.
 [[nodiscard]] std::filesystem::path profile(const Subject& subject, Measurements& measurements);
 
+/// Where `flame bench` keeps its bundles; they hold the profile, so each number of examples has its own.
+[[nodiscard]] std::filesystem::path packed_directory(const Subject& subject, const Measurements& measurements);
+/// `flame inspect` of the model.
+[[nodiscard]] Measurement inspection(const Subject& subject);
+/// Methods x patterns of `model`, as Figure 7 has them.
+[[nodiscard]] Measurement pruning_measurement(const Subject& subject, const std::filesystem::path& model,
+                                              const std::filesystem::path& directory);
+/// Every configuration of `flame bench` at the subject's budget and storage.
+[[nodiscard]] Measurement bench_at_budget(const Subject& subject, Measurements& measurements);
+/// A bundle of the model, packed so.
+[[nodiscard]] Measurement pack_measurement(const Subject& subject, Measurements& measurements,
+                                           const std::string& pattern, const std::string& dtype);
+/// ROUGE of the model packed so; nothing else about it changes.
+[[nodiscard]] Measurement dtype_measurement(const Subject& subject, Measurements& measurements,
+                                            const std::string& pattern, const std::string& dtype);
+/// The four configurations on the simulated accelerator, its slots in `share` of the 2:4 int8 experts of the decoder.
+[[nodiscard]] Measurement accelerator_bench(const Subject& subject, Measurements& measurements, double share);
+/// Replay of the test trace with slots, as a pool for all layers, of experts packed so; times as `bench` measured them.
+[[nodiscard]] Measurement buffer_replay(const Subject& subject, Measurements& measurements, const std::string& pattern);
+/// Bytes of one expert that is packed so, by `flame inspect`.
+[[nodiscard]] std::uint64_t expert_bytes(const Json& inspection, const std::string& pattern, const std::string& dtype);
+
+/// The subject's budget; a share is one of the model's 2:4 int8 experts.
+[[nodiscard]] std::uint64_t budget_bytes(const Subject& subject, const Json& inspection);
+/// Experts of that size that the budget holds, each from a page's beginning; at most all.
+[[nodiscard]] std::uint64_t slots_in_budget(const Subject& subject, const Json& inspection, std::uint64_t expert_bytes);
+
+/// The one result in which every key has the value given; NotMeasured where there is none.
+[[nodiscard]] const Json& result_with(const Json& measured, const std::vector<std::pair<std::string, Json>>& keys);
+
 /// Adds the command and its file to the item's sources.
 void note_source(Item& item, const Measurements& measurements, const Measurement& measurement);
 
 /// "12.34 %" of a share.
 [[nodiscard]] std::string percent(double share);
+/// "1.23 ms", "45.6 µs": seconds with three digits and the unit that suits them.
+[[nodiscard]] std::string duration_text(double seconds);
+/// "1.23x".
+[[nodiscard]] std::string times_text(double ratio);
 
 }  // namespace flame::report

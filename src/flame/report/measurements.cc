@@ -8,8 +8,11 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <csignal>
+#include <ctime>
 #include <nlohmann/json.hpp>
+#include <system_error>
 #include <utility>
 
 #include "flame/base/interrupt.h"
@@ -21,14 +24,22 @@ extern char** environ;
 namespace flame::report {
 namespace {
 
-/// Waits for the child; passes an interruption on to it.
-int wait_for(pid_t child) {
-  int status = 0;
-  for (;;) {
-    const pid_t ended = waitpid(child, &status, 0);
+/// Waits for the child, which is in a process group of its own so that it gets one interruption, from here, and not a
+/// second one from the terminal: the second would end it before it has kept what it did.
+int wait_for(pid_t child, const std::function<void()>& on_tick) {
+  constexpr timespec kTick = {.tv_sec = 0, .tv_nsec = 50'000'000};
+  bool passed_on = false;
+  for (std::size_t tick = 0;; ++tick) {
+    int status = 0;
+    const pid_t ended = waitpid(child, &status, WNOHANG);
     if (ended == child) return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    if (errno != EINTR) return -1;
-    if (interrupted()) kill(child, SIGINT);
+    if (ended < 0 && errno != EINTR) return -1;
+    if (interrupted() && !passed_on) {
+      kill(child, SIGINT);
+      passed_on = true;
+    }
+    if (on_tick && tick % 4 == 3) on_tick();
+    nanosleep(&kTick, nullptr);  // an interruption ends it early
   }
 }
 
@@ -41,6 +52,12 @@ void replace_output(std::vector<std::string>& arguments, const std::filesystem::
   for (std::string& argument : arguments) {
     if (argument == "{output}") argument = output.string();
   }
+}
+
+void write_json(const std::filesystem::path& path, const Json& value) {
+  io::AtomicFile file(path, io::Existing::kReplace);
+  file.file().append(value.dump(1) + "\n");
+  file.commit();
 }
 
 }  // namespace
@@ -57,50 +74,95 @@ std::string command_line(const std::vector<std::string>& arguments) {
 }
 
 Measurements::Measurements(std::filesystem::path directory, std::filesystem::path program, bool only_stored,
-                           std::function<void(const std::string& command)> on_start)
+                           MeasurementCallbacks callbacks)
     : directory_(std::move(directory)),
       program_(std::move(program)),
       only_stored_(only_stored),
-      on_start_(std::move(on_start)) {
-  io::FileSystem::real().create_directories(directory_);
+      callbacks_(std::move(callbacks)) {
+  if (!only_stored_) io::FileSystem::real().create_directories(directory_);
+}
+
+bool Measurements::stored(const std::string& name) const {
+  io::FileSystem& files = io::FileSystem::real();
+  return files.exists(directory_ / (name + ".json")) || files.exists(directory_ / name);
 }
 
 Json Measurements::json(const Measurement& measurement) {
+  asked_.insert(measurement.name);
   io::FileSystem& files = io::FileSystem::real();
   const std::filesystem::path path = directory_ / (measurement.name + ".json");
   const std::string command = command_line(measurement.arguments);
   if (files.exists(path)) {
     const Json stored = parse_json(io::read_file(path), path);
     const JsonView view(stored, path);
-    if (only_stored_ || view.at("command").as_string() == command) return view.at("output").value();
+    if (only_stored_ || (view.at("command").as_string() == command && !older_than_inputs(path, measurement))) {
+      return view.at("output").value();
+    }
   }
   if (only_stored_) throw NotMeasured(fmt::format("`{}` has not been run", command));
 
   const std::filesystem::path output = directory_ / (measurement.name + ".output");
-  run(measurement.arguments, output);
-  Json stored = {{"command", command}, {"output", parse_json(io::read_file(output), output)}};
-  io::AtomicFile file(path, io::Existing::kReplace);
-  file.file().append(stored.dump(1) + "\n");
-  file.commit();
+  const double seconds = run(measurement, measurement.arguments, output);
+  Json stored = {{"command", command}, {"seconds", seconds}, {"output", parse_json(io::read_file(output), output)}};
+  write_json(path, stored);
   files.remove(output);
   return stored["output"];
 }
 
 std::filesystem::path Measurements::file(const Measurement& measurement) {
+  asked_.insert(measurement.name);
+  io::FileSystem& files = io::FileSystem::real();
   const std::filesystem::path path = directory_ / measurement.name;
-  if (io::FileSystem::real().exists(path)) return path;
+  const std::filesystem::path made_by = directory_ / (measurement.name + ".made.json");
   std::vector<std::string> arguments = measurement.arguments;
   replace_output(arguments, path);
-  if (only_stored_) throw NotMeasured(fmt::format("`{}` has not been run", command_line(arguments)));
+  const std::string command = command_line(arguments);
+  if (only_stored_) {
+    if (files.exists(path) || files.exists(made_by)) return path;
+    throw NotMeasured(fmt::format("`{}` has not been run", command));
+  }
+  // The command is noted before it runs: a file without its note would be taken for another command's.
+  bool same = false;
+  if (files.exists(made_by)) {
+    const Json note = parse_json(io::read_file(made_by), made_by);
+    same = JsonView(note, made_by).at("command").as_string() == command && !older_than_inputs(made_by, measurement);
+  }
+  if (same && files.exists(path)) return path;
+  if (!same) {
+    std::error_code failure;
+    std::filesystem::remove_all(path, failure);
+    if (failure) throw FileError(path, "cannot remove what another command made", failure.value());
+    write_json(made_by, {{"command", command}});
+  }
   const std::filesystem::path output = directory_ / (measurement.name + ".output");
-  run(arguments, output);
-  io::FileSystem::real().remove(output);
+  const double seconds = run(measurement, arguments, output);
+  files.remove(output);
+  write_json(made_by, {{"command", command}, {"seconds", seconds}});
   return path;
 }
 
-void Measurements::run(const std::vector<std::string>& arguments, const std::filesystem::path& output) {
+bool Measurements::older_than_inputs(const std::filesystem::path& made, const Measurement& measurement) const {
+  std::error_code failure;
+  const auto made_at = std::filesystem::last_write_time(made, failure);
+  if (failure) return true;
+  return std::any_of(measurement.arguments.begin(), measurement.arguments.end(), [&](const std::string& argument) {
+    const std::filesystem::path path = argument;
+    if (path.parent_path() != directory_ || !std::filesystem::is_regular_file(path, failure)) return false;
+    const auto changed_at = std::filesystem::last_write_time(path, failure);
+    return !failure && changed_at > made_at;
+  });
+}
+
+Json Measurements::given(const std::string& name, const std::string& how) const {
+  const std::filesystem::path path = directory_ / (name + ".json");
+  if (!io::FileSystem::real().exists(path)) throw NotMeasured(fmt::format("{} is not there: {}", path.string(), how));
+  return parse_json(io::read_file(path), path);
+}
+
+double Measurements::run(const Measurement& measurement, const std::vector<std::string>& arguments,
+                         const std::filesystem::path& output) {
   throw_if_interrupted();
-  if (on_start_) on_start_(command_line(arguments));
+  if (callbacks_.on_start) callbacks_.on_start(measurement, command_line(arguments));
   const std::filesystem::path messages = output.string() + ".messages";
   std::vector<std::string> words = {program_.string()};
   words.insert(words.end(), arguments.begin(), arguments.end());
@@ -108,16 +170,22 @@ void Measurements::run(const std::vector<std::string>& arguments, const std::fil
   for (std::string& word : words) pointers.push_back(word.data());
   pointers.push_back(nullptr);
 
+  const auto begin = std::chrono::steady_clock::now();
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
   posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, output.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
   posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, messages.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0644);
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
+  posix_spawnattr_setpgroup(&attributes, 0);
   pid_t child = 0;
-  const int failure = posix_spawn(&child, program_.c_str(), &actions, nullptr, pointers.data(), environ);
+  const int failure = posix_spawn(&child, program_.c_str(), &actions, &attributes, pointers.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
+  posix_spawnattr_destroy(&attributes);
   if (failure != 0) throw FileError(program_, "cannot run it", failure);
-  const int exit_code = wait_for(child);
+  const int exit_code = wait_for(child, callbacks_.on_tick);
   const std::string said = io::read_file(messages);
   io::FileSystem::real().remove(messages);
   throw_if_interrupted();
@@ -125,6 +193,9 @@ void Measurements::run(const std::vector<std::string>& arguments, const std::fil
     throw DeviceError(
         fmt::format("`{}` failed with exit code {}: {}", command_line(arguments), exit_code, last_lines(said)));
   }
+  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  if (callbacks_.on_end) callbacks_.on_end(measurement, seconds);
+  return seconds;
 }
 
 }  // namespace flame::report

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -12,8 +13,8 @@
 
 namespace flame::report {
 
-/// A measurement that an item needs was not made, and this run may not make it (--from). The item is left out, with the
-/// reason.
+/// A measurement that an item needs was not made, and this run may not make it (--from), or it is one that only a
+/// person can make. The item is left out, with the reason.
 class NotMeasured : public Error {
  public:
   using Error::Error;
@@ -25,32 +26,55 @@ struct Measurement {
   std::vector<std::string> arguments;  ///< behind "flame"
 };
 
+/// What is told while commands run.
+struct MeasurementCallbacks {
+  std::function<void(const Measurement& measurement, const std::string& command)> on_start;
+  std::function<void()> on_tick;  ///< about five times a second while a command runs
+  std::function<void(const Measurement& measurement, double seconds)> on_end;
+};
+
 /// The measurements of a report: `flame` commands whose JSON output is kept, so that a report that was interrupted goes
 /// on where it stopped and one that is there is drawn again without measuring.
 class Measurements {
  public:
-  /// `program` is run for each; its working directory is this process's. With `only_stored` nothing is run.
-  /// `on_start` is told each command that is really run.
+  /// `program` is run for each; its working directory is this process's. With `only_stored` nothing is run, and nothing
+  /// in `directory` changes.
   Measurements(std::filesystem::path directory, std::filesystem::path program, bool only_stored,
-               std::function<void(const std::string& command)> on_start);
+               MeasurementCallbacks callbacks);
 
   /// The JSON that the command printed: from DIRECTORY/name.json when that was made by the same command, else by
-  /// running it now. Throws NotMeasured, Interrupted, or DeviceError with the end of what a failing command wrote.
+  /// running it now. The file is {"command", "seconds", "output"}. Throws NotMeasured, Interrupted, or DeviceError with
+  /// the end of what a failing command wrote.
   Json json(const Measurement& measurement);
 
   /// A command that makes a file or directory, DIRECTORY/name, instead of JSON: "{output}" in its arguments stands for
-  /// that path. Run unless it is there already. Returns the path.
+  /// that path. Run unless it is there already and was made by the same command, which DIRECTORY/name.made.json tells.
+  /// Returns the path.
   std::filesystem::path file(const Measurement& measurement);
+
+  /// DIRECTORY/name.json as it was put there by a person or another program; NotMeasured, with `how` it is made, where
+  /// it is absent.
+  [[nodiscard]] Json given(const std::string& name, const std::string& how) const;
+
+  /// True when the measurement's file is there, whatever command made it.
+  [[nodiscard]] bool stored(const std::string& name) const;
 
   [[nodiscard]] const std::filesystem::path& directory() const { return directory_; }
 
+  /// Names of all that has been asked for so far, measured or not.
+  [[nodiscard]] const std::set<std::string>& asked() const { return asked_; }
+
  private:
-  void run(const std::vector<std::string>& arguments, const std::filesystem::path& output);
+  /// An argument names a file of this directory that has changed since.
+  [[nodiscard]] bool older_than_inputs(const std::filesystem::path& made, const Measurement& measurement) const;
+  double run(const Measurement& measurement, const std::vector<std::string>& arguments,
+             const std::filesystem::path& output);
 
   std::filesystem::path directory_;
   std::filesystem::path program_;
   bool only_stored_;
-  std::function<void(const std::string& command)> on_start_;
+  MeasurementCallbacks callbacks_;
+  std::set<std::string> asked_;
 };
 
 /// "flame eval prediction test.trace --json": the command with the quotes that a shell needs.

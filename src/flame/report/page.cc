@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <iterator>
 
+#include "flame/report/paper.h"
+
 namespace flame::report {
 namespace {
 
@@ -12,25 +14,42 @@ namespace {
 constexpr std::string_view kStyle = R"css(
 :root { color-scheme: light dark; --paper: #fff; --ink: #1b1b1b; --grid: #c8c8c8; --quiet: #5a5a5a; --box: #f4f4f2;
   --series-0: #0072b2; --series-1: #d55e00; --series-2: #009e73; --series-3: #222; --series-4: #b0578d;
-  --series-5: #3a94cf; --series-6: #c98500; --series-7: #777; }
+  --series-5: #56b4e9; --series-6: #c98500; --series-7: #777; }
 @media (prefers-color-scheme: dark) { :root { --paper: #16181b; --ink: #e8e6e3; --grid: #4a4d52; --quiet: #a5a29d;
-  --box: #202328; --series-0: #4aa8e0; --series-1: #ff8a3c; --series-2: #2ec79b; --series-3: #eee;
-  --series-4: #e08ec0; --series-5: #8cc8f2; --series-6: #f0b030; --series-7: #a0a0a0; } }
-@media print { :root { --paper: #fff; --ink: #000; --grid: #bbb; } article { break-inside: avoid; } button { display: none; } }
+  --box: #202328; --series-0: #2f95d8; --series-1: #ff8a3c; --series-2: #2ec79b; --series-3: #eee;
+  --series-4: #e08ec0; --series-5: #a5d8f7; --series-6: #f0b030; --series-7: #a0a0a0; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1rem; max-width: 62rem; background: var(--paper); color: var(--ink);
-  font: 16px/1.5 system-ui, sans-serif; }
-h1 { line-height: 1.2; } h2 { margin-top: 2.5rem; line-height: 1.25; }
+body { margin: 0 auto; padding: 1rem 1.25rem 4rem; max-width: 56rem; background: var(--paper); color: var(--ink);
+  font: 16px/1.5 system-ui, "Liberation Sans", "DejaVu Sans", sans-serif; }
+h1 { line-height: 1.2; font-size: 1.8rem; margin: .5rem 0 1rem; overflow-wrap: anywhere; }
+h2 { margin: 0 0 .5rem; line-height: 1.25; font-size: 1.25rem; }
 a { color: var(--series-0); }
-nav { columns: 16rem; font-size: .9rem; } nav a { display: block; }
-figure { margin: 1rem 0; overflow-x: auto; } figure svg { width: 100%; height: auto; min-width: 20rem; max-width: 48rem; }
+p { max-width: 44rem; overflow-wrap: break-word; }
+nav { columns: 2 20rem; font-size: .9rem; margin: 1.5rem 0; } nav a { display: block; padding: .1rem 0; }
+section, article { margin-top: 2rem; padding-top: 1.5rem; border-top: 1px solid var(--grid); }
+.advice { background: var(--box); border-left: .3rem solid var(--series-0); padding: .25rem 1rem; margin: 1rem 0; }
+figure { margin: 1rem 0; } figcaption { font-size: .9rem; color: var(--quiet); }
+figure svg { display: block; width: 100%; height: auto; max-width: 48rem; }
+figure svg text { font-family: inherit; }
+.narrow { display: none; }
+@media (max-width: 600px) { body { padding: .75rem .75rem 3rem; } .narrow { display: block; max-width: 28rem; }
+  .wide { display: none; } }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; margin: .5rem 0; }
+table { border-collapse: collapse; font-size: .875rem; margin: .5rem 0; }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--grid); text-align: left; vertical-align: top; }
-th { cursor: pointer; white-space: nowrap; } td.number { text-align: right; font-variant-numeric: tabular-nums; }
-pre { background: var(--box); padding: .6rem; overflow-x: auto; font-size: .8rem; }
-.quiet { color: var(--quiet); font-size: .85rem; }
-button { font: inherit; font-size: .8rem; }
+th { cursor: pointer; font-weight: 600; } th:hover { text-decoration: underline; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+td:first-child { min-width: 7rem; }
+summary { cursor: pointer; }
+pre { background: var(--box); padding: .6rem; white-space: pre-wrap; overflow-wrap: anywhere; font-size: .8rem; }
+.quiet { color: var(--quiet); font-size: .85rem; overflow-wrap: anywhere; }
+button { font: inherit; font-size: .8rem; color: inherit; background: var(--box); border: 1px solid var(--grid);
+  border-radius: .25rem; padding: .1rem .5rem; }
+@media print { :root { color-scheme: light; --paper: #fff; --ink: #000; --grid: #bbb; --quiet: #444; --box: #f4f4f2;
+  --series-0: #0072b2; --series-1: #d55e00; --series-2: #009e73; --series-3: #222; --series-4: #b0578d;
+  --series-5: #56b4e9; --series-6: #c98500; --series-7: #777; }
+  body { max-width: none; font-size: 11pt; } figure, tr { break-inside: avoid; } h2 { break-after: avoid; }
+  button { display: none; } .scroll { overflow: visible; } table { font-size: 9pt; } }
 )css";
 
 constexpr std::string_view kScript = R"js(
@@ -47,15 +66,30 @@ for (const table of document.querySelectorAll('table.data')) {
   }));
   const button = document.createElement('button');
   button.textContent = 'copy as CSV';
-  button.addEventListener('click', () => navigator.clipboard.writeText([...table.rows].map(row =>
-    [...row.cells].map(cell => '"' + cell.textContent.replaceAll('"', '""') + '"').join(',')).join('\n')));
+  button.addEventListener('click', async () => {
+    const csv = [...table.rows].map(row =>
+      [...row.cells].map(cell => '"' + cell.textContent.replaceAll('"', '""') + '"').join(',')).join('\n');
+    try {
+      await navigator.clipboard.writeText(csv);
+    } catch (refused) {  // pages opened from disk may not be let near the clipboard
+      const area = document.createElement('textarea');
+      area.value = csv;
+      document.body.append(area);
+      area.select();
+      document.execCommand('copy');
+      area.remove();
+    }
+    button.textContent = 'copied';
+    setTimeout(() => button.textContent = 'copy as CSV', 1500);
+  });
   table.parentElement.after(button);
 }
 )js";
 
 bool is_number(const std::string& text) {
   return !text.empty() && text.find_first_of("0123456789") != std::string::npos &&
-         text.find_first_not_of("0123456789.,+-−×%eE ") == std::string::npos;
+         text.find_first_not_of("0123456789.,+-−×%eEx ") == std::string::npos &&
+         text.find('-', 1) == std::string::npos;  // a date is none
 }
 
 std::string cell(const std::string& text) {
@@ -74,22 +108,34 @@ std::string to_html(const Table& table) {
   return html + "</tbody></table></div>\n";
 }
 
-Table comparison_table(const std::vector<Comparison>& comparisons) {
-  Table table{.header = {"", "this model", "the paper (switch-base-8, SAMSum)"}, .rows = {}};
+Table comparison_table(const std::vector<Comparison>& comparisons, const std::string& ours) {
+  Table table{.header = {"", "ours: " + ours, paper::kModelAndData}, .rows = {}};
   for (const Comparison& comparison : comparisons) {
     table.rows.push_back({comparison.what, comparison.ours, comparison.papers});
   }
   return table;
 }
 
-std::string to_html(const Item& item) {
+std::string with_class(const std::string& svg, std::string_view name) {
+  return fmt::format("<svg class=\"{}\"{}", name, svg.substr(4));
+}
+
+std::string to_html(const Figure& figure, const std::string& label) {
+  const std::string& text = figure.caption.empty() ? label : figure.caption;
+  std::string html = fmt::format("<figure role=\"img\" aria-label=\"{}\">\n{}\n{}\n", escaped(text),
+                                 with_class(figure.wide, "wide"), with_class(figure.narrow, "narrow"));
+  if (!figure.caption.empty()) html += fmt::format("<figcaption>{}</figcaption>", escaped(figure.caption));
+  return html + "</figure>\n";
+}
+
+std::string to_html(const Item& item, const std::string& ours) {
   std::string html = fmt::format("<article id=\"{}\"><h2>{}</h2>\n", escaped(item.id), escaped(item.title));
-  if (!item.absent.empty()) return html + fmt::format("<p>Not here: {}</p></article>\n", escaped(item.absent));
-  if (!item.svg.empty()) {
-    html += fmt::format("<figure role=\"img\" aria-label=\"{}\">{}</figure>\n", escaped(item.title), item.svg);
+  if (!item.absent.empty()) {
+    return html + fmt::format("<p class=\"absent\">Not here: {}</p></article>\n", escaped(item.absent));
   }
+  for (const Figure& figure : item.figures) html += to_html(figure, item.title);
   for (const std::string& sentence : item.sentences) html += fmt::format("<p>{}</p>\n", escaped(sentence));
-  if (!item.comparisons.empty()) html += to_html(comparison_table(item.comparisons));
+  if (!item.comparisons.empty()) html += to_html(comparison_table(item.comparisons, ours));
   for (const Table& table : item.tables) html += to_html(table);
   if (!item.commands.empty()) {
     html += "<details><summary>how it was measured</summary><pre>";
@@ -135,14 +181,20 @@ std::string to_html(const Page& page) {
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"
       "<link rel=\"icon\" href=\"data:,\"><title>{}</title><style>{}</style></head><body>\n<h1>{}</h1>\n",
       escaped(page.title), kStyle, escaped(page.title));
+  html += "<section id=\"summary\"><h2>Summary</h2>\n";
   for (const std::string& sentence : page.summary) html += fmt::format("<p>{}</p>\n", escaped(sentence));
-  html += to_html(page.facts);
-  html += "<nav>";
+  for (const Table& table : page.summary_tables) html += to_html(table);
+  if (!page.recommendation.empty()) {
+    html += "<div class=\"advice\">\n";
+    for (const std::string& sentence : page.recommendation) html += fmt::format("<p>{}</p>\n", escaped(sentence));
+    html += "</div>\n";
+  }
+  html += to_html(page.facts) + "</section>\n<nav>";
   for (const Item& item : page.items) {
     html += fmt::format("<a href=\"#{}\">{}</a>", escaped(item.id), escaped(item.title));
   }
   html += "</nav>\n";
-  for (const Item& item : page.items) html += to_html(item);
+  for (const Item& item : page.items) html += to_html(item, page.ours);
   return html + fmt::format("<script>{}</script></body></html>\n", kScript);
 }
 

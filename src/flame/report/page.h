@@ -2,7 +2,10 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
+
+#include "flame/report/chart.h"
 
 namespace flame::report {
 
@@ -19,11 +22,26 @@ struct Comparison {
   std::string papers;
 };
 
-/// One figure or table of the page.
+/// One chart, drawn for both layouts.
+struct Figure {
+  std::string wide;          ///< of to_svg(); an <svg> element
+  std::string narrow;        ///< shown instead on a narrow screen
+  std::string caption = {};  ///< empty: none; needed where an item has several figures
+};
+
+/// Draws `chart` for both layouts. Throws what to_svg() throws.
+template <typename Chart>
+[[nodiscard]] Figure draw(const Chart& chart, const std::string& id, std::string caption = {}) {
+  return {.wide = to_svg(chart, id, Layout::kWide),
+          .narrow = to_svg(chart, id + "-narrow", Layout::kNarrow),
+          .caption = std::move(caption)};
+}
+
+/// One figure or table of the paper, or past it.
 struct Item {
   std::string id;     ///< "fig8a": anchor, and what --only names
   std::string title;  ///< "Figure 8(a): accuracy by MoE layer"
-  std::string svg;    ///< of to_svg(); empty: no figure
+  std::vector<Figure> figures;
   std::vector<std::string> sentences;
   std::vector<Comparison> comparisons;
   std::vector<Table> tables;
@@ -34,8 +52,11 @@ struct Item {
 
 struct Page {
   std::string title;
-  std::vector<std::string> summary;  ///< sentences
-  Table facts;                       ///< machine, versions, model, date: two columns
+  std::string ours;                         ///< model and data that our numbers were measured with
+  std::vector<std::string> summary;         ///< sentences
+  std::vector<Table> summary_tables;        ///< what backs the sentences
+  std::vector<std::string> recommendation;  ///< what FLAME recommends, and why; empty: not shown
+  Table facts;                              ///< machine, versions, model, date: two columns
   std::vector<Item> items;
 };
 

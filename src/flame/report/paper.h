@@ -7,7 +7,7 @@
 // they are shown beside ours and never mixed with them.
 namespace flame::report::paper {
 
-inline constexpr const char* kModelAndData = "the paper: switch-base-8 on SAMSum";
+inline constexpr const char* kModelAndData = "the paper's: switch-base-8 on SAMSum";
 
 // Figure 4(a): experts' share of the parameters, embeddings left out.
 inline constexpr double kExpertShare8 = 0.7615;

@@ -47,7 +47,7 @@ Item path_frequencies(const Subject& subject, Measurements& measurements) {
     chart.series[0].points.push_back(
         point(static_cast<double>(rank), 100.0 * by_rank.at(rank - 1).get<double>() / tokens));
   }
-  item.svg = to_svg(chart, "fig5a");
+  item.figures.push_back(draw(chart, "fig5a"));
   const auto distinct = paths.at("paths_distinct").get<double>();
   const auto possible = paths.at("paths_possible").get<double>();
   item.sentences = {
@@ -84,7 +84,7 @@ Item path_histogram(const Subject& subject, Measurements& measurements) {
     table.rows.push_back({chart.categories.back(), std::to_string(row.at("paths").get<std::uint64_t>()),
                           std::to_string(row.at("tokens").get<std::uint64_t>())});
   }
-  item.svg = to_svg(chart, "fig5b");
+  item.figures.push_back(draw(chart, "fig5b"));
   item.sentences = {fmt::format(
       "{} of the paths that occur are taken by at most ten tokens, while the {:.0f} paths taken "
       "by more carry {} of the tokens: few paths matter.",
@@ -111,7 +111,7 @@ Item conditional_map(const Subject& subject, Measurements& measurements) {
     }
     mean_best += best / static_cast<double>(experts);
   }
-  item.svg = to_svg(chart, "fig6a");
+  item.figures.push_back(draw(chart, "fig6a"));
   item.sentences = {
       fmt::format("Each row is the distribution of one layer's expert when the other layer's is known. The "
                   "likeliest expert of a row has {} on average, where an even choice would give {}.",
@@ -136,7 +136,7 @@ Item hottest_paths(const Subject& subject, Measurements& measurements) {
     table.rows.push_back({chart.categories.back(), path_text(path.at("experts")),
                           std::to_string(path.at("tokens").get<std::uint64_t>()), percent(share)});
   }
-  item.svg = to_svg(chart, "fig6b");
+  item.figures.push_back(draw(chart, "fig6b"));
   item.sentences = {"The ten paths that most tokens take, each with the expert it visits in every MoE layer."};
   item.tables = {table};
   return item;

@@ -87,7 +87,7 @@ Item accuracy_by_layer(const Subject& subject, Measurements& measurements) {
   for (const std::size_t m : orders_of(all, "cepr")) add("cepr", m);
   const std::set<std::size_t> incremental = orders_of(all, "incremental");
   for (const std::size_t m : incremental) add("incremental", m);
-  item.svg = to_svg(chart, "fig8a");
+  item.figures.push_back(draw(chart, "fig8a"));
   item.tables = {table};
 
   const std::set<std::size_t> orders = orders_of(all, "cepr");
@@ -147,7 +147,7 @@ Item index_storage(const Subject& subject, Measurements& measurements) {
     }
   }
   chart.series = {dense, seen};
-  item.svg = to_svg(chart, "fig9a");
+  item.figures.push_back(draw(chart, "fig9a"));
   item.sentences = {
       "A table for every context grows by the number of experts with each step of m; a table of the "
       "contexts that were seen while profiling grows much more slowly, but has to keep its keys."};
@@ -189,7 +189,7 @@ Item accuracy_against_bytes(const Subject& subject, Measurements& measurements) 
     std::sort(series.points.begin(), series.points.end(), [](const Point& a, const Point& b) { return a.x < b.x; });
     chart.series.push_back(series);
   }
-  item.svg = to_svg(chart, "bytes");
+  item.figures.push_back(draw(chart, "bytes"));
   item.sentences = {
       fmt::format("The best predictor a program can use while decoding is {}, with {} at k = 1. Further left "
                   "is cheaper, further up is better; bars are 95 % intervals over examples.",

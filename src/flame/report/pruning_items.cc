@@ -11,21 +11,28 @@
 namespace flame::report {
 namespace {
 
-/// The sweep of methods and patterns; the cells that are there are not measured again.
-Json sweep(const Subject& subject, Measurements& measurements, Item& item, const std::string& name,
-           const std::vector<std::string>& patterns) {
-  Measurement measurement{
-      .name = name,
-      .arguments = {"eval", "pruning", subject.model.string(), "-o", (measurements.directory() / "sweep").string(),
-                    "--methods", "magnitude", "unstructured", "column-block", "--patterns"}};
+Measurement sweep_measurement(const Subject& subject, const std::string& name, const std::filesystem::path& model,
+                              const std::filesystem::path& directory, const std::vector<std::string>& patterns) {
+  Measurement measurement{.name = name,
+                          .arguments = {"eval", "pruning", model.string(), "-o", directory.string(), "--methods",
+                                        "magnitude", "unstructured", "column-block", "--patterns"}};
   std::vector<std::string>& arguments = measurement.arguments;
   arguments.insert(arguments.end(), patterns.begin(), patterns.end());
-  arguments.insert(
-      arguments.end(),
-      {"--input", subject.data.string(), "--field", subject.field, "--reference", subject.reference, "--limit",
-       std::to_string(subject.quick ? std::min<std::size_t>(subject.test_examples, 24) : subject.test_examples),
-       "--beams", "1", "--json"});
+  arguments.insert(arguments.end(),
+                   {"--input", subject.data.string(), "--field", subject.field, "--reference", subject.reference,
+                    "--limit", std::to_string(subject.test_examples), "--beams", "1", "--json"});
   if (!subject.task.empty()) arguments.insert(arguments.end(), {"--task", subject.task});
+  return measurement;
+}
+
+/// One for each number of examples, which the cells in it depend on.
+std::filesystem::path sweep_directory(const Subject& subject, const std::filesystem::path& directory,
+                                      const std::string& suffix) {
+  return directory / fmt::format("sweep-{}{}", subject.test_examples, suffix);
+}
+
+/// Cells that another sweep of the same directory has measured are not measured again.
+Json measured_sweep(Measurements& measurements, Item& item, const Measurement& measurement) {
   Json result = measurements.json(measurement);
   note_source(item, measurements, measurement);
   return result;
@@ -62,9 +69,9 @@ std::vector<std::string> cell_row(const Json& cell) {
           cell.at("smallest_index").get<std::string>()};
 }
 
-Table cell_table(const Json& results) {
-  Table table{.header = {"experts", "ROUGE-1", "ROUGE-2", "ROUGE-L", "perplexity", "weight error", "index bytes",
-                         "smallest encoding"},
+Table cell_table(const Json& results, const std::string& model) {
+  Table table{.header = {fmt::format("experts of {}", model), "ROUGE-1", "ROUGE-2", "ROUGE-L", "perplexity",
+                         "weight error", "index bytes", "smallest encoding"},
               .rows = {}};
   for (const Json& cell : results) table.rows.push_back(cell_row(cell));
   return table;
@@ -72,45 +79,81 @@ Table cell_table(const Json& results) {
 
 }  // namespace
 
+Measurement pruning_measurement(const Subject& subject, const std::filesystem::path& model,
+                                const std::filesystem::path& directory) {
+  const std::vector<std::string> patterns =
+      subject.quick ? std::vector<std::string>{"3:4", "2:4", "1:4", "1:8"}
+                    : std::vector<std::string>{"3:4", "2:4", "1:4", "6:8", "4:8", "2:8", "1:8", "8:16", "4:16", "2:16"};
+  const bool own = model == subject.model;
+  const std::string name =
+      own ? std::string("pruning-sweep") : fmt::format("pruning-sweep-{}", model.filename().string());
+  return sweep_measurement(
+      subject, name, model,
+      sweep_directory(subject, directory, own ? std::string() : fmt::format("-{}", model.filename().string())),
+      patterns);
+}
+
 Item pruning_strategies(const Subject& subject, Measurements& measurements) {
   Item item;
-  const Json result = sweep(subject, measurements, item, "pruning-half", {"2:4"});
+  const Json result =
+      measured_sweep(measurements, item,
+                     sweep_measurement(subject, "pruning-half", subject.model,
+                                       sweep_directory(subject, measurements.directory(), ""), {"2:4"}));
   BarChart chart{.x_label = "half of the experts' weights removed",
                  .y_label = "ROUGE-1",
+                 .coloured_by_category = true,
                  .categories = {},
                  .series = {{.label = "ROUGE-1", .points = {}}}};
+  BarChart index{.x_label = "half of the experts' weights removed",
+                 .y_label = "index of all experts, KiB",
+                 .coloured_by_category = true,
+                 .categories = {},
+                 .series = {{.label = "index", .points = {}}}};
   for (const Json& cell : result.at("results")) {
-    const auto index = static_cast<double>(chart.categories.size());
+    const auto x = static_cast<double>(chart.categories.size());
     chart.categories.push_back(cell.at("name").get<std::string>());
-    chart.series[0].points.push_back(rouge1(index, cell));
+    chart.series[0].points.push_back(rouge1(x, cell));
+    if (cell.at("method") == "dense") continue;
+    index.categories.push_back(chart.categories.back());
+    index.series[0].points.push_back(point(x, static_cast<double>(smallest_index(cell)) / 1024.0));
   }
-  item.svg = to_svg(chart, "fig4b");
-  item.tables = {cell_table(result.at("results"))};
+  item.figures.push_back(draw(chart, "fig4b", "Accuracy; bars are 95 % bootstrap intervals over the examples"));
+  item.figures.push_back(draw(index, "fig4b-index", "Index storage, each in its smallest encoding"));
+  item.tables = {cell_table(result.at("results"), subject.model.filename().string())};
+  std::string verdict;
   for (const Json& comparison : result.at("comparisons")) {
+    const Json& rouge = comparison.at("rouge1");
+    const Json& difference = rouge.at("difference");
+    const bool seen = difference.at("low").get<double>() > 0.0 || difference.at("high").get<double>() < 0.0;
+    verdict +=
+        fmt::format("{}{:+.2f} % against {} ({})", verdict.empty() ? "" : ", ", rouge.at("percent").get<double>(),
+                    comparison.at("baseline").get<std::string>(), seen ? "more than chance" : "within chance, 95 %");
     item.comparisons.push_back({fmt::format("ROUGE-1 of {} against {}", comparison.at("pattern").get<std::string>(),
                                             comparison.at("baseline").get<std::string>()),
-                                fmt::format("{:+.2f} %", comparison.at("rouge1").at("percent").get<double>()),
-                                fmt::format("{:+.2f} %", comparison.at("paper_percent").get<double>())});
+                                fmt::format("{:+.2f} %", rouge.at("percent").get<double>()),
+                                comparison.contains("paper_percent") && comparison.at("paper_percent").is_number()
+                                    ? fmt::format("{:+.2f} %", comparison.at("paper_percent").get<double>())
+                                    : "–"});
   }
   item.sentences = {
       "N:M removes weights within small groups, so it keeps nearly the freedom of unstructured pruning, and an index "
       "costs "
       "it two bits a weight. Whole columns of blocks are cheap to index, but take what matters along with what does "
-      "not. "
-      "Bars are 95 % bootstrap intervals over the examples."};
+      "not."};
+  if (!verdict.empty()) {
+    item.sentences.push_back(fmt::format("On these {} examples ROUGE-1 of 2:4 is {}.", subject.test_examples, verdict));
+  }
   return item;
 }
 
-Item pruning_sweep(const Subject& subject, Measurements& measurements) {
-  Item item;
-  const std::vector<std::string> patterns =
-      subject.quick ? std::vector<std::string>{"3:4", "2:4", "1:4", "1:8"}
-                    : std::vector<std::string>{"3:4", "2:4", "1:4", "6:8", "4:8", "2:8", "1:8", "8:16", "4:16", "2:16"};
-  const Json result = sweep(subject, measurements, item, "pruning-sweep", patterns);
-  LineChart chart{.x_label = "experts' weights removed, %", .y_label = "ROUGE-1", .series = {}};
+namespace {
+
+/// Curves of ROUGE-1 against sparsity of one model.
+LineChart sweep_chart(const Json& results) {
+  LineChart chart{.x_label = "experts' weights removed, %", .y_label = "ROUGE-1", .y_minimum = 0.0, .series = {}};
   std::map<std::string, Series> series;
   const Json* dense = nullptr;
-  for (const Json& cell : result.at("results")) {
+  for (const Json& cell : results) {
     const auto method = cell.at("method").get<std::string>();
     if (method == "dense") {
       dense = &cell;
@@ -119,22 +162,67 @@ Item pruning_sweep(const Subject& subject, Measurements& measurements) {
     std::string label = method;
     if (method == "magnitude") {
       const auto pattern = cell.at("pattern").get<std::string>();
-      label = "N:M, M = " + pattern.substr(pattern.find(':') + 1);
+      label = fmt::format("N:M, M = {}", pattern.substr(pattern.find(':') + 1));
     }
     series[label].label = label;
     series[label].points.push_back(rouge1(100.0 * cell.at("zeros").get<double>(), cell));
   }
+  // Intervals of many curves at the same sparsities would hide one another: N:M with M = 4 shows them.
   for (auto& [label, one] : series) {
     if (dense != nullptr) one.points.push_back(rouge1(0.0, *dense));
     std::sort(one.points.begin(), one.points.end(), [](const Point& a, const Point& b) { return a.x < b.x; });
     one.dashed = !label.starts_with("N:M");
+    if (label != "N:M, M = 4") {
+      for (Point& value : one.points) value.low = value.high = value.y;
+    }
     chart.series.push_back(one);
   }
-  item.svg = to_svg(chart, "fig7");
-  item.tables = {cell_table(result.at("results"))};
-  item.sentences = {
-      "One-shot pruning by magnitude, without any retraining: how much of the text's quality is left at each "
-      "sparsity. Every curve begins at the dense model."};
+  return chart;
+}
+
+/// "to 50 %": the highest sparsity whose ROUGE-1 is within the dense model's interval, over the N:M patterns.
+std::string endurance(const Json& results) {
+  double lowest = 0.0;
+  std::string pattern;
+  double most = -1.0;
+  for (const Json& cell : results) {
+    const Json& f = cell.at("rouge").at("rouge1").at("f");
+    if (cell.at("method") == "dense") lowest = f.at("low").get<double>();
+  }
+  for (const Json& cell : results) {
+    if (cell.at("method") != "magnitude") continue;
+    const double zeros = cell.at("zeros").get<double>();
+    if (cell.at("rouge").at("rouge1").at("f").at("mean").get<double>() >= lowest && zeros > most) {
+      most = zeros;
+      pattern = cell.at("pattern").get<std::string>();
+    }
+  }
+  return pattern.empty() ? "none of the N:M patterns" : fmt::format("{} ({:.1f} % removed)", pattern, 100.0 * most);
+}
+
+}  // namespace
+
+Item pruning_sweep(const Subject& subject, Measurements& measurements) {
+  Item item;
+  std::vector<std::filesystem::path> models = {subject.model};
+  models.insert(models.end(), subject.also.begin(), subject.also.end());
+  for (const std::filesystem::path& model : models) {
+    const Json result =
+        measured_sweep(measurements, item, pruning_measurement(subject, model, measurements.directory()));
+    const std::string name = model.filename().string();
+    const bool own = model == subject.model;
+    item.figures.push_back(
+        draw(sweep_chart(result.at("results")), own ? std::string("fig7") : fmt::format("fig7-{}", name), name));
+    item.tables.push_back(cell_table(result.at("results"), name));
+    item.sentences.push_back(
+        fmt::format("Of the N:M patterns, the sparsest whose ROUGE-1 stays within the dense model's "
+                    "95 % interval is, on {}: {}.",
+                    name, endurance(result.at("results"))));
+  }
+  item.sentences.insert(item.sentences.begin(),
+                        "One-shot pruning of the experts by magnitude, without any retraining: how much of the text's "
+                        "quality is left at each sparsity. Every curve begins at the dense model; the bars of N:M with "
+                        "M = 4 are 95 % intervals over the examples.");
   return item;
 }
 

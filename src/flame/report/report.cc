@@ -19,6 +19,8 @@
 #include "flame/kernels/target.h"
 #include "flame/report/items.h"
 #include "flame/report/page.h"
+#include "flame/report/summary.h"
+#include "flame/report/time_left.h"
 
 namespace flame::report {
 namespace {
@@ -37,10 +39,13 @@ std::size_t count_lines(const std::filesystem::path& path) {
 
 Subject subject_of(const ReportOptions& options) {
   Subject subject{.model = options.model,
+                  .also = options.also,
                   .data = options.data,
                   .field = options.field,
                   .reference = options.reference,
                   .task = options.task,
+                  .budget = options.expert_memory,
+                  .storage_bandwidth = options.storage_bandwidth,
                   .quick = options.quick};
   const std::size_t lines = count_lines(options.data);
   if (lines < 8) {
@@ -83,53 +88,163 @@ std::string today() {
   return fmt::format("{:04}-{:02}-{:02}", calendar.tm_year + 1900, calendar.tm_mon + 1, calendar.tm_mday);
 }
 
-Table facts_of(const Subject& subject) {
+/// What was measured, where: kept beside the measurements, so that they can be drawn elsewhere.
+Json subject_json(const Subject& subject, const std::string& version) {
   utsname system{};
   uname(&system);
-  const std::uint64_t checksum = io::Checkpoint::open(subject.model).content_checksum();
+  Json also = Json::array();
+  for (const std::filesystem::path& model : subject.also) also.push_back(model.string());
+  return {{"subject",
+           {{"model", subject.model.string()},
+            {"also", also},
+            {"data", subject.data.string()},
+            {"field", subject.field},
+            {"reference", subject.reference},
+            {"task", subject.task},
+            {"test_examples", subject.test_examples},
+            {"profile_examples", subject.profile_examples},
+            {"expert_memory", subject.budget},
+            {"storage_bandwidth", subject.storage_bandwidth},
+            {"quick", subject.quick}}},
+          {"checksum", fmt::format("{:016x}", io::Checkpoint::open(subject.model).content_checksum())},
+          {"processor", fmt::format("{}, {} threads, kernels for {}", processor_name(),
+                                    std::thread::hardware_concurrency(), kernels::instruction_set())},
+          {"system", fmt::format("{} {}", system.sysname, system.release)},
+          {"version", version},
+          {"date", today()}};
+}
+
+Subject parse_subject(const JsonView& view) {
+  const JsonView subject = view.at("subject");
+  Subject parsed{.model = subject.at("model").as_string(),
+                 .data = subject.at("data").as_string(),
+                 .field = subject.at("field").as_string(),
+                 .reference = subject.at("reference").as_string(),
+                 .task = subject.at("task").as_string(),
+                 .test_examples = subject.at("test_examples").as_unsigned(),
+                 .profile_examples = subject.at("profile_examples").as_unsigned(),
+                 .budget = subject.at("expert_memory").as_string(),
+                 .storage_bandwidth = subject.at("storage_bandwidth").as_string(),
+                 .quick = subject.at("quick").as_bool()};
+  const JsonView also = subject.at("also");
+  for (std::size_t i = 0; i < also.size(); ++i) parsed.also.emplace_back(also.element(i).as_string());
+  return parsed;
+}
+
+Table facts_of(const Subject& subject, const JsonView& measured) {
+  const auto text = [&](const char* key) { return measured.at(key).as_string(); };
   return {
       .header = {"what", "value"},
-      .rows = {{"model", fmt::format("{} (weights' XXH3 {:016x})", subject.model.filename().string(), checksum)},
+      .rows = {{"model", fmt::format("{} (weights' XXH3 {})", subject.model.filename().string(), text("checksum"))},
                {"data", fmt::format("{}: the first {} examples scored, the {} behind them profiled",
                                     subject.data.filename().string(), subject.test_examples, subject.profile_examples)},
-               {"processor", fmt::format("{}, {} threads, kernels for {}", processor_name(),
-                                         std::thread::hardware_concurrency(), kernels::instruction_set())},
-               {"system", fmt::format("{} {}", system.sysname, system.release)},
-               {"date", today()}}};
+               {"budget", fmt::format("{} for experts; storage of {} where nothing else is said", subject.budget,
+                                      subject.storage_bandwidth)},
+               {"processor", text("processor")},
+               {"system", text("system")},
+               {"program", fmt::format("flame {}{}", text("version"), subject.quick ? ", --quick" : "")},
+               {"measured", text("date")}}};
+}
+
+/// Writes what is about to be measured into the data directory. What lies there of other weights or data is refused:
+/// the same command would pass it off as this model's.
+void claim_directory(const std::filesystem::path& path, const Json& measured) {
+  if (io::FileSystem::real().exists(path)) {
+    const Json earlier = parse_json(io::read_file(path), path);
+    const JsonView view(earlier, path);
+    const std::string before = view.at("checksum").as_string();
+    if (before != measured.at("checksum")) {
+      throw UsageError(
+          fmt::format("{} holds measurements of other weights (XXH3 {}, now {}): give another -o, or remove it",
+                      path.parent_path().string(), before, measured.at("checksum").get<std::string>()));
+    }
+  }
+  io::AtomicFile file(path, io::Existing::kReplace);
+  file.file().append(measured.dump(1) + "\n");
+  file.commit();
+}
+
+/// The item, or why there is none.
+Item make_item(const ItemMaker& maker, const Subject& subject, Measurements& measurements) {
+  Item item;
+  try {
+    item = maker.make(subject, measurements);
+  } catch (const Interrupted&) {
+    throw;
+  } catch (const Error& failure) {
+    item = {};
+    item.absent = failure.what();
+  } catch (const Json::exception& failure) {  // a stored file without what this version writes
+    item = {};
+    item.absent = fmt::format("its data is not of the form expected: {}", failure.what());
+  }
+  item.id = maker.id;
+  item.title = maker.title;
+  return item;
 }
 
 }  // namespace
 
 std::filesystem::path make_report(const ReportOptions& options, const ReportCallbacks& callbacks) {
   const std::vector<ItemMaker> makers = chosen_items(options.only);
-  const Subject subject = subject_of(options);
-  std::size_t item_number = 0;
-  Measurements measurements(options.output / "data", options.program, options.only_stored,
-                            [&](const std::string& command) {
-                              if (callbacks.on_command) callbacks.on_command(item_number, makers.size(), command);
-                            });
+  const bool draw_only = !options.from.empty();
+  const std::filesystem::path data_directory = draw_only ? options.from : options.output / "data";
+  const std::filesystem::path subject_path = data_directory / "report.json";
+  Json measured;
+  Subject subject;
+  if (draw_only) {
+    measured = parse_json(io::read_file(subject_path), subject_path);
+    subject = parse_subject(JsonView(measured, subject_path));
+  } else {
+    subject = subject_of(options);
+    measured = subject_json(subject, options.version);
+    io::FileSystem::real().create_directories(data_directory);
+    claim_directory(subject_path, measured);
+  }
+
+  ReportProgress progress;
+  progress.items = makers.size();
+  TimeLeft time_left(makers, subject);
+  MeasurementCallbacks on_measurement;
+  on_measurement.on_start = [&](const Measurement& measurement, const std::string& command) {
+    progress.command = command;
+    time_left.start(measurement.name);
+    progress.seconds_left = time_left.seconds();
+    if (callbacks.on_command) callbacks.on_command(progress);
+  };
+  on_measurement.on_tick = [&] {
+    progress.seconds_left = time_left.seconds();
+    if (callbacks.on_tick) callbacks.on_tick(progress);
+  };
+  on_measurement.on_end = [&](const Measurement& measurement, double seconds) {
+    time_left.end(measurement.name, seconds);
+  };
+  Measurements measurements(data_directory, options.program, draw_only, on_measurement);
 
   Page page;
   page.title = fmt::format("FLAME on {}", subject.model.filename().string());
-  page.facts = facts_of(subject);
-  page.summary = {
-      "Every figure and table below was measured on the model named here by the commands given with it; the paper's "
-      "numbers beside them are the paper's own, for its model and data."};
+  page.ours = fmt::format("{} on {}", subject.model.filename().string(), subject.data.filename().string());
+  page.facts = facts_of(subject, JsonView(measured, subject_path));
   for (const ItemMaker& maker : makers) {
-    ++item_number;
-    Item item;
-    try {
-      item = maker.make(subject, measurements);
-    } catch (const NotMeasured& missing) {
-      item.absent = missing.what();
-    } catch (const DeviceError& failure) {
-      item.absent = failure.what();
+    ++progress.item;
+    progress.id = maker.id;
+    Item item = make_item(maker, subject, measurements);
+    time_left.finish_item(progress.item);
+    for (std::string& file : item.data_files) {
+      file = data_directory.lexically_proximate(options.output).generic_string() + "/" + file;
     }
-    item.id = maker.id;
-    item.title = maker.title;
     if (!item.absent.empty() && callbacks.on_absent) callbacks.on_absent(item.id, item.absent);
     page.items.push_back(std::move(item));
   }
+  const Summary summary = summarise(subject, measurements);
+  page.summary = summary.sentences;
+  page.summary.push_back(
+      "Every figure and table below was measured on the model named here by the commands given with it; the paper's "
+      "numbers beside them are the paper's own, for its model and data.");
+  page.summary_tables = summary.tables;
+  page.recommendation = summary.recommendation;
+
+  io::FileSystem::real().create_directories(options.output);
   const std::filesystem::path path = options.output / "index.html";
   io::AtomicFile file(path, io::Existing::kReplace);
   file.file().append(to_html(page));

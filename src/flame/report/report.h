@@ -3,34 +3,51 @@
 #include <cstddef>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace flame::report {
 
 struct ReportOptions {
-  std::filesystem::path model;
+  std::filesystem::path model;              ///< with `from`: read from there when empty
+  std::vector<std::filesystem::path> also;  ///< further models for Figure 7
   std::filesystem::path data;
   std::string field;
   std::string reference;
-  std::string task;               ///< empty: none
-  std::filesystem::path output;   ///< the page's directory
-  std::filesystem::path program;  ///< the flame program, which measures
-  bool quick = false;             ///< few examples: a page in minutes
-  std::vector<std::string> only;  ///< ids of items; empty: all
-  bool only_stored = false;       ///< --from: draw what has been measured, measure nothing
+  std::string task;                           ///< empty: none
+  std::filesystem::path output;               ///< the page's directory
+  std::filesystem::path program;              ///< the flame program, which measures
+  std::string version;                        ///< the program's
+  std::string expert_memory = "25%";          ///< the budget: a share of the packed 2:4 int8 experts, or a size
+  std::string storage_bandwidth = "500MB/s";  ///< of the storage that single figures are for
+  bool quick = false;                         ///< few examples: a page in minutes
+  std::vector<std::string> only;              ///< ids of items; empty: all
+  std::filesystem::path from;                 ///< a data directory: draw what it holds, measure nothing; empty: measure
+};
+
+/// Where a report stands.
+struct ReportProgress {
+  std::size_t item = 0;  ///< from 1
+  std::size_t items = 0;
+  std::string id;                      ///< of the item
+  std::string command;                 ///< that runs now
+  std::optional<double> seconds_left;  ///< of all commands still to run, as those that have run went
 };
 
 struct ReportCallbacks {
-  /// A command is about to run, for the item of that number out of `items`.
-  std::function<void(std::size_t item, std::size_t items, const std::string& command)> on_command;
+  /// A command is about to run.
+  std::function<void(const ReportProgress& progress)> on_command;
+  /// About five times a second while it runs.
+  std::function<void(const ReportProgress& progress)> on_tick;
   /// An item could not be made.
   std::function<void(const std::string& id, const std::string& why)> on_absent;
 };
 
 /// Measures what is missing and writes OUTPUT/index.html, with the measurements in OUTPUT/data. An item that cannot be
 /// made is on the page with the reason. Run again after an interruption, it goes on where it stopped. Returns the path
-/// of the page. Throws UsageError for an unknown id, FileError, Interrupted.
+/// of the page. Throws UsageError for an unknown id and for an OUTPUT whose measurements are of other weights or data,
+/// FileError, Interrupted.
 std::filesystem::path make_report(const ReportOptions& options, const ReportCallbacks& callbacks);
 
 }  // namespace flame::report
