@@ -20,6 +20,7 @@
 #include "flame/experts/pack_bundle.h"
 #include "flame/io/checkpoint.h"
 #include "flame/model/config.h"
+#include "flame/model/synth.h"
 #include "flame/routing/profile.h"
 
 namespace flame::cli {
@@ -88,7 +89,7 @@ struct Routing {
 
 Routing prepare_routing(const Options& options, const fs::path& work) {
   if (options.route_trace.empty()) return {nullptr, options.profile};
-  const model::SwitchConfig config = model::load_config(options.model);
+  const model::SwitchConfig config = model::load_config_or_preset(options.model);
   const routing::Trace trace = routing::read_trace(options.route_trace);
   const std::size_t examples = routing::examples_of(trace.decoder).size();
   if (examples < 2) throw UsageError("--route-trace: half of the examples is profiled, so two are needed");
@@ -352,7 +353,7 @@ void add_bench_command(CLI::App& app) {
   command->add_flag("--json", options->json, "One JSON object on standard output");
   command
       ->add_option("--device", options->device,
-                   "cpu, or fpga-sim: the accelerator's RTL (MODEL may be a bare config.json)")
+                   "cpu, or fpga-sim: the accelerator's RTL (MODEL may be a bare config.json or switch-base-8, …)")
       ->check(CLI::IsMember({"cpu", "fpga-sim"}))
       ->capture_default_str();
   command->add_option("--lanes", options->lanes, "fpga-sim: 64 (one DDR4 channel) or 256 (four)")

@@ -11,6 +11,7 @@
 #include "flame/base/progress.h"
 #include "flame/console.h"
 #include "flame/model/config.h"
+#include "flame/model/synth.h"
 #include "flame/sparsity/pattern.h"
 
 namespace flame::cli {
@@ -86,7 +87,7 @@ void print_rows(const std::vector<accel::AcceleratorRow>& rows) {
 
 void bench_accelerator(const BenchAcceleratorOptions& options, const routing::Trace& run,
                        const routing::Profile& profile) {
-  const model::SwitchConfig config = model::load_config(options.model);
+  const model::SwitchConfig config = model::load_config_or_preset(options.model);
   accel::AcceleratorTableOptions table;
   table.configuration = options.lanes == "64" ? accel::RtlConfiguration::kLanes64 : accel::RtlConfiguration::kLanes256;
   for (const std::string& text : options.patterns) {

@@ -32,6 +32,7 @@ struct Options {
   double latency_us = 100.0;
   double compute_us = 300.0;
   double gap_us = 2000.0;
+  bool skip_overlapping = false;
   std::size_t threads = 0;
   bool json = false;
 };
@@ -96,12 +97,25 @@ std::vector<eval::BufferCase> cases_of(const Options& options, const routing::Tr
 void evaluate(const Options& options) {
   ThreadPool::set_threads(options.threads);
   const routing::Profile profile = routing::Profile::read(options.profile);
-  const routing::Trace trace = routing::read_trace(options.trace, eval::states_for(options.predictors, profile));
+  routing::Trace trace = routing::read_trace(options.trace, eval::states_for(options.predictors, profile));
   profile.require_model(trace.info);
-  if (const std::size_t shared = profile.overlap(routing::example_fingerprints(trace)); shared > 0) {
+  const std::vector<std::uint64_t> fingerprints = routing::example_fingerprints(trace);
+  const std::size_t shared = profile.overlap(fingerprints);
+  if (shared > 0 && !options.skip_overlapping) {
     throw UsageError(
-        fmt::format("{} examples of {} are in the profile: a predictor is judged on examples it has not seen", shared,
-                    options.trace));
+        fmt::format("{} examples of {} are in the profile: a predictor is judged on examples it has not seen; replay "
+                    "others, or leave "
+                    "these out with --skip-overlapping",
+                    shared, options.trace));
+  }
+  if (shared > 0) {
+    if (shared == fingerprints.size()) {
+      throw UsageError(fmt::format("every example of {} is in the profile: none is left to replay", options.trace));
+    }
+    std::vector<bool> keep;
+    for (const std::uint64_t fingerprint : fingerprints) keep.push_back(!profile.contains(fingerprint));
+    trace = routing::select_examples(trace, keep);
+    note(fmt::format("{} examples that the profile counted are left out", shared));
   }
   const auto begin = std::chrono::steady_clock::now();
   const std::vector<eval::BufferResult> results = eval::replay_buffer(trace, profile, cases_of(options, trace));
@@ -113,7 +127,11 @@ void evaluate(const Options& options) {
   if (options.json) {
     Json list = Json::array();
     for (const eval::BufferResult& result : results) list.push_back(eval::to_json(result));
-    print(to_text(Json{{"trace", options.trace}, {"profile", options.profile}, {"results", list}}) + "\n");
+    print(to_text(Json{{"trace", options.trace},
+                       {"profile", options.profile},
+                       {"overlapping_examples_left_out", shared},
+                       {"results", list}}) +
+          "\n");
     return;
   }
   print(fmt::format("{:<8} {:<14} {:>2} {:>6} {:>8} {:>8} {:>8} {:>10} {:>12}\n", "mode", "predictor", "m", "slots",
@@ -160,6 +178,8 @@ void add_eval_buffer_command(CLI::App& eval) {
   command->add_option("--latency-us", options->latency_us, "Of the storage")->capture_default_str();
   command->add_option("--compute-us", options->compute_us, "One expert for one token")->capture_default_str();
   command->add_option("--gap-us", options->gap_us, "Dense layers between two MoE layers")->capture_default_str();
+  command->add_flag("--skip-overlapping", options->skip_overlapping,
+                    "Leave out examples that the profile counted, instead of refusing the trace");
   command->add_option("--threads", options->threads, "Threads (default: every processor)")->check(CLI::Range(1, 1024));
   command->add_flag("--json", options->json, "One JSON object on standard output");
   command->callback([options] { evaluate(*options); });

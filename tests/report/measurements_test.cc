@@ -75,6 +75,16 @@ TEST_F(MeasurementsTest, PassesOnWhatAFailingCommandSaid) {
               ThrowsMessage<DeviceError>(HasSubstr("no such model")));
 }
 
+TEST_F(MeasurementsTest, TriesAFailingCommandOnce) {
+  program("echo 'flame: no such model' >&2; exit 1");
+  Measurements measurements = open();
+  for (int item = 0; item < 3; ++item) {
+    EXPECT_THAT([&] { (void)measurements.json({.name = "x", .arguments = {"a"}}); },
+                ThrowsMessage<DeviceError>(HasSubstr("no such model")));
+  }
+  EXPECT_EQ(runs(), 1U);
+}
+
 TEST_F(MeasurementsTest, MakesAFileUnlessItIsThere) {
   program("for last; do :; done; echo made > \"$last\"");
   const Measurement measurement{.name = "a.trace", .arguments = {"trace", "-o", "{output}"}};

@@ -205,6 +205,8 @@ std::vector<Json> to_json(const LatencyResult& result) {
                        {"cycles_per_token", nullptr},
                        {"encoder_seconds", result.encoder.median},
                        {"first_token_seconds", result.first_token.median},
+                       {"hit_ratio", static_cast<double>(loads.decoder.hits) /
+                                         static_cast<double>(std::max<std::uint64_t>(1, loads.decoder.all()))},
                        {"decoder_lookups",
                         {{"hits", loads.decoder.hits},
                          {"late", loads.decoder.late},

@@ -251,6 +251,11 @@ const Preset* find_preset(std::string_view name) {
   return found == presets().end() ? nullptr : &*found;
 }
 
+SwitchConfig load_config_or_preset(const std::filesystem::path& model) {
+  const Preset* preset = find_preset(model.string());
+  return preset != nullptr ? preset->config : load_config(model);
+}
+
 void synthesise(const SwitchConfig& config, const std::filesystem::path& directory, const SynthOptions& options,
                 const SynthProgress& progress) {
   check_options(options);

@@ -25,6 +25,9 @@ struct Preset {
 /// The preset of that name, or nullptr.
 [[nodiscard]] const Preset* find_preset(std::string_view name);
 
+/// The configuration of a checkpoint directory, a config.json, or a preset's name. Throws what load_config() throws.
+[[nodiscard]] SwitchConfig load_config_or_preset(const std::filesystem::path& model);
+
 struct SynthOptions {
   DataType type = DataType::kBF16;  ///< of all tensors: kF32, kBF16 or kF16
   std::uint64_t seed = 0;

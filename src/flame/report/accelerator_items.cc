@@ -11,7 +11,7 @@ namespace flame::report {
 
 Item accelerator_cycles(const Subject& subject, Measurements& measurements) {
   Item item;
-  const Measurement measurement = accelerator_bench(subject, measurements, 0.25);
+  const Measurement measurement = accelerator_bench(subject, measurements);
   const Json simulated = measurements.json(measurement);
   note_source(item, measurements, measurement);
 

@@ -56,11 +56,27 @@ LineChart hit_chart() {
 
 Item hit_ratio(const Subject& subject, Measurements& measurements) {
   Item item;
-  const Measurement measurement{
-      .name = "buffer-paper",
-      .arguments = {"eval", "buffer", test_trace(subject, measurements).string(), "--profile",
-                    profile(subject, measurements).string(), "--mode", "paper", "--predictor", "cepr", "incremental",
-                    "mix", "online", "token", "popularity", "random", "lru", "lifo", "belady", "--json"}};
+  const Measurement measurement{.name = "buffer-paper",
+                                .arguments = {"eval",
+                                              "buffer",
+                                              test_trace(subject, measurements).string(),
+                                              "--profile",
+                                              profile(subject, measurements).string(),
+                                              "--skip-overlapping",
+                                              "--mode",
+                                              "paper",
+                                              "--predictor",
+                                              "cepr",
+                                              "incremental",
+                                              "mix",
+                                              "online",
+                                              "token",
+                                              "popularity",
+                                              "random",
+                                              "lru",
+                                              "lifo",
+                                              "belady",
+                                              "--json"}};
   const Json measured = measurements.json(measurement);
   note_source(item, measurements, measurement);
   const std::vector<Series> series = hit_series(measured.at("results"));
@@ -89,7 +105,7 @@ Item hit_ratio(const Subject& subject, Measurements& measurements) {
     for (const Point& value : one.points) row.push_back(fmt::format("{:.2f} %", value.y));
     table.rows.push_back(row);
   }
-  for (std::size_t slots = 1; slots <= most; ++slots) table.header.push_back(fmt::format("{} slots", slots));
+  for (std::size_t slots = 1; slots <= most; ++slots) table.header.push_back(fmt::format("C = {}", slots));
   item.figures.push_back(
       draw(orders, "fig8b", "CEPR by m, and the best replacement there can be on the same slots (Belady's)"));
   item.figures.push_back(
@@ -180,35 +196,30 @@ Item latency_by_slots(const Subject& subject, Measurements& measurements) {
                               "µs a token", "hit ratio"},
                    .rows = {}};
   std::map<std::string, Series> series;
-  for (const double share : {0.125, 0.25, 0.5, 1.0, 2.0}) {
-    const Measurement measurement = accelerator_bench(subject, measurements, share);
-    const Json measured = measurements.json(measurement);
-    note_source(item, measurements, measurement);
-    for (const Json& result : measured.at("results")) {
-      if (result.at("scope") != "moe") continue;
-      const auto configuration = result.at("configuration").get<std::string>();
-      const auto pattern = result.at("pattern").get<std::string>();
-      const bool predicted = configuration == "both" || configuration == "CEPR";
-      const std::string label = fmt::format("{}, {}", pattern, predicted ? "CEPR(3)" : "LRU");
-      const double cycles = result.at("cycles_per_token").get<double>();
-      series[label].label = label;
-      series[label].dashed = !predicted;
-      series[label].points.push_back(point(result.at("slots").get<double>(), cycles / 1e3));
-      fpga_table.rows.push_back(
-          {pattern + " int8", configuration, std::to_string(result.at("slots").get<std::uint64_t>()),
-           fmt::format("{:.0f}", result.at("budget_bytes").get<double>() / 1024.0), fmt::format("{:.0f}", cycles),
-           fmt::format("{:.3f}", 1e6 * result.at("seconds_per_token").at("median").get<double>()),
-           percent(result.at("hit_ratio").get<double>())});
-    }
+  const Measurement measurement = accelerator_sweep(subject, measurements);
+  const Json measured = measurements.json(measurement);
+  note_source(item, measurements, measurement);
+  for (const Json& result : measured.at("sweep")) {
+    if (result.at("scope") != "moe") continue;
+    const auto configuration = result.at("configuration").get<std::string>();
+    const auto pattern = result.at("pattern").get<std::string>();
+    const bool predicted = configuration == "both" || configuration == "CEPR";
+    const std::string label = fmt::format("{}, {}", pattern, predicted ? "CEPR(3)" : "LRU");
+    const double cycles = result.at("cycles_per_token").get<double>();
+    series[label].label = label;
+    series[label].dashed = !predicted;
+    series[label].points.push_back(point(result.at("slots").get<double>(), cycles / 1e3));
+    fpga_table.rows.push_back(
+        {pattern + " int8", configuration, std::to_string(result.at("slots").get<std::uint64_t>()),
+         fmt::format("{:.0f}", result.at("budget_bytes").get<double>() / 1024.0), fmt::format("{:.0f}", cycles),
+         fmt::format("{:.3f}", 1e6 * result.at("seconds_per_token").at("median").get<double>()),
+         percent(result.at("hit_ratio").get<double>())});
   }
   for (const Series& one : cpu.series) {
     const auto found = series.find(one.label);
     if (found == series.end()) continue;
     std::sort(found->second.points.begin(), found->second.points.end(),
               [](const Point& a, const Point& b) { return a.x < b.x; });
-    const auto same = [](const Point& a, const Point& b) { return a.x == b.x; };
-    found->second.points.erase(std::unique(found->second.points.begin(), found->second.points.end(), same),
-                               found->second.points.end());
     fpga.series.push_back(found->second);
   }
   item.figures.push_back(draw(fpga, "fig9b-fpga",

@@ -79,6 +79,9 @@ constexpr FixedColour kFixedColours[] = {
     {"with embeddings", 5},
     {"without embeddings", 0},
     {"ROUGE-1", 0},
+    {"ladder", 0},
+    {"accelerator", 0},
+    {"CPU", 5},
     {"paper", 7}};
 
 /// Width and height of a chart's coordinate system; about 13 units make a line of text.
@@ -144,6 +147,26 @@ std::string range(const std::optional<double>& minimum, const std::optional<doub
                      maximum ? fmt::format("{:.9g}", *maximum) : "*");
 }
 
+/// Just past the points, where gnuplot would go on to the next tick; ticks at whole numbers where few fit.
+std::string x_range(const LineChart& chart) {
+  std::vector<double> values;
+  for (const Series& series : chart.series) {
+    for (const Point& value : series.points) {
+      if (std::isfinite(value.x)) values.push_back(value.x);
+    }
+  }
+  const auto [least, most] = std::minmax_element(values.begin(), values.end());
+  if (chart.logarithmic_x) {
+    if (*least <= 0.0) return "";
+    const double margin = std::pow(std::max(*most / *least, 1.1), 0.03);
+    return fmt::format("set xrange [{:.9g}:{:.9g}]\n", *least / margin, *most * margin);
+  }
+  const double margin = *most > *least ? 0.03 * (*most - *least) : 0.5;
+  const bool whole =
+      *most - *least <= 16.0 && std::all_of(values.begin(), values.end(), [](double x) { return x == std::floor(x); });
+  return fmt::format("set xrange [{:.9g}:{:.9g}]\n{}", *least - margin, *most + margin, whole ? "set xtics 1\n" : "");
+}
+
 }  // namespace
 
 std::size_t colour_of(std::string_view label) {
@@ -165,7 +188,7 @@ std::string to_svg(const LineChart& chart, std::string_view id, Layout layout) {
                         gnuplot_string(chart.y_label), range(chart.y_minimum, chart.y_maximum));
   if (chart.logarithmic_x) script += "set logscale x\n";
   if (chart.logarithmic_y) script += "set logscale y\n";
-  script += "set offsets graph 0.02, graph 0.02, 0, 0\n";
+  script += x_range(chart);
   std::string plots;
   std::map<std::size_t, std::size_t> of_colour;
   for (std::size_t s = 0; s < chart.series.size(); ++s) {
@@ -251,7 +274,8 @@ std::string to_svg(const BarChart& chart, std::string_view id, Layout layout) {
     }
     if (!lines.empty() && !chart.stacked) {
       script += fmt::format("$interval{} << END_OF_DATA\n{}END_OF_DATA\n", s, lines);
-      intervals += fmt::format(", $interval{} using 1:2:3:4 with yerrorbars pt 0 lw 1.4 lc rgb 'black' notitle", s);
+      intervals +=
+          fmt::format(", $interval{} using 1:2:3:4 with yerrorbars pt 1 ps 0.001 lw 1.4 lc rgb 'black' notitle", s);
     }
   }
   return run_gnuplot(script + "plot " + boxes + intervals + "\n", size, id);

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <regex>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -79,6 +80,33 @@ void remove_between(std::string& text, std::string_view begin, std::string_view 
   if (last != std::string::npos) text.erase(first, last + end.size() - first);
 }
 
+/// gnuplot writes every state it passes through and every mark it knows: less than half of that is seen.
+std::string without_ballast(std::string svg, std::string_view id) {
+  for (const std::string_view default_value : {" stroke-linecap=\"butt\"", " stroke-linejoin=\"miter\"",
+                                               " font-family=\"sans-serif\"", " fill-opacity = '0.900000'"}) {
+    replace_all(svg, default_value, "");
+  }
+  svg = std::regex_replace(svg, std::regex("\\s+"), " ");
+  svg = std::regex_replace(svg, std::regex("\\.00\\b"), "");
+  svg = std::regex_replace(svg, std::regex("> <"), "><");
+  svg = std::regex_replace(svg, std::regex(" (['\"]?/>)"), "$1");
+  const std::regex empty("<g[^>]*></g>");
+  for (std::size_t before = 0; before != svg.size();) {
+    before = svg.size();
+    svg = std::regex_replace(svg, empty, "");
+  }
+  // The marks that nothing uses; they use one another, hence backwards.
+  for (int mark = 14; mark >= 0; --mark) {
+    const std::string name = fmt::format("{}-gpPt{}", id, mark);
+    if (svg.find(fmt::format("#{}'", name)) != std::string::npos ||
+        svg.find(fmt::format("#{}\"", name)) != std::string::npos) {
+      continue;
+    }
+    svg = std::regex_replace(svg, std::regex(fmt::format("<[a-z]+[^>]* id='{}'[^>]*/>", name)), "");
+  }
+  return std::regex_replace(svg, std::regex("<filter.*</filter>"), "");
+}
+
 std::string fit_for_page(std::string svg, std::string_view id) {
   const std::size_t start = svg.find("<svg");
   if (start == std::string::npos) throw DeviceError("gnuplot gave no SVG");
@@ -95,13 +123,15 @@ std::string fit_for_page(std::string svg, std::string_view id) {
     replace_all(svg, fmt::format("={}#000000{}", quote, quote), fmt::format("={}var(--ink){}", quote, quote));
   }
   replace_all(svg, "rgb(  0,   0,   0)", "var(--ink)");
+  replace_all(svg, "rgb(0,0,0)", "var(--ink)");
+  replace_all(svg, "rgb(190, 190, 190)", "var(--grid)");
   // Several charts share a page, and ids must not clash there.
   for (const std::string_view name : {"gpDot", "gpPt", "textbox", "greybox", "gnuplot_", "gnuplot_canvas"}) {
     for (const std::string_view before : {"id='", "id=\"", "#"}) {
       replace_all(svg, fmt::format("{}{}", before, name), fmt::format("{}{}-{}", before, id, name));
     }
   }
-  return svg;
+  return without_ballast(std::move(svg), id);
 }
 
 }  // namespace

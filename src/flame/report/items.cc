@@ -62,11 +62,11 @@ const std::vector<ItemMaker>& item_makers() {
       {"fig9b",
        "Figure 9(b): latency of a token against slots and sparsity",
        {"inspect", "profile.trace", "routing.profile", "test.trace", "bench", "buffer-dense", "buffer-2_4",
-        "buffer-1_4", "accelerator-*"},
+        "buffer-1_4", "accelerator-sweep"},
        latency_by_slots},
       {"table1",
        "Table 1: latency of a token by device and idea",
-       {"inspect", "profile.trace", "routing.profile", "test.trace", "bench", "accelerator-0.25"},
+       {"inspect", "profile.trace", "routing.profile", "test.trace", "bench", "accelerator-sweep", "accelerator"},
        speed_table},
       {"bytes",
        "Past the paper: accuracy of every predictor against its bytes",
@@ -90,7 +90,7 @@ const std::vector<ItemMaker>& item_makers() {
        token_timeline},
       {"cycles",
        "Past the paper: where the accelerator's cycles go",
-       {"inspect", "test.trace", "accelerator-0.25"},
+       {"inspect", "test.trace", "accelerator-sweep", "accelerator"},
        accelerator_cycles}};
   return makers;
 }
@@ -186,16 +186,58 @@ Measurement buffer_replay(const Subject& subject, Measurements& measurements, co
                         "--json"}};
 }
 
-Measurement accelerator_bench(const Subject& subject, Measurements& measurements, double share) {
+namespace {
+
+std::vector<std::string> accelerator_arguments(const Subject& subject, Measurements& measurements) {
+  return {"bench",
+          subject.model.string(),
+          "--device",
+          "fpga-sim",
+          "--transactions",
+          "--route-trace",
+          test_trace(subject, measurements).string(),
+          "--work",
+          (measurements.directory() / "accelerator-work").string(),
+          "--pattern",
+          "2:4",
+          "1:4",
+          "--context",
+          "3",
+          "--tokens",
+          subject.quick ? "400" : "2000",
+          "--json"};
+}
+
+}  // namespace
+
+Measurement accelerator_bench(const Subject& subject, Measurements& measurements) {
   const Json model = measurements.json(inspection(subject));
   const double experts = model.at("decoder_moe_layers").get<double>() * model.at("num_experts").get<double>();
-  const double bytes = std::ceil(share * experts) * static_cast<double>(expert_bytes(model, "2:4", "int8"));
-  return {.name = fmt::format("accelerator-{}", share),
-          .arguments = {"bench", subject.model.string(), "--device", "fpga-sim", "--transactions", "--route-trace",
-                        test_trace(subject, measurements).string(), "--work",
-                        (measurements.directory() / "accelerator").string(), "--pattern", "2:4", "1:4", "--budget",
-                        fmt::format("{:.0f}", bytes), "--context", "3", "--tokens", subject.quick ? "400" : "2000",
-                        "--json"}};
+  // What a slot takes on the chip is the device's own affair: its rows are padded.
+  const Json sweep = measurements.json(accelerator_sweep(subject, measurements));
+  double slot_bytes = 0.0;
+  for (const Json& row : sweep.at("sweep")) {
+    if (row.at("pattern") == "2:4") slot_bytes = row.at("slot_bytes").get<double>();
+  }
+  Measurement measurement{.name = "accelerator", .arguments = accelerator_arguments(subject, measurements)};
+  measurement.arguments.insert(measurement.arguments.end(),
+                               {"--budget", fmt::format("{:.0f}", std::ceil(0.25 * experts) * slot_bytes)});
+  return measurement;
+}
+
+Measurement accelerator_sweep(const Subject& subject, Measurements& measurements) {
+  const Json model = measurements.json(inspection(subject));
+  const double experts = model.at("decoder_moe_layers").get<double>() * model.at("num_experts").get<double>();
+  Measurement measurement{.name = "accelerator-sweep", .arguments = accelerator_arguments(subject, measurements)};
+  measurement.arguments.emplace_back("--slots");
+  double before = 0.0;
+  for (int eighth = 1; eighth <= 8; ++eighth) {
+    constexpr double kMostSlots = 64.0;  // that the command takes
+    const double slots = std::min(kMostSlots, std::ceil(eighth * experts / 8.0));
+    if (slots > before) measurement.arguments.push_back(fmt::format("{:.0f}", slots));
+    before = slots;
+  }
+  return measurement;
 }
 
 std::uint64_t expert_bytes(const Json& inspection, const std::string& pattern, const std::string& dtype) {

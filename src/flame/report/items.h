@@ -83,8 +83,10 @@ struct ItemMaker {
 /// ROUGE of the model packed so; nothing else about it changes.
 [[nodiscard]] Measurement dtype_measurement(const Subject& subject, Measurements& measurements,
                                             const std::string& pattern, const std::string& dtype);
-/// The four configurations on the simulated accelerator, its slots in `share` of the 2:4 int8 experts of the decoder.
-[[nodiscard]] Measurement accelerator_bench(const Subject& subject, Measurements& measurements, double share);
+/// The four configurations on the simulated accelerator, its slots in a quarter of the decoder's 2:4 int8 experts.
+[[nodiscard]] Measurement accelerator_bench(const Subject& subject, Measurements& measurements);
+/// Dense, 2:4 and 1:4 experts with and without prediction, from few slots to all of the decoder's experts.
+[[nodiscard]] Measurement accelerator_sweep(const Subject& subject, Measurements& measurements);
 /// Replay of the test trace with slots, as a pool for all layers, of experts packed so; times as `bench` measured them.
 [[nodiscard]] Measurement buffer_replay(const Subject& subject, Measurements& measurements, const std::string& pattern);
 /// Bytes of one expert that is packed so, by `flame inspect`.

@@ -83,8 +83,7 @@ Measurements::Measurements(std::filesystem::path directory, std::filesystem::pat
 }
 
 bool Measurements::stored(const std::string& name) const {
-  io::FileSystem& files = io::FileSystem::real();
-  return files.exists(directory_ / (name + ".json")) || files.exists(directory_ / name);
+  return io::FileSystem::real().exists(directory_ / (name + ".json"));
 }
 
 Json Measurements::json(const Measurement& measurement) {
@@ -162,7 +161,9 @@ Json Measurements::given(const std::string& name, const std::string& how) const 
 double Measurements::run(const Measurement& measurement, const std::vector<std::string>& arguments,
                          const std::filesystem::path& output) {
   throw_if_interrupted();
-  if (callbacks_.on_start) callbacks_.on_start(measurement, command_line(arguments));
+  const std::string command = command_line(arguments);
+  if (const auto failed = failed_.find(command); failed != failed_.end()) throw DeviceError(failed->second);
+  if (callbacks_.on_start) callbacks_.on_start(measurement, command);
   const std::filesystem::path messages = output.string() + ".messages";
   std::vector<std::string> words = {program_.string()};
   words.insert(words.end(), arguments.begin(), arguments.end());
@@ -190,8 +191,9 @@ double Measurements::run(const Measurement& measurement, const std::vector<std::
   io::FileSystem::real().remove(messages);
   throw_if_interrupted();
   if (exit_code != 0) {
-    throw DeviceError(
-        fmt::format("`{}` failed with exit code {}: {}", command_line(arguments), exit_code, last_lines(said)));
+    const std::string why = fmt::format("`{}` failed with exit code {}: {}", command, exit_code, last_lines(said));
+    failed_.emplace(command, why);
+    throw DeviceError(why);
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   if (callbacks_.on_end) callbacks_.on_end(measurement, seconds);

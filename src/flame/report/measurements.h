@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <set>
 #include <stdexcept>
@@ -56,7 +57,7 @@ class Measurements {
   /// it is absent.
   [[nodiscard]] Json given(const std::string& name, const std::string& how) const;
 
-  /// True when the measurement's file is there, whatever command made it.
+  /// True when DIRECTORY/name.json is there, whatever command made it.
   [[nodiscard]] bool stored(const std::string& name) const;
 
   [[nodiscard]] const std::filesystem::path& directory() const { return directory_; }
@@ -75,6 +76,7 @@ class Measurements {
   bool only_stored_;
   MeasurementCallbacks callbacks_;
   std::set<std::string> asked_;
+  std::map<std::string, std::string> failed_;  ///< command, and what it said: not tried again for the next item
 };
 
 /// "flame eval prediction test.trace --json": the command with the quotes that a shell needs.

@@ -11,13 +11,16 @@ namespace flame::report {
 namespace {
 
 // Colours after Okabe and Ito (https://jfly.uni-koeln.de/color), which colour-blind readers tell apart.
-constexpr std::string_view kStyle = R"css(
+constexpr std::string_view kColours = R"css(
 :root { color-scheme: light dark; --paper: #fff; --ink: #1b1b1b; --grid: #c8c8c8; --quiet: #5a5a5a; --box: #f4f4f2;
   --series-0: #0072b2; --series-1: #d55e00; --series-2: #009e73; --series-3: #222; --series-4: #b0578d;
   --series-5: #56b4e9; --series-6: #c98500; --series-7: #777; }
 @media (prefers-color-scheme: dark) { :root { --paper: #16181b; --ink: #e8e6e3; --grid: #4a4d52; --quiet: #a5a29d;
   --box: #202328; --series-0: #2f95d8; --series-1: #ff8a3c; --series-2: #2ec79b; --series-3: #eee;
   --series-4: #e08ec0; --series-5: #a5d8f7; --series-6: #f0b030; --series-7: #a0a0a0; } }
+)css";
+
+constexpr std::string_view kStyle = R"css(
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1rem 1.25rem 4rem; max-width: 56rem; background: var(--paper); color: var(--ink);
   font: 16px/1.5 system-ui, "Liberation Sans", "DejaVu Sans", sans-serif; }
@@ -175,12 +178,18 @@ std::string escaped(std::string_view text) {
   return result;
 }
 
+std::string standalone_svg(const Figure& figure) {
+  const std::size_t end = figure.wide.find('>');
+  return fmt::format("{}><style>{}svg {{ background: var(--paper); font-family: system-ui, sans-serif; }}</style>{}\n",
+                     figure.wide.substr(0, end), kColours, figure.wide.substr(end + 1));
+}
+
 std::string to_html(const Page& page) {
   std::string html = fmt::format(
       "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"
-      "<link rel=\"icon\" href=\"data:,\"><title>{}</title><style>{}</style></head><body>\n<h1>{}</h1>\n",
-      escaped(page.title), kStyle, escaped(page.title));
+      "<link rel=\"icon\" href=\"data:,\"><title>{}</title><style>{}{}</style></head><body>\n<h1>{}</h1>\n",
+      escaped(page.title), kColours, kStyle, escaped(page.title));
   html += "<section id=\"summary\"><h2>Summary</h2>\n";
   for (const std::string& sentence : page.summary) html += fmt::format("<p>{}</p>\n", escaped(sentence));
   for (const Table& table : page.summary_tables) html += to_html(table);

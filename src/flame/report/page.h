@@ -24,6 +24,7 @@ struct Comparison {
 
 /// One chart, drawn for both layouts.
 struct Figure {
+  std::string id;
   std::string wide;          ///< of to_svg(); an <svg> element
   std::string narrow;        ///< shown instead on a narrow screen
   std::string caption = {};  ///< empty: none; needed where an item has several figures
@@ -32,7 +33,8 @@ struct Figure {
 /// Draws `chart` for both layouts. Throws what to_svg() throws.
 template <typename Chart>
 [[nodiscard]] Figure draw(const Chart& chart, const std::string& id, std::string caption = {}) {
-  return {.wide = to_svg(chart, id, Layout::kWide),
+  return {.id = id,
+          .wide = to_svg(chart, id, Layout::kWide),
           .narrow = to_svg(chart, id + "-narrow", Layout::kNarrow),
           .caption = std::move(caption)};
 }
@@ -63,6 +65,9 @@ struct Page {
 /// The page as one self-contained HTML file: styles and scripts inside, no network, light and dark, legible in print;
 /// tables sort by a click on a heading and copy as CSV.
 [[nodiscard]] std::string to_html(const Page& page);
+
+/// The wide chart as an SVG file of its own, with the page's colours, light and dark.
+[[nodiscard]] std::string standalone_svg(const Figure& figure);
 
 /// `text` with &, <, > and quotes escaped.
 [[nodiscard]] std::string escaped(std::string_view text);

@@ -66,7 +66,7 @@ Item accuracy_by_layer(const Subject& subject, Measurements& measurements) {
                   .y_maximum = 100.0,
                   .series = {}};
   Table table{.header = {"predictor", "m", "k = 1", "k = 2", "k = 5", "index bytes at k = 2"}, .rows = {}};
-  const auto add = [&](const std::string& predictor, std::size_t m) {
+  const auto add = [&](const std::string& predictor, std::size_t m, bool drawn) {
     const std::optional<Json> one = find(all, predictor, m, 1);
     if (!one) return;
     Series series{.label = fmt::format("{}({})", predictor, m), .points = {}, .dashed = predictor != "cepr"};
@@ -75,7 +75,7 @@ Item accuracy_by_layer(const Subject& subject, Measurements& measurements) {
       series.points.push_back(point(layer, 100.0 * accuracy.get<double>()));
       layer += 1.0;
     }
-    chart.series.push_back(series);
+    if (drawn) chart.series.push_back(series);
     const auto at = [&](std::size_t k) {
       const std::optional<Json> result = find(all, predictor, m, k);
       return result ? percent(result->at("accuracy").get<double>()) : std::string("–");
@@ -84,9 +84,10 @@ Item accuracy_by_layer(const Subject& subject, Measurements& measurements) {
     table.rows.push_back({predictor, std::to_string(m), at(1), at(2), at(5),
                           two ? std::to_string(two->at("index_bytes").get<std::uint64_t>()) : "–"});
   };
-  for (const std::size_t m : orders_of(all, "cepr")) add("cepr", m);
+  for (const std::size_t m : orders_of(all, "cepr")) add("cepr", m, true);
   const std::set<std::size_t> incremental = orders_of(all, "incremental");
-  for (const std::size_t m : incremental) add("incremental", m);
+  // From m = L - 1 on, incremental prediction looks back on the whole token: its curves lie on one another.
+  for (const std::size_t m : incremental) add("incremental", m, m == 1 || m == *incremental.rbegin());
   item.figures.push_back(draw(chart, "fig8a"));
   item.tables = {table};
 
@@ -182,7 +183,7 @@ Item accuracy_against_bytes(const Subject& subject, Measurements& measurements) 
                           fmt::format("{:.0f}", result.value("operations", 0.0))});
     if (predictor != "oracle" && predictor != "belady" && accuracy > best_accuracy) {
       best_accuracy = accuracy;
-      best = fmt::format("{}({})", predictor, m);
+      best = m > 0 ? fmt::format("{}({})", predictor, m) : predictor;
     }
   }
   for (auto& [name, series] : families) {

@@ -146,6 +146,12 @@ Table facts_of(const Subject& subject, const JsonView& measured) {
                {"measured", text("date")}}};
 }
 
+void write_file(const std::filesystem::path& path, const std::string& text) {
+  io::AtomicFile file(path, io::Existing::kReplace);
+  file.file().append(text);
+  file.commit();
+}
+
 /// Writes what is about to be measured into the data directory. What lies there of other weights or data is refused:
 /// the same command would pass it off as this model's.
 void claim_directory(const std::filesystem::path& path, const Json& measured) {
@@ -159,9 +165,7 @@ void claim_directory(const std::filesystem::path& path, const Json& measured) {
                       path.parent_path().string(), before, measured.at("checksum").get<std::string>()));
     }
   }
-  io::AtomicFile file(path, io::Existing::kReplace);
-  file.file().append(measured.dump(1) + "\n");
-  file.commit();
+  write_file(path, measured.dump(1) + "\n");
 }
 
 /// The item, or why there is none.
@@ -244,11 +248,14 @@ std::filesystem::path make_report(const ReportOptions& options, const ReportCall
   page.summary_tables = summary.tables;
   page.recommendation = summary.recommendation;
 
-  io::FileSystem::real().create_directories(options.output);
+  io::FileSystem::real().create_directories(options.output / "figures");
+  for (const Item& item : page.items) {
+    for (const Figure& figure : item.figures) {
+      write_file(options.output / "figures" / (figure.id + ".svg"), standalone_svg(figure));
+    }
+  }
   const std::filesystem::path path = options.output / "index.html";
-  io::AtomicFile file(path, io::Existing::kReplace);
-  file.file().append(to_html(page));
-  file.commit();
+  write_file(path, to_html(page));
   return path;
 }
 

@@ -44,7 +44,8 @@ struct ReportCallbacks {
   std::function<void(const std::string& id, const std::string& why)> on_absent;
 };
 
-/// Measures what is missing and writes OUTPUT/index.html, with the measurements in OUTPUT/data. An item that cannot be
+/// Measures what is missing and writes OUTPUT/index.html, with the measurements in OUTPUT/data and each chart as a file
+/// of its own in OUTPUT/figures. An item that cannot be
 /// made is on the page with the reason. Run again after an interruption, it goes on where it stopped. Returns the path
 /// of the page. Throws UsageError for an unknown id and for an OUTPUT whose measurements are of other weights or data,
 /// FileError, Interrupted.

@@ -225,7 +225,7 @@ Summary summarise(const Subject& subject, const Measurements& measurements) {
   Stored stored(measurements);
   const std::optional<Json> model = stored.find("inspect");
   if (const std::optional<Json> bench = stored.find("bench")) add_gains(subject, *bench, model, summary);
-  if (const std::optional<Json> simulated = stored.find("accelerator-0.25")) add_accelerator(*simulated, summary);
+  if (const std::optional<Json> simulated = stored.find("accelerator")) add_accelerator(*simulated, summary);
   std::string pattern = "2:4";
   if (const std::optional<Json> sweep = stored.find("pruning-sweep")) {
     pattern = recommended_pattern(*sweep);

@@ -62,6 +62,9 @@ struct Trace {
 /// The steps of each example of a stack, in order.
 [[nodiscard]] std::vector<StepRange> examples_of(const StackTrace& stack);
 
+/// The examples that are kept, by number, in both stacks, and numbered anew. Examples past the end of `keep` are kept.
+[[nodiscard]] Trace select_examples(const Trace& trace, const std::vector<bool>& keep);
+
 /// 40 bits that name an example by its encoder input (its decoder tokens, where there is no encoder trace), in the
 /// order of examples_of(trace.decoder). Equal inputs have equal fingerprints, whatever the model's weights.
 [[nodiscard]] std::vector<std::uint64_t> example_fingerprints(const Trace& trace);
