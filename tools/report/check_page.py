@@ -233,7 +233,7 @@ def close_to_any(shown, places, numbers):
 NUMBER = re.compile(r"^[+-]?(\d+)(?:\.(\d+))?( %)?$")
 
 # Columns whose cells are not in the files as they stand: ratios, counts of what the budget holds, ranks.
-DERIVED = re.compile(r"times|over|apart|rank|slots in|of one expert|memory|share|^of it|tokens a path")
+DERIVED = re.compile(r"times|over|apart|rank|slots in|of one expert|memory|share|^of it|tokens a path|^ms$")
 
 
 def check_numbers(item, directory):

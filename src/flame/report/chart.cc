@@ -159,7 +159,9 @@ std::string x_range(const LineChart& chart) {
   if (chart.logarithmic_x) {
     if (*least <= 0.0) return "";
     const double margin = std::pow(std::max(*most / *least, 1.1), 0.03);
-    return fmt::format("set xrange [{:.9g}:{:.9g}]\n", *least / margin, *most * margin);
+    // 10k, 1M: the whole numbers would lie on one another on a narrow screen.
+    return fmt::format("set xrange [{:.9g}:{:.9g}]\n{}", *least / margin, *most * margin,
+                       *least >= 1.0 ? "set format x '%.0s%c'\n" : "");
   }
   const double margin = *most > *least ? 0.03 * (*most - *least) : 0.5;
   const bool whole =

@@ -145,8 +145,9 @@ std::string to_html(const Item& item, const std::string& ours) {
     for (const std::string& command : item.commands) html += escaped(command) + "\n";
     html += "</pre><p class=\"quiet\">data: ";
     for (std::size_t i = 0; i < item.data_files.size(); ++i) {
-      html += fmt::format("{}<a href=\"{}\">{}</a>", i == 0 ? "" : ", ", escaped(item.data_files[i]),
-                          escaped(item.data_files[i]));
+      const std::string& file = item.data_files[i];
+      html += fmt::format("{}<a href=\"{}\">{}</a>", i == 0 ? "" : ", ", escaped(file),
+                          escaped(std::string_view(file).substr(file.rfind('/') + 1)));
     }
     html += "</p></details>\n";
   }

@@ -13,9 +13,15 @@ namespace {
 
 /// Path statistics of decoding the profile's examples.
 Json path_statistics(const Subject& subject, Measurements& measurements, Item& item) {
-  const Measurement measurement{
-      .name = "paths",
-      .arguments = {"profile", "--show", profile(subject, measurements).string(), "--heat-map", "1", "2", "--json"}};
+  Measurement measurement{.name = "paths",
+                          .arguments = {"profile", "--show", profile(subject, measurements).string(), "--json"}};
+  // The heat map is of two layers in the middle, where there are so many.
+  const auto layers = measurements.json(inspection(subject)).at("decoder_moe_layers").get<std::size_t>();
+  if (layers >= 2) {
+    const std::size_t from = layers > 2 ? 1 : 0;
+    measurement.arguments.insert(measurement.arguments.end(),
+                                 {"--heat-map", std::to_string(from), std::to_string(from + 1)});
+  }
   Json result = measurements.json(measurement);
   note_source(item, measurements, measurement);
   return result;
@@ -97,6 +103,7 @@ Item path_histogram(const Subject& subject, Measurements& measurements) {
 Item conditional_map(const Subject& subject, Measurements& measurements) {
   Item item;
   const Json paths = path_statistics(subject, measurements, item);
+  if (!paths.contains("heat_map")) throw NotMeasured("a model with a single MoE layer in its decoder has no such map");
   const Json& map = paths.at("heat_map");
   const auto experts = paths.at("experts").get<std::size_t>();
   HeatMap chart{.x_label = fmt::format("expert of MoE layer {}", map.at("to").get<int>()),
