@@ -39,6 +39,27 @@ void expect_same(const StackTrace& a, const StackTrace& b) {
   EXPECT_EQ(a.approach, b.approach);
 }
 
+TEST(Trace, WithoutSomeExamplesIsTheOthersNumberedAnew) {
+  Trace trace = with_encoder(random_trace(8, 3, 4, 5, 1));
+  trace.decoder.hidden.assign(20 * 3 * trace.info.d_model, BFloat16::from_float(1.5F));
+  const Trace all = select_examples(trace, {});
+  expect_same(all.encoder, trace.encoder);
+  expect_same(all.decoder, trace.decoder);
+
+  const Trace some = select_examples(trace, {false, true, false});
+  const std::vector<StepRange> before = examples_of(trace.decoder);
+  const std::vector<StepRange> after = examples_of(some.decoder);
+  ASSERT_EQ(after.size(), before.size() - 2);
+  EXPECT_EQ(some.decoder.example.front(), 0);
+  EXPECT_EQ(some.decoder.example.back(), static_cast<std::int32_t>(after.size()) - 1);
+  EXPECT_EQ(example_fingerprints(some).front(), example_fingerprints(trace)[1]);
+  EXPECT_THAT(std::vector(some.decoder.experts.begin(), some.decoder.experts.begin() + 3),
+              ElementsAre(trace.decoder.experts[before[1].first * 3], trace.decoder.experts[before[1].first * 3 + 1],
+                          trace.decoder.experts[before[1].first * 3 + 2]));
+  EXPECT_EQ(some.decoder.hidden.size(), some.decoder.steps() * 3 * trace.info.d_model);
+  EXPECT_EQ(some.encoder.dropped.size(), some.encoder.experts.size());
+}
+
 TEST(Trace, ReadsWhatItWrote) {
   const TemporaryDirectory folder;
   for (const std::uint32_t experts : {2U, 256U, 300U}) {

@@ -1,0 +1,86 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "cli/program.h"
+#include "support/test_data.h"
+
+namespace flame::test {
+namespace {
+
+using nlohmann::json;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+std::string read_text(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return std::string(std::istreambuf_iterator<char>(file), {});
+}
+
+/// Twelve examples with references.
+class ReportCommand : public ::testing::Test {
+ protected:
+  ReportCommand() {
+    std::ofstream file(directory_ / "data.jsonl");
+    for (int i = 0; i < 12; ++i) {
+      file << json{{"d", "Text number " + std::to_string(i) + "."}, {"s", "One of them."}} << "\n";
+    }
+  }
+
+  ProgramResult report(const std::string& only) {
+    return run_flame({"report", tiny_model().string(), "--data", (directory_ / "data.jsonl").string(), "--field", "d",
+                      "--reference", "s", "-o", (directory_ / "out").string(), "--quick", "--only", only});
+  }
+
+  TemporaryDirectory directory_;
+};
+
+TEST_F(ReportCommand, KeepsItsMeasurementsAndGoesOnFromThem) {
+  const ProgramResult first = report("fig4a,fig5a");
+  ASSERT_EQ(first.exit_code, 0) << first.standard_error;
+  EXPECT_THAT(first.standard_error, HasSubstr("flame inspect"));
+  EXPECT_THAT(read_text(directory_ / "out" / "index.html"), HasSubstr("Figure 5(a)"));
+  EXPECT_TRUE(std::filesystem::exists(directory_ / "out" / "figures" / "fig5a.svg"));
+  const json stored = json::parse(read_text(directory_ / "out" / "data" / "inspect.json"));
+  EXPECT_THAT(stored.at("command").get<std::string>(), HasSubstr("flame inspect"));
+  EXPECT_EQ(stored.at("output").at("num_experts"), 4);
+  const ProgramResult again = report("fig4a,fig5a");
+  EXPECT_EQ(again.exit_code, 0);
+  EXPECT_THAT(again.standard_error, Not(HasSubstr("flame inspect"))) << "all of it is there";
+}
+
+TEST_F(ReportCommand, DrawsElsewhereWhatHasBeenMeasured) {
+  ASSERT_EQ(report("fig4a").exit_code, 0);
+  const std::string data = (directory_ / "out" / "data").string();
+  const std::string elsewhere = (directory_ / "elsewhere").string();
+  const ProgramResult drawn = run_flame({"report", "--from", data, "-o", elsewhere});
+  EXPECT_EQ(drawn.exit_code, 0) << drawn.standard_error;
+  const std::string page = read_text(directory_ / "elsewhere" / "index.html");
+  EXPECT_THAT(page, HasSubstr("../out/data/inspect.json"));
+  EXPECT_THAT(page, HasSubstr("has not been run")) << "the items that were not measured say so";
+  EXPECT_EQ(run_flame({"report", "--from", data, "--quick", "-o", elsewhere}).exit_code, 2);
+}
+
+TEST_F(ReportCommand, RefusesMeasurementsOfOtherWeights) {
+  ASSERT_EQ(report("fig4a").exit_code, 0);
+  const std::filesystem::path note = directory_ / "out" / "data" / "report.json";
+  json stored = json::parse(read_text(note));
+  stored["checksum"] = "0123456789abcdef";
+  std::ofstream(note) << stored;
+  const ProgramResult result = report("fig4a");
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.standard_error, HasSubstr("other weights"));
+}
+
+TEST_F(ReportCommand, WrongUseExitsWithTwo) {
+  EXPECT_EQ(report("fig99").exit_code, 2);
+  EXPECT_EQ(run_flame({"report", tiny_model().string(), "-o", (directory_ / "out").string()}).exit_code, 2);
+  EXPECT_EQ(run_flame({"report", "-o", (directory_ / "out").string()}).exit_code, 2);
+}
+
+}  // namespace
+}  // namespace flame::test
