@@ -81,6 +81,7 @@ constexpr FixedColour kFixedColours[] = {
     {"ROUGE-1", 0},
     {"ladder", 0},
     {"accelerator", 0},
+    {"switch-base", 4},
     {"CPU", 5},
     {"paper", 7}};
 

@@ -69,7 +69,8 @@ const std::vector<ItemMaker>& item_makers() {
        latency_by_slots},
       {"table1",
        "Table 1: latency of a token by device and idea",
-       {"inspect", "profile.trace", "routing.profile", "test.trace", "bench", "accelerator-sweep", "accelerator"},
+       {"inspect", "profile.trace", "routing.profile", "test.trace", "bench", "accelerator-sweep", "accelerator",
+        "accelerator-switch-base"},
        speed_table},
       {"bytes",
        "Past the paper: accuracy of every predictor against its bytes",
@@ -93,7 +94,7 @@ const std::vector<ItemMaker>& item_makers() {
        token_timeline},
       {"cycles",
        "Past the paper: where the accelerator's cycles go",
-       {"inspect", "test.trace", "accelerator-sweep", "accelerator"},
+       {"inspect", "test.trace", "accelerator-sweep", "accelerator", "accelerator-switch-base"},
        accelerator_cycles}};
   return makers;
 }
@@ -225,6 +226,15 @@ Measurement accelerator_bench(const Subject& subject, Measurements& measurements
   Measurement measurement{.name = "accelerator", .arguments = accelerator_arguments(subject, measurements)};
   measurement.arguments.insert(measurement.arguments.end(),
                                {"--budget", fmt::format("{:.0f}", std::ceil(0.25 * experts) * slot_bytes)});
+  return measurement;
+}
+
+Measurement accelerator_bench_of_base(const Subject& subject, Measurements& measurements) {
+  const Json model = measurements.json(inspection(subject));
+  // The paper's models are of this size; the kernel takes at most 16 experts a layer.
+  const std::string preset = model.at("num_experts").get<int>() < 16 ? "switch-base-8" : "switch-base-16";
+  Measurement measurement{.name = "accelerator-switch-base", .arguments = accelerator_arguments(subject, measurements)};
+  measurement.arguments[1] = preset;
   return measurement;
 }
 

@@ -85,6 +85,8 @@ struct ItemMaker {
                                             const std::string& pattern, const std::string& dtype);
 /// The four configurations on the simulated accelerator, its slots in a quarter of the decoder's 2:4 int8 experts.
 [[nodiscard]] Measurement accelerator_bench(const Subject& subject, Measurements& measurements);
+/// The same for a model of switch-base's size, routed as this one, with all of the chip's slot memory.
+[[nodiscard]] Measurement accelerator_bench_of_base(const Subject& subject, Measurements& measurements);
 /// Dense, 2:4 and 1:4 experts with and without prediction, from few slots to all of the decoder's experts.
 [[nodiscard]] Measurement accelerator_sweep(const Subject& subject, Measurements& measurements);
 /// Replay of the test trace with slots, as a pool for all layers, of experts packed so; times as `bench` measured them.

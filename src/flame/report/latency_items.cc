@@ -78,48 +78,63 @@ Item speed_table(const Subject& subject, Measurements& measurements) {
          times_text(cpu_neither / median_of(moe))});
   }
 
-  const Measurement accelerator = accelerator_bench(subject, measurements);
-  const Json simulated = measurements.json(accelerator);
-  note_source(item, measurements, accelerator);
   std::map<std::string, double> speedup;
-  double fpga_neither = 0.0;
-  for (const Json& moe : simulated.at("results")) {
-    if (moe.at("scope") != "moe") continue;
-    const auto configuration = moe.at("configuration").get<std::string>();
-    const auto pattern = moe.at("pattern").get<std::string>();
-    if (configuration == "neither") fpga_neither = median_of(moe);
-    const Json& whole =
-        result_with(simulated, {{"scope", "decoder"}, {"configuration", configuration}, {"pattern", pattern}});
-    const double ratio = fpga_neither / median_of(moe);
-    speedup[configuration + " " + pattern] = ratio;
-    table.rows.push_back({"accelerator, simulated", configuration, pattern + " int8", kibibytes(moe),
-                          std::to_string(moe.at("slots").get<std::uint64_t>()), hit_text(moe),
-                          fmt::format("{:.4f}", 1e3 * median_of(whole)), fmt::format("{:.4f}", 1e3 * median_of(moe)),
-                          times_text(ratio)});
-  }
+  const auto add_accelerator_rows = [&](const Measurement& measurement, const std::string& device,
+                                        std::map<std::string, double>& ratios) {
+    const Json simulated = measurements.json(measurement);
+    note_source(item, measurements, measurement);
+    double neither = 0.0;
+    for (const Json& moe : simulated.at("results")) {
+      if (moe.at("scope") != "moe") continue;
+      const auto configuration = moe.at("configuration").get<std::string>();
+      const auto pattern = moe.at("pattern").get<std::string>();
+      if (configuration == "neither") neither = median_of(moe);
+      const Json& whole =
+          result_with(simulated, {{"scope", "decoder"}, {"configuration", configuration}, {"pattern", pattern}});
+      const double ratio = neither / median_of(moe);
+      ratios[configuration + " " + pattern] = ratio;
+      table.rows.push_back({device, configuration, pattern + " int8", kibibytes(moe),
+                            std::to_string(moe.at("slots").get<std::uint64_t>()), hit_text(moe),
+                            fmt::format("{:.4f}", 1e3 * median_of(whole)), fmt::format("{:.4f}", 1e3 * median_of(moe)),
+                            times_text(ratio)});
+    }
+  };
+  add_accelerator_rows(accelerator_bench(subject, measurements), "accelerator, simulated", speedup);
+  const Measurement of_base = accelerator_bench_of_base(subject, measurements);
+  std::map<std::string, double> base_speedup;
+  const std::string base = of_base.arguments[1];
+  add_accelerator_rows(of_base, fmt::format("accelerator, simulated, {}'s size", base), base_speedup);
 
-  BarChart chart{.x_label = "accelerator",
+  BarChart chart{.x_label = "what is switched on",
                  .y_label = "speed of the MoE layers, times neither",
                  .categories = {},
-                 .series = {{.label = "accelerator", .points = {}}, {.label = "CPU", .points = {}}}};
-  chart.x_label = "what is switched on";
+                 .series = {{.label = "accelerator", .points = {}},
+                            {.label = fmt::format("{}'s size on the accelerator", base), .points = {}},
+                            {.label = "CPU", .points = {}}}};
   for (const char* configuration : {"neither", "CEPR", "N:M", "both"}) {
     const bool sparse = std::string_view(configuration) == "N:M" || std::string_view(configuration) == "both";
     const auto x = static_cast<double>(chart.categories.size());
     chart.categories.push_back(sparse ? fmt::format("{}, 2:4", configuration) : configuration);
-    chart.series[0].points.push_back(point(x, speedup[fmt::format("{} {}", configuration, sparse ? "2:4" : "dense")]));
+    const std::string key = fmt::format("{} {}", configuration, sparse ? "2:4" : "dense");
+    chart.series[0].points.push_back(point(x, speedup[key]));
+    chart.series[1].points.push_back(point(x, base_speedup[key]));
     const Json& moe = result_with(bench, {{"configuration", configuration}, {"scope", "moe"}});
-    chart.series[1].points.push_back(point(x, cpu_neither / median_of(moe)));
+    chart.series[2].points.push_back(point(x, cpu_neither / median_of(moe)));
   }
   item.figures.push_back(draw(chart, "table1"));
   const auto of = [&](const char* key) { return times_text(speedup[key]); };
+  const auto both_sizes = [&](const char* key) {
+    return fmt::format("{}; at {}'s size {}", times_text(speedup[key]), base, times_text(base_speedup[key]));
+  };
+  const std::string papers_pruning =
+      fmt::format("{} to {}", times_text(paper::kPruningAlone[0]), times_text(paper::kPruningAlone[1]));
   item.comparisons = {
-      {"accelerator: N:M alone over neither (2:4; 1:4)", of("N:M 2:4") + "; " + of("N:M 1:4"),
-       fmt::format("{} to {}", times_text(paper::kPruningAlone[0]), times_text(paper::kPruningAlone[1]))},
-      {"accelerator: CEPR alone over neither", of("CEPR dense"),
+      {"accelerator: N:M alone over neither, 2:4", both_sizes("N:M 2:4"), papers_pruning},
+      {"accelerator: N:M alone over neither, 1:4", both_sizes("N:M 1:4"), papers_pruning},
+      {"accelerator: CEPR alone over neither", both_sizes("CEPR dense"),
        fmt::format("{} to {}", times_text(paper::kPredictionAlone[0]), times_text(paper::kPredictionAlone[1]))},
-      {"accelerator: both over neither (2:4; 1:4)", of("both 2:4") + "; " + of("both 1:4"),
-       times_text(paper::kBothOverNeither)}};
+      {"accelerator: both over neither, 2:4", both_sizes("both 2:4"), times_text(paper::kBothOverNeither)},
+      {"accelerator: both over neither, 1:4", both_sizes("both 1:4"), times_text(paper::kBothOverNeither)}};
   const double cpu_both = cpu_neither / median_of(result_with(bench, {{"configuration", "both"}, {"scope", "moe"}}));
   item.sentences = {
       fmt::format(

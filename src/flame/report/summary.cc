@@ -84,18 +84,19 @@ void add_gains(const Subject& subject, const Json& bench, const std::optional<Js
                   times_text(token / seconds("both", "decoder")), times_text(token / seconds("resident", "decoder"))));
 }
 
-void add_accelerator(const Json& simulated, Summary& summary) {
+void add_accelerator(const Json& simulated, const std::string& where, Summary& summary) {
   const double neither = median_of(result_with(simulated, {{"configuration", "neither"}, {"scope", "moe"}}));
   const auto times = [&](const char* configuration, const char* pattern) {
     return times_text(
         neither /
         median_of(result_with(simulated, {{"configuration", configuration}, {"pattern", pattern}, {"scope", "moe"}})));
   };
-  summary.sentences.push_back(fmt::format(
-      "On the simulated accelerator, with slots for a quarter of the decoder's 2:4 experts, the MoE layers become {} "
-      "as fast "
-      "by N:M alone (2:4; {} at 1:4), {} by CEPR alone, and {} by both ({} at 1:4).",
-      times("N:M", "2:4"), times("N:M", "1:4"), times("CEPR", "dense"), times("both", "2:4"), times("both", "1:4")));
+  summary.sentences.push_back(
+      fmt::format("On the simulated accelerator, {}, the MoE layers become {} as fast by N:M alone (2:4; {} at 1:4), "
+                  "{} by CEPR alone, "
+                  "and {} by both ({} at 1:4).",
+                  where, times("N:M", "2:4"), times("N:M", "1:4"), times("CEPR", "dense"), times("both", "2:4"),
+                  times("both", "1:4")));
 }
 
 /// The pattern with its reason.
@@ -225,7 +226,14 @@ Summary summarise(const Subject& subject, const Measurements& measurements) {
   Stored stored(measurements);
   const std::optional<Json> model = stored.find("inspect");
   if (const std::optional<Json> bench = stored.find("bench")) add_gains(subject, *bench, model, summary);
-  if (const std::optional<Json> simulated = stored.find("accelerator")) add_accelerator(*simulated, summary);
+  if (const std::optional<Json> simulated = stored.find("accelerator")) {
+    add_accelerator(*simulated, "with slots for a quarter of the decoder's 2:4 experts", summary);
+  }
+  if (const std::optional<Json> simulated = stored.find("accelerator-switch-base")) {
+    add_accelerator(*simulated,
+                    fmt::format("at {}'s size, routed as this model", simulated->at("model").get<std::string>()),
+                    summary);
+  }
   std::string pattern = "2:4";
   if (const std::optional<Json> sweep = stored.find("pruning-sweep")) {
     pattern = recommended_pattern(*sweep);
