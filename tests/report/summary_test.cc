@@ -87,13 +87,19 @@ TEST_F(SummaryTest, GivesThePatternWithTheNumbersItRestsOn) {
   EXPECT_THAT(summary.recommendation[0], HasSubstr("1:4 does not (ROUGE-1 37.00"));
 }
 
+Subject of_ten_examples() {
+  Subject subject;
+  subject.test_examples = 10;
+  return subject;
+}
+
 TEST(TimeLeft, IsUnknownUntilACommandHasRunAndFallsAsItemsAreDone) {
   const std::vector<ItemMaker> items = {{"a", "", {"test.trace"}, nullptr}, {"b", "", {"bench"}, nullptr}};
-  TimeLeft left(items, {.test_examples = 10});
+  TimeLeft left(items, of_ten_examples());
   EXPECT_FALSE(left.seconds().has_value());
-  left.end("test.trace", 2.0 * TimeLeft::usual_seconds("test.trace", {.test_examples = 10}));
+  left.end("test.trace", 2.0 * TimeLeft::usual_seconds("test.trace", of_ten_examples()));
   ASSERT_TRUE(left.seconds().has_value());
-  EXPECT_NEAR(*left.seconds(), 2.0 * TimeLeft::usual_seconds("bench", {.test_examples = 10}), 1e-9)
+  EXPECT_NEAR(*left.seconds(), 2.0 * TimeLeft::usual_seconds("bench", of_ten_examples()), 1e-9)
       << "this machine takes twice as long as usual";
   left.finish_item(2);
   EXPECT_DOUBLE_EQ(*left.seconds(), 0.0);

@@ -4,7 +4,7 @@
     python3 tools/report/check_page.py report/index.html [--screenshots DIR] [--complete]
 
 At 1280 and 390 pixels, light and dark: no message on the console, nothing asked of the network, every figure of every item
-drawn with text in it, no text of a chart on other text or cut off, no page wider than its window; and the numbers in the
+drawn with text that stands out from the page, no text of a chart on other text or cut off, no page wider than its window; and the numbers in the
 tables are those of the JSON files that the items link to, where a table names them. With --complete an item that the page
 says is not there is an error. Exits with 77 where there is no Chromium.
 Needs Python alone and Debian's `chromium` or `chromium-headless-shell` (or CHROMIUM=path).
@@ -49,6 +49,15 @@ LOOK = r"""
       if (texts.length < 3) complaints.push(`${article.id}: a chart with ${texts.length} texts`);
       const size = texts.length ? parseFloat(getComputedStyle(texts[0]).fontSize) * frame.width / svg.viewBox.baseVal.width : 0;
       if (texts.length && size < 7) complaints.push(`${article.id}: text of ${size.toFixed(1)} pixels`);
+      const light = colour => {
+        const [r, g, b] = colour.match(/[\d.]+/g).map(Number).map(v => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+      };
+      const paper = light(getComputedStyle(document.body).backgroundColor);
+      for (const text of texts) {
+        const ink = light(getComputedStyle(text).fill), contrast = (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
+        if (contrast < 4.5) complaints.push(`${article.id}: "${text.textContent.trim()}" has a contrast of ${contrast.toFixed(1)}`);
+      }
       const boxes = texts.map(t => {
         // Turned text has a box larger than its letters: its corners are compared instead of the upright box.
         const b = t.getBBox(), m = t.getScreenCTM();

@@ -32,10 +32,10 @@ nav { columns: 2 20rem; font-size: .9rem; margin: 1.5rem 0; } nav a { display: b
 section, article { margin-top: 2rem; padding-top: 1.5rem; border-top: 1px solid var(--grid); }
 .advice { background: var(--box); border-left: .3rem solid var(--series-0); padding: .25rem 1rem; margin: 1rem 0; }
 figure { margin: 1rem 0; } figcaption { font-size: .9rem; color: var(--quiet); }
-figure svg { display: block; width: 100%; height: auto; max-width: 48rem; }
+figure svg { display: block; width: 100%; height: auto; }
 figure svg text { font-family: inherit; }
 .narrow { display: none; }
-@media (max-width: 600px) { body { padding: .75rem .75rem 3rem; } .narrow { display: block; max-width: 28rem; }
+@media (max-width: 600px) { body { padding: .75rem .75rem 3rem; } .narrow { display: block; }
   .wide { display: none; } }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .875rem; margin: .5rem 0; }
@@ -119,8 +119,16 @@ Table comparison_table(const std::vector<Comparison>& comparisons, const std::st
   return table;
 }
 
+/// Shown at most as large as it is drawn, so that text has one size on the whole page.
 std::string with_class(const std::string& svg, std::string_view name) {
-  return fmt::format("<svg class=\"{}\"{}", name, svg.substr(4));
+  constexpr std::string_view kBox = "viewBox=\"0 0 ";
+  const std::size_t box = svg.find(kBox);
+  std::string width = "720";
+  if (box != std::string::npos) {
+    const std::size_t begin = box + kBox.size();
+    width = svg.substr(begin, svg.find(' ', begin) - begin);
+  }
+  return fmt::format("<svg class=\"{}\" style=\"max-width:{}px\"{}", name, width, svg.substr(4));
 }
 
 std::string to_html(const Figure& figure, const std::string& label) {

@@ -54,6 +54,8 @@ Point rouge1(double x, const Json& cell) {
   return {x, 100.0 * f.at("mean").get<double>(), 100.0 * f.at("low").get<double>(), 100.0 * f.at("high").get<double>()};
 }
 
+Point perplexity(double x, const Json& cell) { return point(x, cell.at("perplexity").get<double>()); }
+
 std::vector<std::string> cell_row(const Json& cell) {
   const Json& rouge = cell.at("rouge");
   const auto score = [&](const char* name) {
@@ -148,9 +150,9 @@ Item pruning_strategies(const Subject& subject, Measurements& measurements) {
 
 namespace {
 
-/// Curves of ROUGE-1 against sparsity of one model.
-LineChart sweep_chart(const Json& results) {
-  LineChart chart{.x_label = "experts' weights removed, %", .y_label = "ROUGE-1", .y_minimum = 0.0, .series = {}};
+/// Curves of a measure of quality against sparsity of one model.
+LineChart sweep_chart(const Json& results, const std::string& y_label, Point (*quality)(double x, const Json& cell)) {
+  LineChart chart{.x_label = "experts' weights removed, %", .y_label = y_label, .series = {}};
   std::map<std::string, Series> series;
   const Json* dense = nullptr;
   for (const Json& cell : results) {
@@ -165,11 +167,11 @@ LineChart sweep_chart(const Json& results) {
       label = fmt::format("N:M, M = {}", pattern.substr(pattern.find(':') + 1));
     }
     series[label].label = label;
-    series[label].points.push_back(rouge1(100.0 * cell.at("zeros").get<double>(), cell));
+    series[label].points.push_back(quality(100.0 * cell.at("zeros").get<double>(), cell));
   }
   // Intervals of many curves at the same sparsities would hide one another: N:M with M = 4 shows them.
   for (auto& [label, one] : series) {
-    if (dense != nullptr) one.points.push_back(rouge1(0.0, *dense));
+    if (dense != nullptr) one.points.push_back(quality(0.0, *dense));
     std::sort(one.points.begin(), one.points.end(), [](const Point& a, const Point& b) { return a.x < b.x; });
     one.dashed = !label.starts_with("N:M");
     if (label != "N:M, M = 4") {
@@ -211,8 +213,12 @@ Item pruning_sweep(const Subject& subject, Measurements& measurements) {
         measured_sweep(measurements, item, pruning_measurement(subject, model, measurements.directory()));
     const std::string name = model.filename().string();
     const bool own = model == subject.model;
-    item.figures.push_back(
-        draw(sweep_chart(result.at("results")), own ? std::string("fig7") : fmt::format("fig7-{}", name), name));
+    const std::string id = own ? std::string("fig7") : fmt::format("fig7-{}", name);
+    item.figures.push_back(draw(sweep_chart(result.at("results"), "ROUGE-1", rouge1), id,
+                                fmt::format("{}: ROUGE-1, more is better", name)));
+    item.figures.push_back(draw(sweep_chart(result.at("results"), "perplexity", perplexity),
+                                fmt::format("{}-perplexity", id),
+                                fmt::format("{}: perplexity of the references, less is better", name)));
     item.tables.push_back(cell_table(result.at("results"), name));
     item.sentences.push_back(
         fmt::format("Of the N:M patterns, the sparsest whose ROUGE-1 stays within the dense model's "
