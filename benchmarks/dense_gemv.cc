@@ -2,6 +2,7 @@
 // matrices of decoding. The ladder goes from portable code to the best instruction set; then more vectors at once.
 
 #include <cmath>
+#include <cstring>
 
 #include "flame/base/data_type.h"
 #include "flame/kernels/linear.h"
@@ -17,13 +18,13 @@ constexpr std::size_t kColumns = 768;
 /// Weights of one sweep.
 class Weights {
  public:
-  explicit Weights(DataType type) : bytes_(kSweepBytes) {
+  explicit Weights(DataType type) : memory_(kSweepBytes) {
     const std::size_t rows = kSweepBytes / (kColumns * size_of(type));
-    view_ = {type, bytes_.data(), rows, kColumns};
+    view_ = {type, memory_.bytes().data(), rows, kColumns};
     const std::vector<float> values = random_floats(1 << 16, 1);
     for (std::size_t i = 0; i < rows * kColumns; ++i) {
       const float value = values[i % values.size()];
-      std::byte* position = bytes_.data() + i * size_of(type);
+      std::byte* position = memory_.bytes().data() + i * size_of(type);
       if (type == DataType::kF32) std::memcpy(position, &value, sizeof(value));
       if (type == DataType::kBF16) {
         const BFloat16 narrow = BFloat16::from_float(value);
@@ -38,7 +39,7 @@ class Weights {
   [[nodiscard]] const WeightMatrix& view() const { return view_; }
 
  private:
-  std::vector<std::byte> bytes_;
+  Memory memory_;
   WeightMatrix view_;
 };
 

@@ -32,13 +32,16 @@ Matrix<float> pruned(const PackedFormat& format, std::size_t rows, std::size_t c
 void expert(benchmark::State& state, const PackedFormat& format, std::size_t tokens) {
   const PackedExpertLayout layout{format, kModel, kInner, false, kernels::Activation::kRelu};
   const std::size_t experts = kSweepBytes / layout.size_bytes();
-  std::vector<std::byte> bytes(experts * layout.size_bytes());
+  // Each expert begins on a page, as in its slot.
+  const std::size_t stride = (layout.size_bytes() + 4095) / 4096 * 4096;
+  Memory memory(experts * stride);
+  const std::span<std::byte> bytes = memory.bytes();
   const Matrix<float> wi = pruned(format, kInner, kModel, 1);
   const Matrix<float> wo = pruned(format, kModel, kInner, 2);
-  const std::span<std::byte> first = std::span(bytes).first(layout.size_bytes());
+  const std::span<std::byte> first = bytes.first(layout.size_bytes());
   sparsity::pack_expert(layout, wi, {}, wo, first);
   for (std::size_t e = 1; e < experts; ++e) {
-    std::copy(first.begin(), first.end(), bytes.begin() + static_cast<std::ptrdiff_t>(e * layout.size_bytes()));
+    std::ranges::copy(first, bytes.data() + e * stride);
   }
   const std::vector<float> values = random_floats(tokens * kModel, 3);
   const MatrixView<const float> input(values.data(), tokens, kModel);
@@ -46,7 +49,7 @@ void expert(benchmark::State& state, const PackedFormat& format, std::size_t tok
   Matrix<float> output(tokens, kModel);
   kernels::ExpertRun run;
   const auto compute = [&](std::size_t e) {
-    const auto one = std::span<const std::byte>(bytes).subspan(e * layout.size_bytes(), layout.size_bytes());
+    const auto one = std::span<const std::byte>(bytes).subspan(e * stride, layout.size_bytes());
     run.begin(kernels::parts_of(layout, one), input, probability, output);
     run.finish();
   };
@@ -56,7 +59,7 @@ void expert(benchmark::State& state, const PackedFormat& format, std::size_t tok
   for (std::size_t t = 0; t < tokens; ++t) {
     for (std::size_t c = 0; c < kModel; ++c) require(output.row(t)[c] == expected.row(t)[c], format.describe());
   }
-  time_against_reading(state, static_cast<double>(bytes.size()), [&] {
+  time_against_reading(state, static_cast<double>(experts * layout.size_bytes()), [&] {
     for (std::size_t e = 0; e < experts; ++e) compute(e);
   });
   state.counters["experts"] = static_cast<double>(experts);

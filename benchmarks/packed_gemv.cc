@@ -25,7 +25,7 @@ constexpr std::size_t kColumns = 768;
 /// A packed matrix of `rows` rows: a small one packed once and repeated, as all row blocks are alike in form.
 class Packed {
  public:
-  Packed(const PackedFormat& format, std::size_t rows) : layout_(format, rows, kColumns), bytes_(layout_.size_bytes()) {
+  Packed(const PackedFormat& format, std::size_t rows) : layout_(format, rows, kColumns), memory_(layout_.size_bytes()) {
     constexpr std::size_t kPattern = 64;
     Matrix<float> dense(kPattern, kColumns, 0.0F);
     const std::vector<float> values = random_floats(kPattern * kColumns, 3);
@@ -37,12 +37,12 @@ class Packed {
       }
     }
     const std::vector<std::byte> pattern = sparsity::pack_matrix(format, dense);
-    for (std::size_t offset = 0; offset < bytes_.size(); offset += pattern.size()) {
-      std::copy_n(pattern.begin(), std::min(pattern.size(), bytes_.size() - offset),
-                  bytes_.begin() + static_cast<std::ptrdiff_t>(offset));
+    const std::span<std::byte> bytes = memory_.bytes();
+    for (std::size_t offset = 0; offset < bytes.size(); offset += pattern.size()) {
+      std::copy_n(pattern.begin(), std::min(pattern.size(), bytes.size() - offset), bytes.data() + offset);
     }
   }
-  [[nodiscard]] PackedMatrixView view() const { return {layout_, bytes_}; }
+  [[nodiscard]] PackedMatrixView view() const { return {layout_, memory_.bytes()}; }
 
   /// As many rows as `bytes` bytes hold, in whole blocks.
   static std::size_t rows_for(const PackedFormat& format, std::size_t bytes) {
@@ -52,7 +52,7 @@ class Packed {
 
  private:
   PackedLayout layout_;
-  std::vector<std::byte> bytes_;
+  Memory memory_;
 };
 
 void check_answer(const PackedMatrixView& matrix, const PackedInput& input) {

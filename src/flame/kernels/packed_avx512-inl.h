@@ -1,6 +1,7 @@
 // The int8 and int4 kernels for AVX-512 with VNNI and VBMI (Highway's AVX3_DL): 64 kept values at a time. A broadcast
 // load, a rotation and a ternary operation turn their packed positions into indices, byte permutes gather the tokens'
 // codes, and vpdpbusd multiplies and adds. Included by packed_kernels.cc once for each instruction set.
+//
 #if defined(FLAME_KERNELS_PACKED_AVX512_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef FLAME_KERNELS_PACKED_AVX512_INL_H_
 #undef FLAME_KERNELS_PACKED_AVX512_INL_H_
@@ -13,12 +14,12 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <type_traits>
 #include <vector>
 
 #include "flame/base/data_type.h"
 #include "flame/kernels/packed_block.h"
-#include "flame/kernels/packed_float-inl.h"
-#include "flame/kernels/unroll.h"
+#include "flame/kernels/registers-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace flame::kernels::HWY_NAMESPACE {
@@ -26,416 +27,724 @@ namespace {
 
 #if HWY_TARGET == HWY_AVX3_DL
 
-// This version of Highway names AVX-VNNI where it checks for AVX512-VNNI.
-HWY_PUSH_ATTRIBUTES("avx512vnni")
+FLAME_PUSH_KERNEL_ATTRIBUTES
 
-// For lambdas: an attribute of their own takes the place of the pushed ones under clang.
-#undef FLAME_VNNI_ATTR
-#define FLAME_VNNI_ATTR __attribute__((target(HWY_TARGET_STR ",avx512vnni")))
-
-// Bytes between a kernel's reads and its prefetches: past the hardware's own prefetchers, which stop at page ends.
-constexpr std::size_t kPrefetchBytes = 4096;
-
-// (a & b) | c, and (a & b) ^ c, as truth tables of vpternlogd.
+// a & b | c, (a & b) ^ c and a | b | c, as truth tables of vpternlogd.
 constexpr int kAndOr = 0xEA;
 constexpr int kAndXor = 0x6A;
+constexpr int kOrOr = 0xFE;
 
-// Unpacks the fields of a short last chunk, a string of Bits bits each, into bytes. In every 64-bit word lie the Bits
-// bytes of its eight fields; a multishift then moves field i to byte i.
-template <unsigned Bits>
+// A short last chunk of up to so many values a row is computed two rows at a time, half a vector each.
+constexpr std::size_t kPairedValues = 32;
+
+constexpr std::size_t kVectorWords = 8;
+
+struct alignas(64) ByteTable {
+  std::uint8_t bytes[64];
+};
+struct alignas(64) WordTable {
+  std::uint64_t words[8];
+};
+HWY_INLINE __m512i load_table(const ByteTable& table) { return _mm512_load_si512(&table); }
+HWY_INLINE __m512i load_table(const WordTable& table) { return _mm512_load_si512(&table); }
+
+// Unpacks the fields of a short last chunk, one string of Bits bits each for every row, into bytes: of one row, or of
+// two rows into half a vector each. In every 64-bit word lie the Bits bytes of its eight fields; a multishift then
+// moves field i to byte i.
+template <unsigned Bits, bool Paired>
 class StringUnpacker {
  public:
-  // The first `count` bytes from `position` on may be read. Above a field stand bits of its neighbours: to be masked.
-  static HWY_INLINE __m512i unpack(const std::byte* position, std::size_t count) {
-    const __m512i packed = _mm512_maskz_loadu_epi8((__mmask64{1} << count) - 1, position);
-    const __m512i words = _mm512_permutexvar_epi8(_mm512_load_si512(kTables.bytes), packed);
-    return _mm512_multishift_epi64_epi8(_mm512_load_si512(kTables.shifts), words);
+  StringUnpacker() = default;
+  explicit StringUnpacker(std::size_t row_bytes) {
+    constexpr __mmask64 kSecondRow = Paired ? 0xffffffff00000000U : 0;
+    const __m512i first_rows = load_table(kBytes);
+    bytes_ = _mm512_mask_add_epi8(first_rows, kSecondRow, first_rows, _mm512_set1_epi8(static_cast<char>(row_bytes)));
+    readable_ = (__mmask64{1} << ((Paired ? 2 : 1) * row_bytes)) - 1;
+  }
+
+  // Above a field stand bits of its neighbours: to be masked.
+  HWY_INLINE __m512i unpack(const std::byte* strings) const {
+    const __m512i packed = _mm512_maskz_loadu_epi8(readable_, strings);
+    return _mm512_multishift_epi64_epi8(load_table(kShifts), _mm512_permutexvar_epi8(bytes_, packed));
   }
 
  private:
-  struct Tables {
-    alignas(64) std::uint8_t bytes[64];
-    alignas(64) std::uint8_t shifts[64];
-  };
-  static constexpr Tables make_tables() {
-    Tables tables = {};
+  static constexpr ByteTable make_bytes() {
+    ByteTable table = {};
     for (unsigned i = 0; i < 64; ++i) {
-      tables.bytes[i] = static_cast<std::uint8_t>(i % 8 < Bits ? i / 8 * Bits + i % 8 : 0);
-      tables.shifts[i] = static_cast<std::uint8_t>(i % 8 * Bits);
+      const unsigned eight = i / 8 % (Paired ? 4 : 8);
+      table.bytes[i] = static_cast<std::uint8_t>(i % 8 < Bits ? eight * Bits + i % 8 : 0);
     }
-    return tables;
+    return table;
   }
-  static constexpr Tables kTables = make_tables();
+  static constexpr ByteTable make_shifts() {
+    ByteTable shifts = {};
+    for (unsigned i = 0; i < 64; ++i) shifts.bytes[i] = static_cast<std::uint8_t>(i % 8 * Bits);
+    return shifts;
+  }
+  static constexpr ByteTable kBytes = make_bytes();
+  static constexpr ByteTable kShifts = make_shifts();
+
+  __m512i bytes_;
+  __mmask64 readable_ = 0;
 };
+
+// The 8 * Bits bytes of a plane, as often as they fit.
+template <unsigned Bits>
+HWY_INLINE __m512i repeat_plane(const std::byte* plane) {
+  if constexpr (Bits == 1) {
+    std::uint64_t word = 0;
+    std::memcpy(&word, plane, sizeof(word));
+    return _mm512_set1_epi64(static_cast<long long>(word));
+  } else if constexpr (Bits == 2) {
+    return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(plane)));
+  } else {
+    return _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(plane)));
+  }
+}
+
+// A vector that stays in a register: the compiler would rather load a constant again in every row.
+HWY_INLINE __m512i held(__m512i vector) {
+  asm("" : "+v"(vector));
+  return vector;
+}
 
 // Unpacks a plane of 64 fields of Bits bits (1, 2 or 4) into bytes: 8 * Bits bytes, broadcast, of which each 64-bit
 // word rotates its own fields down, to begin at bit Low of a byte.
 template <unsigned Bits, unsigned Low = 0>
 class PlaneUnpacker {
  public:
+  HWY_INLINE PlaneUnpacker() : rotations_(held(load_table(kRotations))) {}
+
   // Around a field stand bits of others: to be masked.
-  static HWY_INLINE __m512i unpack(const std::byte* plane) {
-    __m512i repeated;
-    if constexpr (Bits == 1) {
-      std::uint64_t word = 0;
-      std::memcpy(&word, plane, sizeof(word));
-      repeated = _mm512_set1_epi64(static_cast<long long>(word));
-    } else if constexpr (Bits == 2) {
-      repeated = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(plane)));
-    } else {
-      repeated = _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(plane)));
-    }
-    return _mm512_rorv_epi64(repeated, _mm512_load_si512(kRotations.words));
+  HWY_INLINE __m512i unpack(const std::byte* plane) const {
+    return _mm512_rorv_epi64(repeat_plane<Bits>(plane), rotations_);
   }
 
  private:
-  struct Rotations {
-    alignas(64) std::uint64_t words[8];
-  };
-  static constexpr Rotations make_rotations() {
-    Rotations rotations = {};
-    for (unsigned word = 0; word < 8; ++word) rotations.words[word] = (word / Bits * Bits - Low) % 64;
+  static constexpr WordTable make_rotations() {
+    WordTable rotations = {};
+    for (unsigned word = 0; word < kVectorWords; ++word) rotations.words[word] = (word / Bits * Bits - Low) % 64;
     return rotations;
   }
-  static constexpr Rotations kRotations = make_rotations();
+  static constexpr WordTable kRotations = make_rotations();
+
+  __m512i rotations_;
 };
 
-// Gathers 64 codes. Span = m / n: 64 kept values stand for 64 * Span inputs. A permute over two registers picks from
-// 128 of them, so 128 / Span neighbouring lanes share a pair of registers.
+// Gathers 64 codes. Span = m / n: 64 kept values stand for 64 * Span inputs, held in Span registers. A permute over two
+// of them picks from 128 inputs, so 128 / Span neighbouring lanes share a pair. m = 2^Bits.
 template <std::size_t Span, unsigned Bits>
 class CodeGather {
  public:
-  explicit CodeGather(const PackedFormat& format) {
-    alignas(64) std::uint8_t base[64];
-    // j / n * m, without 64 divisions: n and m are powers of two.
-    const unsigned log_n = static_cast<unsigned>(std::countr_zero(format.n));
-    const unsigned log_m = static_cast<unsigned>(std::countr_zero(format.m));
-    for (unsigned j = 0; j < 64; ++j) base[j] = static_cast<std::uint8_t>((j >> log_n << log_m) % 128);
-    base_ = _mm512_load_si512(base);
-  }
+  static constexpr std::size_t kTables = Span;
+  // Registers that the first half of the lanes looks up in.
+  static constexpr std::size_t kHalfTables = (Span + 1) / 2;
+
+  HWY_INLINE CodeGather()
+      : base_(held(load_table(kBase))),
+        low_mask_(held(_mm512_set1_epi8((1 << kLowBits) - 1))),
+        high_mask_(held(_mm512_set1_epi8(4))) {}
 
   // Indices into the tables, of a whole chunk's planes.
   HWY_INLINE __m512i positions(const std::byte* planes) const {
-    const __m512i low = _mm512_set1_epi8((1 << kPlaneBits) - 1);
-    __m512i indices = _mm512_ternarylogic_epi32(PlaneUnpacker<kPlaneBits>::unpack(planes), low, base_, kAndOr);
-    if constexpr (Bits == 3) {
-      const __m512i high = PlaneUnpacker<1, 2>::unpack(planes + 16);
-      indices = _mm512_ternarylogic_epi32(high, _mm512_set1_epi8(4), indices, kAndOr);
+    if constexpr (Span == 1) {
+      return _mm512_setzero_si512();
+    } else {
+      __m512i indices = _mm512_ternarylogic_epi32(low_plane_.unpack(planes), low_mask_, base_, kAndOr);
+      if constexpr (Bits == 3) {
+        indices = _mm512_ternarylogic_epi32(high_plane_.unpack(planes + 16), high_mask_, indices, kAndOr);
+      }
+      return indices;
     }
-    return indices;
   }
-  // The same of a short last chunk, whose positions take `bytes` bytes.
-  HWY_INLINE __m512i positions_tail(const std::byte* string, std::size_t bytes) const {
-    const __m512i field = _mm512_set1_epi8((1 << Bits) - 1);
-    return _mm512_ternarylogic_epi32(StringUnpacker<Bits>::unpack(string, bytes), field, base_, kAndOr);
+  // The same of unpacked strings: one row's, or two rows' in half a vector each.
+  template <bool Paired>
+  static HWY_INLINE __m512i positions_of_strings(__m512i fields) {
+    const __m512i base = load_table(Paired ? kPairedBase : kBase);
+    return _mm512_ternarylogic_epi32(fields, _mm512_set1_epi8((1 << Bits) - 1), base, kAndOr);
   }
 
-  static HWY_INLINE __m512i gather(const __m512i (&tables)[Span], __m512i positions) {
-    __m512i picked = _mm512_permutex2var_epi8(tables[0], positions, tables[1]);
-    FLAME_UNROLL
-    for (std::size_t pair = 1; pair < Span / 2; ++pair) {
-      const __mmask64 lanes = ~__mmask64{0} << (pair * 128 / Span);
-      picked = _mm512_mask_blend_epi8(lanes, picked,
-                                      _mm512_permutex2var_epi8(tables[2 * pair], positions, tables[2 * pair + 1]));
+  static HWY_INLINE void load(const std::uint8_t* codes, __m512i (&tables)[kTables]) {
+    unroll<kTables>([&](auto i) FLAME_KERNEL_INLINE { tables[i] = _mm512_loadu_si512(codes + i * 64); });
+  }
+  // What half a vector of kept values looks up in, for both halves.
+  static HWY_INLINE void load_half(const std::uint8_t* codes, __m512i (&tables)[kHalfTables]) {
+    if constexpr (Span == 1) {
+      tables[0] = _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes)));
+    } else {
+      unroll<kHalfTables>([&](auto i) FLAME_KERNEL_INLINE { tables[i] = _mm512_loadu_si512(codes + i * 64); });
     }
-    return picked;
+  }
+
+  static HWY_INLINE __m512i gather(const __m512i (&tables)[kTables], __m512i positions) {
+    if constexpr (Span == 1) {
+      return tables[0];
+    } else if constexpr (Span == 2) {
+      return _mm512_permutex2var_epi8(tables[0], positions, tables[1]);
+    } else if constexpr (Span == 4) {
+      return _mm512_or_si512(pick(0x00000000ffffffffU, tables, 0, positions),
+                             pick(0xffffffff00000000U, tables, 2, positions));
+    } else {
+      const __m512i three = _mm512_ternarylogic_epi32(pick(0x000000000000ffffU, tables, 0, positions),
+                                                      pick(0x00000000ffff0000U, tables, 2, positions),
+                                                      pick(0x0000ffff00000000U, tables, 4, positions), kOrOr);
+      return _mm512_or_si512(three, pick(0xffff000000000000U, tables, 6, positions));
+    }
+  }
+  static HWY_INLINE __m512i gather_paired(const __m512i (&tables)[kHalfTables], __m512i positions) {
+    if constexpr (Span == 1) {
+      return tables[0];
+    } else if constexpr (Span == 2) {
+      return _mm512_permutexvar_epi8(positions, tables[0]);
+    } else if constexpr (Span == 4) {
+      return _mm512_permutex2var_epi8(tables[0], positions, tables[1]);
+    } else {
+      return _mm512_or_si512(pick(0x0000ffff0000ffffU, tables, 0, positions),
+                             pick(0xffff0000ffff0000U, tables, 2, positions));
+    }
   }
 
  private:
-  static constexpr unsigned kPlaneBits = Bits == 3 ? 2 : Bits;
-  __m512i base_;
-};
-
-// Dense: the codes as they lie.
-template <>
-class CodeGather<1, 0> {
- public:
-  explicit CodeGather(const PackedFormat&) {}
-  HWY_INLINE __m512i positions(const std::byte*) const { return _mm512_setzero_si512(); }
-  HWY_INLINE __m512i positions_tail(const std::byte*, std::size_t) const { return _mm512_setzero_si512(); }
-  static HWY_INLINE __m512i gather(const __m512i (&tables)[1], __m512i) { return tables[0]; }
-};
-
-// Sums over the lanes of up to 16 vectors: a transposition that adds on the way.
-template <std::size_t Count>
-HWY_INLINE __m512i sum_integer_lanes(const __m512i (&sums)[Count]) {
-  __m512i fours[4];
-  for (std::size_t i = 0; i < 4; ++i) {
-    __m512i pairs[2];
-    for (std::size_t p = 0; p < 2; ++p) {
-      const std::size_t at = 4 * i + 2 * p;
-      const __m512i a = at < Count ? sums[at < Count ? at : 0] : _mm512_setzero_si512();
-      const __m512i b = at + 1 < Count ? sums[at + 1 < Count ? at + 1 : 0] : _mm512_setzero_si512();
-      pairs[p] = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
-    }
-    fours[i] = _mm512_add_epi32(_mm512_unpacklo_epi64(pairs[0], pairs[1]), _mm512_unpackhi_epi64(pairs[0], pairs[1]));
+  template <std::size_t Count>
+  static HWY_INLINE __m512i pick(std::uint64_t lanes, const __m512i (&tables)[Count], std::size_t first,
+                                 __m512i positions) {
+    return _mm512_maskz_permutex2var_epi8(lanes, tables[first], positions, tables[first + 1]);
   }
-  const auto halve = [](__m512i a, __m512i b) FLAME_VNNI_ATTR {
-    return _mm512_add_epi32(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xDD));
-  };
-  return halve(halve(fours[0], fours[1]), halve(fours[2], fours[3]));
+  static constexpr ByteTable make_base(unsigned lanes) {
+    ByteTable base = {};
+    const unsigned n = (1U << Bits) / Span;
+    for (unsigned j = 0; j < 64; ++j) base.bytes[j] = static_cast<std::uint8_t>((j % lanes / n << Bits) % 128);
+    return base;
+  }
+  static constexpr ByteTable kBase = make_base(64);
+  static constexpr ByteTable kPairedBase = make_base(32);
+  static constexpr unsigned kLowBits = Bits == 0 ? 1 : Bits == 3 ? 2 : Bits;
+
+  PlaneUnpacker<kLowBits> low_plane_;
+  PlaneUnpacker<1, 2> high_plane_;
+  __m512i base_;
+  __m512i low_mask_;
+  __m512i high_mask_;
+};
+
+// Writes Rows x Tokens exact sums, token by token in the lanes of `totals`: as they are, or scaled as output_value()
+// does.
+template <std::size_t Rows, std::size_t Tokens>
+HWY_INLINE void store_integer_sums(const PackedBlock& block, std::size_t first_row, const PackedInput& input,
+                                   std::size_t first_token, __m512i totals, const BlockOutput& output) {
+  if constexpr (Tokens == 1) {
+    constexpr auto kLanes = static_cast<__mmask16>((1U << Rows) - 1U);
+    const std::size_t place = first_token * output.stride + first_row;
+    if (output.sums != nullptr) {
+      _mm512_mask_storeu_epi32(output.sums + place, kLanes, totals);
+      return;
+    }
+    const __m512 scales = _mm512_maskz_loadu_ps(kLanes, block.bytes + first_row * sizeof(float));
+    const __m512 factors = _mm512_mul_ps(scales, _mm512_set1_ps(input.scale(first_token)));
+    _mm512_mask_storeu_ps(output.values + place, kLanes, _mm512_mul_ps(_mm512_cvtepi32_ps(totals), factors));
+  } else {
+    alignas(64) std::int32_t all[16];
+    _mm512_store_si512(all, totals);
+    for (std::size_t t = 0; t < Tokens; ++t) {
+      store_int8_sums(block, input, first_token + t, first_row, Rows, all + t * Rows, output);
+    }
+  }
 }
 
-// Rows x Tokens exact sums over one int8 block. With a code offset of 128 the products are 128 * weight too large: the
-// same instruction takes that away again, through the negated weights.
+// How the rows' short last chunk, if there is one, is read: kept values, and the strings of positions.
+template <unsigned Bits>
+class Tail {
+ public:
+  explicit Tail(const PackedLayout& layout)
+      : chunk_(layout.kept() / kPackedChunk), values_(layout.kept() % kPackedChunk) {
+    if (values_ == 0) return;
+    value_bytes_ = layout.value_bytes_of(values_);
+    position_bytes_ = layout.index_bytes_of(values_);
+    lone_positions_ = StringUnpacker<kFieldBits, false>(position_bytes_);
+    lone_halves_ = StringUnpacker<4, false>(value_bytes_);
+    row_ = first_bytes(values_);
+    if (!paired()) return;
+    paired_positions_ = StringUnpacker<kFieldBits, true>(position_bytes_);
+    paired_halves_ = StringUnpacker<4, true>(value_bytes_);
+    both_rows_ = first_bytes(2 * values_);
+    spread_rows_ = row_ | row_ << 32;
+    const __m512i lanes = load_table(kLanes);
+    const auto past_first_row = static_cast<char>(values_ - kPairedValues);
+    spread_ = _mm512_mask_add_epi8(lanes, 0xffffffff00000000U, lanes, _mm512_set1_epi8(past_first_row));
+  }
+
+  [[nodiscard]] bool empty() const { return values_ == 0; }
+  [[nodiscard]] bool paired() const { return values_ <= kPairedValues; }
+  [[nodiscard]] std::size_t chunk() const { return chunk_; }
+
+  // The values, and the strings of positions, of the rows from `first_row` on of a block whose last chunk begins at
+  // `chunk`.
+  HWY_INLINE const std::byte* values(const std::byte* chunk, std::size_t first_row) const {
+    return chunk + first_row * value_bytes_;
+  }
+  HWY_INLINE const std::byte* positions(const std::byte* chunk, std::size_t block_rows, std::size_t first_row) const {
+    return chunk + block_rows * value_bytes_ + first_row * position_bytes_;
+  }
+  // Prefetches what whole chunks prefetch row by row.
+  HWY_INLINE void prefetch(const std::byte* values, const std::byte* positions, std::size_t rows) const {
+    prefetch_bytes(values, rows * value_bytes_);
+    prefetch_bytes(positions, rows * position_bytes_);
+  }
+
+  // int8 values of row r, or of rows r and r + 1; zeros past the rows' ends.
+  template <bool Paired>
+  HWY_INLINE __m512i int8_values(const std::byte* rows, std::size_t r) const {
+    if constexpr (Paired) {
+      return _mm512_maskz_permutexvar_epi8(spread_rows_, spread_,
+                                           _mm512_maskz_loadu_epi8(both_rows_, rows + r * values_));
+    } else {
+      return _mm512_maskz_loadu_epi8(row_, rows + r * values_);
+    }
+  }
+  // int4 values in the low halves of bytes. What lies past the rows' ends meets codes of zero.
+  template <bool Paired>
+  HWY_INLINE __m512i int4_values(const std::byte* rows, std::size_t r) const {
+    if constexpr (Paired) {
+      return paired_halves_.unpack(rows + r * value_bytes_);
+    } else {
+      return lone_halves_.unpack(rows + r * value_bytes_);
+    }
+  }
+  template <bool Paired>
+  HWY_INLINE __m512i position_fields(const std::byte* rows, std::size_t r) const {
+    if constexpr (Paired) {
+      return paired_positions_.unpack(rows + r * position_bytes_);
+    } else {
+      return lone_positions_.unpack(rows + r * position_bytes_);
+    }
+  }
+
+ private:
+  static __mmask64 first_bytes(std::size_t count) { return count == 64 ? ~__mmask64{0} : (__mmask64{1} << count) - 1; }
+
+  static HWY_INLINE void prefetch_bytes(const std::byte* first, std::size_t bytes) {
+    for (std::size_t i = 0; i < bytes; i += 64) prefetch_ahead(first + i);
+  }
+
+  static constexpr ByteTable make_lanes() {
+    ByteTable table = {};
+    for (unsigned i = 0; i < 64; ++i) table.bytes[i] = static_cast<std::uint8_t>(i);
+    return table;
+  }
+  static constexpr unsigned kFieldBits = std::max(Bits, 1U);
+  static constexpr ByteTable kLanes = make_lanes();
+
+  std::size_t chunk_;
+  std::size_t values_;
+  std::size_t value_bytes_ = 0;
+  std::size_t position_bytes_ = 0;
+  StringUnpacker<kFieldBits, false> lone_positions_;
+  StringUnpacker<kFieldBits, true> paired_positions_;
+  StringUnpacker<4, false> lone_halves_;
+  StringUnpacker<4, true> paired_halves_;
+  __m512i spread_;
+  __mmask64 row_ = 0;
+  __mmask64 both_rows_ = 0;
+  __mmask64 spread_rows_ = 0;
+};
+
+// Unsigned times signed bytes, added in fours to the 32-bit lanes of `sum`: to all of them, or to some.
+struct AllLanes {};
+HWY_INLINE __m512i add_products(__m512i sum, AllLanes, __m512i unsigned_bytes, __m512i signed_bytes) {
+  return _mm512_dpbusd_epi32(sum, unsigned_bytes, signed_bytes);
+}
+HWY_INLINE __m512i add_products(__m512i sum, __mmask16 lanes, __m512i unsigned_bytes, __m512i signed_bytes) {
+  return _mm512_mask_dpbusd_epi32(sum, lanes, unsigned_bytes, signed_bytes);
+}
+
+HWY_INLINE __m512i twice_low_half(__m512i vector) { return _mm512_shuffle_i64x2(vector, vector, 0x44); }
+
+// Calls add(r, values, indices, lanes) for the rows of a tile's short last chunk: `lanes` are those of row r.
+// `values(paired, r)` gives the values of row r, or of two rows. Which half of a pair's vectors is a row's depends on
+// its place in the block only, also where it is computed alone: so do the roundings of its sum.
+template <std::size_t Span, unsigned Bits, std::size_t Rows, bool Paired, typename Values, typename Add>
+HWY_INLINE void for_each_tail_row(const Tail<Bits>& tail, std::size_t first_row, const std::byte* positions,
+                                  Values&& values, Add&& add) {
+  constexpr __mmask16 kHalves[] = {0x00ff, 0xff00};
+  const auto indices = [&](__m512i fields) FLAME_KERNEL_INLINE {
+    return CodeGather<Span, Bits>::template positions_of_strings<Paired>(fields);
+  };
+  if constexpr (!Paired) {
+    unroll<Rows>([&](auto r) FLAME_KERNEL_INLINE {
+      add(r, values(std::false_type(), r), indices(tail.template position_fields<false>(positions, r)), AllLanes());
+    });
+  } else if constexpr (Rows == 1) {
+    const __m512i fields = twice_low_half(tail.template position_fields<false>(positions, 0));
+    add(Constant<0>(), twice_low_half(values(std::false_type(), 0)), indices(fields), kHalves[first_row % 2]);
+  } else {
+    unroll<Rows / 2>([&](auto pair) FLAME_KERNEL_INLINE {
+      constexpr std::size_t kRow = 2 * pair();
+      const __m512i both = values(std::true_type(), kRow);
+      const __m512i both_indices = indices(tail.template position_fields<true>(positions, kRow));
+      add(Constant<kRow>(), both, both_indices, kHalves[0]);
+      add(Constant<kRow + 1>(), both, both_indices, kHalves[1]);
+    });
+  }
+}
+
+// Calls add(paired, tables of all tokens, gather) for a tile's short last chunk, `paired` a constant; `prepare(token,
+// its tables)` comes after they are loaded.
+template <std::size_t Span, unsigned Bits, std::size_t Tokens, typename Prepare, typename Add>
+HWY_INLINE void with_tail_tables(const Tail<Bits>& tail, const PackedInput& input, std::size_t first_token,
+                                 Prepare&& prepare, Add&& add) {
+  using Gather = CodeGather<Span, Bits>;
+  const std::size_t first_code = tail.chunk() * kPackedChunk * Span;
+  if (tail.paired()) {
+    __m512i tables[Tokens][Gather::kHalfTables];
+    unroll<Tokens>([&](auto t) FLAME_KERNEL_INLINE {
+      Gather::load_half(input.codes(first_token + t) + first_code, tables[t]);
+      prepare(t, tables[t], __mmask16{0x00ff});
+    });
+    add(std::true_type(), tables,
+        [](const auto& table, __m512i indices) FLAME_KERNEL_INLINE { return Gather::gather_paired(table, indices); });
+  } else {
+    __m512i tables[Tokens][Span];
+    unroll<Tokens>([&](auto t) FLAME_KERNEL_INLINE {
+      Gather::load(input.codes(first_token + t) + first_code, tables[t]);
+      prepare(t, tables[t], AllLanes());
+    });
+    add(std::false_type(), tables,
+        [](const auto& table, __m512i indices) FLAME_KERNEL_INLINE { return Gather::gather(table, indices); });
+  }
+}
+
+// Rows x Tokens exact sums over one int8 block. vpdpbusd wants one operand unsigned, so codes come with an offset of
+// 128 unless none is negative, and the products are 128 * weight too large:
+//   sparse, one token:    the same instruction takes that away again, through the negated weights;
+//   sparse, more tokens:  sums of 128 * weight, which all tokens share, are taken away at the end;
+//   dense:                the offset goes to the weights instead, and 128 * the token's sum is taken away at the end.
 template <std::size_t Span, unsigned Bits, std::size_t Rows, std::size_t Tokens, bool Offset>
-HWY_INLINE void multiply_vnni_tile(const PackedBlock& block, const CodeGather<Span, Bits>& gather,
-                                   std::size_t first_row, const PackedInput& input, std::size_t first_token,
-                                   const BlockOutput& output) {
-  const PackedLayout& layout = block.layout;
+HWY_INLINE void multiply_vnni_tile(const PackedBlock& block, const Tail<Bits>& tail, std::size_t first_row,
+                                   const PackedInput& input, std::size_t first_token, const BlockOutput& output) {
+  using Gather = CodeGather<Span, Bits>;
+  const Gather gather;
+  constexpr bool kByToken = Offset && Span == 1;
+  constexpr bool kByRow = Offset && Span > 1 && Tokens > 1;
+  constexpr std::size_t kPositionBytes = kPackedChunk * Bits / 8;
   const __m512i offset = _mm512_set1_epi8(static_cast<char>(128));
   __m512i sums[Rows * Tokens];
-  __m512i corrections[Rows];
-  for (__m512i& sum : sums) sum = _mm512_setzero_si512();
-  for (__m512i& correction : corrections) correction = _mm512_setzero_si512();
+  __m512i corrections[kByToken ? Tokens : Rows];
+  unroll<Rows * Tokens>([&](auto i) FLAME_KERNEL_INLINE { sums[i] = _mm512_setzero_si512(); });
+  unroll<kByToken ? Tokens : Rows>([&](auto i) FLAME_KERNEL_INLINE { corrections[i] = _mm512_setzero_si512(); });
 
-  const auto add_products = [&](std::size_t r, __m512i weights, __m512i positions,
-                                const __m512i(&tables)[Tokens][Span]) FLAME_VNNI_ATTR {
-    FLAME_UNROLL
-    for (std::size_t t = 0; t < Tokens; ++t) {
-      __m512i& sum = sums[t * Rows + r];
-      sum = _mm512_dpbusd_epi32(sum, gather.gather(tables[t], positions), weights);
-    }
-    if constexpr (Offset && Tokens == 1) {
-      // One token leaves no registers for separate corrections of 16 rows.
-      sums[r] = _mm512_dpbusd_epi32(sums[r], offset, _mm512_sub_epi8(_mm512_setzero_si512(), weights));
-    } else if constexpr (Offset) {
-      corrections[r] = _mm512_dpbusd_epi32(corrections[r], offset, weights);
+  // Of the products, `lanes` are row r's.
+  const auto add_codes = [&](std::size_t r, std::size_t t, __m512i codes, __m512i weights, auto lanes)
+                             FLAME_KERNEL_INLINE {
+                               __m512i& sum = sums[t * Rows + r];
+                               if constexpr (kByToken) {
+                                 sum = add_products(sum, lanes, _mm512_xor_si512(weights, offset), codes);
+                               } else {
+                                 sum = add_products(sum, lanes, codes, weights);
+                               }
+                             };
+  const auto correct_row = [&](std::size_t r, __m512i weights, auto lanes) FLAME_KERNEL_INLINE {
+    if constexpr (kByRow) {
+      corrections[r] = add_products(corrections[r], lanes, offset, weights);
+    } else if constexpr (Offset && Span > 1) {
+      const __m512i negative = _mm512_sub_epi8(_mm512_setzero_si512(), weights);
+      sums[r] = add_products(sums[r], lanes, offset, negative);
     }
   };
-  const auto load_tables = [&](std::size_t chunk, __m512i(&tables)[Tokens][Span]) FLAME_VNNI_ATTR {
-    for (std::size_t t = 0; t < Tokens; ++t) {
-      const std::uint8_t* codes = input.codes(first_token + t) + chunk * kPackedChunk * Span;
-      FLAME_UNROLL
-      for (std::size_t i = 0; i < Span; ++i) tables[t][i] = _mm512_loadu_si512(codes + i * 64);
+  // Dense: makes the codes signed again, and adds them up.
+  const auto sign_codes = [&](std::size_t t, auto& tables, auto lanes) FLAME_KERNEL_INLINE {
+    if constexpr (kByToken) {
+      tables[0] = _mm512_xor_si512(tables[0], offset);
+      corrections[t] = add_products(corrections[t], lanes, offset, tables[0]);
     }
   };
 
-  const std::size_t whole_chunks = layout.kept() / kPackedChunk;
-  const std::size_t chunk_bytes = block.rows * (kPackedChunk + kPackedChunk * Bits / 8);
+  const std::size_t whole_chunks = tail.chunk();
+  const std::size_t chunk_bytes = block.rows * (kPackedChunk + kPositionBytes);
   const std::byte* chunk_start = block.bytes + block.rows * sizeof(float);
   for (std::size_t chunk = 0; chunk < whole_chunks; ++chunk, chunk_start += chunk_bytes) {
     const std::byte* values = chunk_start + first_row * kPackedChunk;
-    const std::byte* positions = chunk_start + block.rows * kPackedChunk + first_row * (kPackedChunk * Bits / 8);
+    const std::byte* positions = chunk_start + block.rows * kPackedChunk + first_row * kPositionBytes;
     __m512i tables[Tokens][Span];
-    load_tables(chunk, tables);
-    FLAME_UNROLL
-    for (std::size_t r = 0; r < Rows; ++r) {
-      _mm_prefetch(reinterpret_cast<const char*>(values + r * kPackedChunk) + kPrefetchBytes, _MM_HINT_T0);
+    unroll<Tokens>([&](auto t) FLAME_KERNEL_INLINE {
+      Gather::load(input.codes(first_token + t) + chunk * kPackedChunk * Span, tables[t]);
+      sign_codes(t, tables[t], AllLanes());
+    });
+    unroll<Rows>([&](auto r) FLAME_KERNEL_INLINE {
+      prefetch_ahead(values + r * kPackedChunk);
       if (Bits > 0 && r * Bits % 8 < Bits) {
-        _mm_prefetch(reinterpret_cast<const char*>(positions + r * (kPackedChunk * Bits / 8)) + kPrefetchBytes,
-                     _MM_HINT_T0);
+        prefetch_ahead(positions + r * kPositionBytes);
       }
-      add_products(r, _mm512_loadu_si512(values + r * kPackedChunk),
-                   gather.positions(positions + r * (kPackedChunk * Bits / 8)), tables);
-    }
-  }
-  if (whole_chunks < layout.chunks()) {
-    const std::size_t rest = layout.chunk_values(whole_chunks);
-    const __mmask64 lanes = (__mmask64{1} << rest) - 1;
-    __m512i tables[Tokens][Span];
-    load_tables(whole_chunks, tables);
-    const PackedChunkPlace place = chunk_place(layout, block.rows, first_row, whole_chunks);
-    const std::size_t position_bytes = layout.index_bytes_of(rest);
-    FLAME_UNROLL
-    for (std::size_t r = 0; r < Rows; ++r) {
-      add_products(r, _mm512_maskz_loadu_epi8(lanes, block.bytes + place.values + r * rest),
-                   gather.positions_tail(block.bytes + place.positions + r * position_bytes, position_bytes), tables);
-    }
+      const __m512i indices = gather.positions(positions + r * kPositionBytes);
+      const __m512i weights = _mm512_loadu_si512(values + r * kPackedChunk);
+      unroll<Tokens>([&](auto t) FLAME_KERNEL_INLINE {
+        add_codes(r, t, Gather::gather(tables[t], indices), weights, AllLanes());
+      });
+      correct_row(r, weights, AllLanes());
+    });
   }
 
-  if constexpr (Offset && Tokens > 1) {
-    for (std::size_t i = 0; i < Rows * Tokens; ++i) sums[i] = _mm512_sub_epi32(sums[i], corrections[i % Rows]);
+  end_of_loop(sums);
+  if (!tail.empty()) {
+    const std::byte* values = tail.values(chunk_start, first_row);
+    const std::byte* positions = tail.positions(chunk_start, block.rows, first_row);
+    tail.prefetch(values, positions, Rows);
+    with_tail_tables<Span, Bits, Tokens>(
+        tail, input, first_token, sign_codes,
+        [&](auto paired, const auto& tables, auto&& pick_codes) FLAME_KERNEL_INLINE {
+          constexpr bool kPaired = decltype(paired)::value;
+          for_each_tail_row<Span, Bits, Rows, kPaired>(
+              tail, first_row, positions,
+              [&](auto both, std::size_t r)
+                  FLAME_KERNEL_INLINE { return tail.template int8_values<decltype(both)::value>(values, r); },
+              [&](std::size_t r, __m512i weights, __m512i indices, auto lanes) FLAME_KERNEL_INLINE {
+                unroll<Tokens>([&](auto t) FLAME_KERNEL_INLINE {
+                  add_codes(r, t, pick_codes(tables[t], indices), weights, lanes);
+                });
+                correct_row(r, weights, lanes);
+              });
+        });
   }
-  alignas(64) std::int32_t totals[16];
-  _mm512_store_si512(totals, sum_integer_lanes(sums));
-  for (std::size_t t = 0; t < Tokens; ++t) {
-    store_int8_sums(block, input, first_token + t, first_row, Rows, totals + t * Rows, output);
+
+  if constexpr (kByToken || kByRow) {
+    unroll<Rows * Tokens>([&](auto i) FLAME_KERNEL_INLINE {
+      sums[i] = _mm512_sub_epi32(sums[i], corrections[kByToken ? i / Rows : i % Rows]);
+    });
   }
+  store_integer_sums<Rows, Tokens>(block, first_row, input, first_token, sum_each(sums), output);
 }
 
-// Rows of a block that one pass over the tokens' tables serves: as many as leave registers for the tables.
-constexpr std::size_t rows_at_once(std::size_t span) { return span >= 8 ? 8 : 16; }
+// Rows of a block that one pass over one token's tables serves. At m / n = 8 not all tables find registers; eight rows
+// a pass would need their own sums over lanes.
+constexpr std::size_t kRowsAtOnce = 16;
 
-template <std::size_t Span, unsigned Bits, bool Offset>
-HWY_INLINE void multiply_vnni_block(const PackedBlock& block, const CodeGather<Span, Bits>& gather,
-                                    const PackedInput& input, const BlockOutput& output) {
-  constexpr std::size_t kRows = rows_at_once(Span);
+// Calls tile(rows, tokens, first row, first token), the first two as constants, for tiles that cover a block.
+template <typename Tile>
+HWY_INLINE void for_each_tile(std::size_t rows, std::size_t tokens, Tile&& tile) {
+  constexpr std::size_t kRows = kRowsAtOnce;
   std::size_t t = 0;
-  for (; t + 4 <= input.tokens(); t += 4) {
+  for (; t + 4 <= tokens; t += 4) {
     std::size_t r = 0;
-    for (; r + 4 <= block.rows; r += 4) {
-      multiply_vnni_tile<Span, Bits, 4, 4, Offset>(block, gather, r, input, t, output);
-    }
-    for (; r < block.rows; ++r) multiply_vnni_tile<Span, Bits, 1, 4, Offset>(block, gather, r, input, t, output);
+    for (; r + 4 <= rows; r += 4) tile(Constant<4>(), Constant<4>(), r, t);
+    for (; r < rows; ++r) tile(Constant<1>(), Constant<4>(), r, t);
   }
-  for (; t < input.tokens(); ++t) {
+  for (; t < tokens; ++t) {
     std::size_t r = 0;
-    for (; r + kRows <= block.rows; r += kRows) {
-      multiply_vnni_tile<Span, Bits, kRows, 1, Offset>(block, gather, r, input, t, output);
-    }
-    for (; r < block.rows; ++r) multiply_vnni_tile<Span, Bits, 1, 1, Offset>(block, gather, r, input, t, output);
+    for (; r + kRows <= rows; r += kRows) tile(Constant<kRows>(), Constant<1>(), r, t);
+    for (; r < rows; ++r) tile(Constant<1>(), Constant<1>(), r, t);
   }
 }
 
 template <std::size_t Span, unsigned Bits>
 void multiply_vnni_range(const PackedMatrixView& matrix, std::size_t first, std::size_t last, const PackedInput& input,
                          const BlockOutput& output) {
-  const CodeGather<Span, Bits> gather(matrix.layout.format());
+  const Tail<Bits> tail(matrix.layout);
   const bool offset = input.code_offset() != 0;
-  for_each_block(matrix, first, last, output, [&](const PackedBlock& block, const BlockOutput& part) FLAME_VNNI_ATTR {
-    if (offset) return multiply_vnni_block<Span, Bits, true>(block, gather, input, part);
-    multiply_vnni_block<Span, Bits, false>(block, gather, input, part);
-  });
+  for_each_block(
+      matrix, first, last, output, [&](const PackedBlock& block, const BlockOutput& part) FLAME_KERNEL_LAMBDA {
+        for_each_tile(block.rows, input.tokens(),
+                      [&](auto rows, auto tokens, std::size_t r, std::size_t t) FLAME_KERNEL_INLINE {
+                        if (offset) {
+                          multiply_vnni_tile<Span, Bits, rows(), tokens(), true>(block, tail, r, input, t, part);
+                        } else {
+                          multiply_vnni_tile<Span, Bits, rows(), tokens(), false>(block, tail, r, input, t, part);
+                        }
+                      });
+      });
 }
 
 // The scales of an int4 block as floats, and how a vector takes its lanes' scales: 4 kept values a lane share one.
 class Int4Scales {
  public:
   explicit Int4Scales(const PackedLayout& layout) : groups_(layout.scale_groups()) {
-    // A vector reads 16 scales from its first one on.
-    widened_.resize(kPackedBlockRows * groups_ + 16);
     const PackedFormat& format = layout.format();
     const std::size_t span = format.m / format.n;
-    alignas(64) std::int32_t offsets[16];
-    for (std::size_t lane = 0; lane < 16; ++lane) {
-      offsets[lane] = static_cast<std::int32_t>(lane * 4 * span / format.int4_group);
-    }
-    offsets_ = _mm512_load_si512(offsets);
     groups_per_chunk_ = kPackedChunk * span / format.int4_group;
+    // A chunk's scales, a power of two of them, at most 16, lie in one aligned vector. Past a row's end stand zeros.
+    stride_ = (layout.chunks() * groups_per_chunk_ + kLanes - 1) / kLanes * kLanes;
+    thread_local std::vector<float> memory;
+    memory.resize(std::max(memory.size(), kPackedBlockRows * stride_ + kLanes));
+    widened_ = memory.data();
+    while (reinterpret_cast<std::uintptr_t>(widened_) % 64 != 0) ++widened_;
+    alignas(64) std::int32_t whole[kLanes];
+    alignas(64) std::int32_t paired[kLanes];
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      whole[lane] = static_cast<std::int32_t>(lane * 4 * span / format.int4_group);
+      paired[lane] = static_cast<std::int32_t>(lane % 8 * 4 * span / format.int4_group);
+    }
+    whole_ = _mm512_load_si512(whole);
+    paired_ = _mm512_load_si512(paired);
   }
 
   void widen(const PackedBlock& block) {
-    const std::size_t count = block.rows * groups_;
-    for (std::size_t i = 0; i < count; i += 16) {
-      const auto mask = static_cast<__mmask32>(count - i >= 16 ? 0xffffU : (1U << (count - i)) - 1U);
-      const __m512i halves = _mm512_maskz_loadu_epi16(mask, block.bytes + i * sizeof(Float16));
-      _mm512_storeu_ps(widened_.data() + i, _mm512_cvtph_ps(_mm512_castsi512_si256(halves)));
+    for (std::size_t r = 0; r < block.rows; ++r) {
+      const std::byte* scales = block.bytes + r * groups_ * sizeof(Float16);
+      for (std::size_t i = 0; i < stride_; i += kLanes) {
+        const std::size_t left = groups_ - std::min(groups_, i);
+        const auto mask = static_cast<__mmask32>(left >= kLanes ? 0xffffU : (1U << left) - 1U);
+        const __m512i halves = _mm512_maskz_loadu_epi16(mask, scales + i * sizeof(Float16));
+        _mm512_store_ps(widened_ + r * stride_ + i, _mm512_cvtph_ps(_mm512_castsi512_si256(halves)));
+      }
     }
   }
 
-  HWY_INLINE __m512 of(std::size_t row, std::size_t chunk) const {
-    return _mm512_permutexvar_ps(offsets_,
-                                 _mm512_loadu_ps(widened_.data() + row * groups_ + chunk * groups_per_chunk_));
+  // Where a chunk's scales lie in every row: 16 floats, and which of them each lane takes.
+  struct Place {
+    const float* scales = nullptr;
+    std::size_t stride = 0;
+    __m512i lanes;
+  };
+  [[nodiscard]] HWY_INLINE Place place(std::size_t first_row, std::size_t chunk, bool paired) const {
+    const std::size_t group = chunk * groups_per_chunk_;
+    return {widened_ + first_row * stride_ + group / kLanes * kLanes, stride_,
+            _mm512_add_epi32(paired ? paired_ : whole_, _mm512_set1_epi32(static_cast<int>(group % kLanes)))};
+  }
+  static HWY_INLINE __m512 of(const Place& place, std::size_t r) {
+    return _mm512_permutexvar_ps(place.lanes, _mm512_load_ps(place.scales + r * place.stride));
   }
 
  private:
+  static constexpr std::size_t kLanes = 16;
+
   std::size_t groups_;
-  std::size_t groups_per_chunk_;
-  std::vector<float> widened_;
-  __m512i offsets_;
+  std::size_t groups_per_chunk_ = 0;
+  std::size_t stride_ = 0;
+  float* widened_ = nullptr;
+  __m512i whole_;
+  __m512i paired_;
 };
 
-// Rows x Tokens sums over one int4 block: integers within a lane and a chunk, scaled and added as floats.
+HWY_INLINE __m512 add_scaled(__m512 sum, AllLanes, __m512 products, __m512 scale) {
+  return _mm512_fmadd_ps(products, scale, sum);
+}
+HWY_INLINE __m512 add_scaled(__m512 sum, __mmask16 lanes, __m512 products, __m512 scale) {
+  return _mm512_mask3_fmadd_ps(products, scale, sum, lanes);
+}
+
+template <std::size_t Count>
+HWY_INLINE void flip_bits(__m512i (&vectors)[Count], __m512i bits) {
+  unroll<Count>([&](auto i) FLAME_KERNEL_INLINE { vectors[i] = _mm512_xor_si512(vectors[i], bits); });
+}
+
+// Rows x Tokens sums over one int4 block: integers within a lane and a chunk, scaled and added as floats. Weights plus
+// 8 are the unsigned operand, codes the signed one; 8 * code is taken away again.
+//
+// In a whole chunk the upper eight lanes leave their weights in the upper halves of the bytes: their sums are 16 times
+// too large until the end, exactly, and no shift is spent.
 template <std::size_t Span, unsigned Bits, std::size_t Rows, std::size_t Tokens>
-HWY_INLINE void multiply_int4_tile(const PackedBlock& block, const CodeGather<Span, Bits>& gather,
-                                   const Int4Scales& scales, std::size_t first_row, const PackedInput& input,
-                                   std::size_t first_token, const BlockOutput& output) {
-  const PackedLayout& layout = block.layout;
-  const __m512i low_half = _mm512_set1_epi8(0x0f);
-  const __m512i eight = _mm512_set1_epi8(8);
-  const __m512i sign = _mm512_set1_epi8(static_cast<char>(input.code_offset()));
-  __m512 sums[Rows * Tokens];
-  for (__m512& sum : sums) sum = _mm512_setzero_ps();
-
-  // Weights plus 8 are the unsigned operand, codes the signed one; 8 * code is taken away again.
-  const auto add_products = [&](std::size_t r, std::size_t chunk, __m512i packed_weights, __m512i positions,
-                                const __m512i(&tables)[Tokens][Span]) FLAME_VNNI_ATTR {
-    const __m512i weights = _mm512_ternarylogic_epi32(packed_weights, low_half, eight, kAndXor);
-    const __m512 scale = scales.of(first_row + r, chunk);
-    for (std::size_t t = 0; t < Tokens; ++t) {
-      const __m512i codes = gather.gather(tables[t], positions);
-      const __m512i excess = _mm512_dpbusd_epi32(_mm512_setzero_si512(), eight, codes);
-      const __m512i products = _mm512_dpbusd_epi32(_mm512_setzero_si512(), weights, codes);
-      sums[t * Rows + r] =
-          _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(products, excess)), scale, sums[t * Rows + r]);
-    }
-  };
-  const auto load_tables = [&](std::size_t chunk, __m512i(&tables)[Tokens][Span]) FLAME_VNNI_ATTR {
-    for (std::size_t t = 0; t < Tokens; ++t) {
-      const std::uint8_t* codes = input.codes(first_token + t) + chunk * kPackedChunk * Span;
-      FLAME_UNROLL
-      for (std::size_t i = 0; i < Span; ++i) {
-        tables[t][i] = _mm512_xor_si512(_mm512_loadu_si512(codes + i * 64), sign);
-      }
-    }
-  };
-
+HWY_INLINE void multiply_int4_tile(const PackedBlock& block, const Tail<Bits>& tail, const Int4Scales& scales,
+                                   std::size_t first_row, const PackedInput& input, std::size_t first_token,
+                                   const BlockOutput& output) {
+  using Gather = CodeGather<Span, Bits>;
+  const Gather gather;
   constexpr std::size_t kValueBytes = kPackedChunk / 2;
-  const std::size_t whole_chunks = layout.kept() / kPackedChunk;
-  const std::size_t chunk_bytes = block.rows * (kValueBytes + kPackedChunk * Bits / 8);
+  constexpr std::size_t kPositionBytes = kPackedChunk * Bits / 8;
+  const PackedLayout& layout = block.layout;
+  const __m512i zero = _mm512_setzero_si512();
+  const __m512i sign = _mm512_set1_epi8(static_cast<char>(input.code_offset()));
+  const __m512i halves = _mm512_inserti64x4(_mm512_set1_epi8(0x0f), _mm256_set1_epi8(static_cast<char>(0xf0)), 1);
+  const __m512i eights = _mm512_inserti64x4(_mm512_set1_epi8(8), _mm256_set1_epi8(static_cast<char>(128)), 1);
+  __m512 sums[Rows * Tokens];
+  unroll<Rows * Tokens>([&](auto i) FLAME_KERNEL_INLINE { sums[i] = _mm512_setzero_ps(); });
+
+  const auto sign_codes = [&](std::size_t, auto& tables, auto) FLAME_KERNEL_INLINE { flip_bits(tables, sign); };
+
+  const std::size_t whole_chunks = tail.chunk();
+  const std::size_t chunk_bytes = block.rows * (kValueBytes + kPositionBytes);
   const std::byte* chunk_start = block.bytes + block.rows * layout.row_scale_bytes();
   for (std::size_t chunk = 0; chunk < whole_chunks; ++chunk, chunk_start += chunk_bytes) {
     const std::byte* values = chunk_start + first_row * kValueBytes;
-    const std::byte* positions = chunk_start + block.rows * kValueBytes + first_row * (kPackedChunk * Bits / 8);
+    const std::byte* positions = chunk_start + block.rows * kValueBytes + first_row * kPositionBytes;
+    const Int4Scales::Place place = scales.place(first_row, chunk, false);
     __m512i tables[Tokens][Span];
-    load_tables(chunk, tables);
-    FLAME_UNROLL
-    for (std::size_t r = 0; r < Rows; ++r) {
+    __m512i less_eights[Tokens];  // dense: the same for all rows
+    unroll<Tokens>([&](auto t) FLAME_KERNEL_INLINE {
+      Gather::load(input.codes(first_token + t) + chunk * kPackedChunk * Span, tables[t]);
+      sign_codes(t, tables[t], AllLanes());
+      if constexpr (Span == 1) {
+        less_eights[t] = _mm512_sub_epi32(zero, _mm512_dpbusd_epi32(zero, eights, tables[t][0]));
+      }
+    });
+    unroll<Rows>([&](auto r) FLAME_KERNEL_INLINE {
       if (r % 2 == 0) {
-        _mm_prefetch(reinterpret_cast<const char*>(values + r * kValueBytes) + kPrefetchBytes, _MM_HINT_T0);
+        prefetch_ahead(values + r * kValueBytes);
       }
       if (Bits > 0 && r * Bits % 8 < Bits) {
-        _mm_prefetch(reinterpret_cast<const char*>(positions + r * (kPackedChunk * Bits / 8)) + kPrefetchBytes,
-                     _MM_HINT_T0);
+        prefetch_ahead(positions + r * kPositionBytes);
       }
-      add_products(r, chunk, PlaneUnpacker<4>::unpack(values + r * kValueBytes),
-                   gather.positions(positions + r * (kPackedChunk * Bits / 8)), tables);
-    }
+      const __m512i weights =
+          _mm512_ternarylogic_epi32(repeat_plane<4>(values + r * kValueBytes), halves, eights, kAndXor);
+      const __m512i indices = gather.positions(positions + r * kPositionBytes);
+      const __m512 scale = Int4Scales::of(place, r);
+      unroll<Tokens>([&](auto t) FLAME_KERNEL_INLINE {
+        const __m512i codes = Gather::gather(tables[t], indices);
+        __m512i products;
+        if constexpr (Span == 1) {
+          products = _mm512_dpbusd_epi32(less_eights[t], weights, codes);
+        } else {
+          products =
+              _mm512_sub_epi32(_mm512_dpbusd_epi32(zero, weights, codes), _mm512_dpbusd_epi32(zero, eights, codes));
+        }
+        sums[t * Rows + r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(products), scale, sums[t * Rows + r]);
+      });
+    });
   }
-  if (whole_chunks < layout.chunks()) {
-    const std::size_t rest = layout.chunk_values(whole_chunks);
-    __m512i tables[Tokens][Span];
-    load_tables(whole_chunks, tables);
-    const PackedChunkPlace place = chunk_place(layout, block.rows, first_row, whole_chunks);
-    const std::size_t value_bytes = layout.value_bytes_of(rest);
-    const std::size_t position_bytes = layout.index_bytes_of(rest);
-    FLAME_UNROLL
-    for (std::size_t r = 0; r < Rows; ++r) {
-      add_products(r, whole_chunks,
-                   StringUnpacker<4>::unpack(block.bytes + place.values + r * value_bytes, value_bytes),
-                   gather.positions_tail(block.bytes + place.positions + r * position_bytes, position_bytes), tables);
-    }
+  end_of_loop(sums);
+  const __m512 sixteenth = _mm512_insertf32x8(_mm512_set1_ps(1.0F), _mm256_set1_ps(0.0625F), 1);
+  unroll<Rows * Tokens>([&](auto i) FLAME_KERNEL_INLINE { sums[i] = _mm512_mul_ps(sums[i], sixteenth); });
+
+  if (!tail.empty()) {
+    const __m512i low_half = _mm512_set1_epi8(0x0f);
+    const __m512i eight = _mm512_set1_epi8(8);
+    const std::byte* values = tail.values(chunk_start, first_row);
+    const std::byte* positions = tail.positions(chunk_start, block.rows, first_row);
+    tail.prefetch(values, positions, Rows);
+    with_tail_tables<Span, Bits, Tokens>(
+        tail, input, first_token, sign_codes,
+        [&](auto paired, const auto& tables, auto&& pick_codes) FLAME_KERNEL_INLINE {
+          constexpr bool kPaired = decltype(paired)::value;
+          const Int4Scales::Place scale_place = scales.place(first_row, whole_chunks, kPaired);
+          for_each_tail_row<Span, Bits, Rows, kPaired>(
+              tail, first_row, positions,
+              [&](auto both, std::size_t r) FLAME_KERNEL_INLINE {
+                return _mm512_ternarylogic_epi32(tail.template int4_values<decltype(both)::value>(values, r), low_half,
+                                                 eight, kAndXor);
+              },
+              [&](std::size_t r, __m512i weights, __m512i indices, auto lanes) FLAME_KERNEL_INLINE {
+                const __m512 scale = Int4Scales::of(scale_place, r);
+                unroll<Tokens>([&](auto t) FLAME_KERNEL_INLINE {
+                  const __m512i codes = pick_codes(tables[t], indices);
+                  const __m512i products = _mm512_sub_epi32(_mm512_dpbusd_epi32(zero, weights, codes),
+                                                            _mm512_dpbusd_epi32(zero, eight, codes));
+                  __m512& sum = sums[t * Rows + r];
+                  sum = add_scaled(sum, lanes, _mm512_cvtepi32_ps(products), scale);
+                });
+              });
+        });
   }
 
-  Floats as_floats[Rows * Tokens];
-  for (std::size_t i = 0; i < Rows * Tokens; ++i) as_floats[i] = Floats{sums[i]};
-  alignas(64) float totals[Rows * Tokens];
-  sum_lanes(as_floats, totals);
-  for (std::size_t t = 0; t < Tokens; ++t) {
-    float* results = output.values + (first_token + t) * output.stride + first_row;
-    for (std::size_t r = 0; r < Rows; ++r) results[r] = totals[t * Rows + r] * input.scale(first_token + t);
-  }
+  __m512 factors = _mm512_set1_ps(input.scale(first_token));
+  unroll<Tokens - 1>([&](auto t) FLAME_KERNEL_INLINE {
+    constexpr auto kLater = static_cast<__mmask16>(0xffffU << ((t() + 1) * Rows));
+    factors = _mm512_mask_mov_ps(factors, kLater, _mm512_set1_ps(input.scale(first_token + t + 1)));
+  });
+  store_totals<Rows, Tokens>(_mm512_mul_ps(sum_each(sums), factors),
+                             output.values + first_token * output.stride + first_row, output.stride);
 }
 
 template <std::size_t Span, unsigned Bits>
 void multiply_int4_range(const PackedMatrixView& matrix, std::size_t first, std::size_t last, const PackedInput& input,
                          const BlockOutput& output) {
-  constexpr std::size_t kRows = rows_at_once(Span);
-  const CodeGather<Span, Bits> gather(matrix.layout.format());
+  const Tail<Bits> tail(matrix.layout);
   Int4Scales scales(matrix.layout);
-  for_each_block(matrix, first, last, output, [&](const PackedBlock& block, const BlockOutput& part) FLAME_VNNI_ATTR {
-    scales.widen(block);
-    std::size_t t = 0;
-    for (; t + 4 <= input.tokens(); t += 4) {
-      std::size_t r = 0;
-      for (; r + 4 <= block.rows; r += 4) {
-        multiply_int4_tile<Span, Bits, 4, 4>(block, gather, scales, r, input, t, part);
-      }
-      for (; r < block.rows; ++r) {
-        multiply_int4_tile<Span, Bits, 1, 4>(block, gather, scales, r, input, t, part);
-      }
-    }
-    for (; t < input.tokens(); ++t) {
-      std::size_t r = 0;
-      for (; r + kRows <= block.rows; r += kRows) {
-        multiply_int4_tile<Span, Bits, kRows, 1>(block, gather, scales, r, input, t, part);
-      }
-      for (; r < block.rows; ++r) {
-        multiply_int4_tile<Span, Bits, 1, 1>(block, gather, scales, r, input, t, part);
-      }
-    }
-  });
+  for_each_block(
+      matrix, first, last, output, [&](const PackedBlock& block, const BlockOutput& part) FLAME_KERNEL_LAMBDA {
+        scales.widen(block);
+        for_each_tile(block.rows, input.tokens(),
+                      [&](auto rows, auto tokens, std::size_t r, std::size_t t) FLAME_KERNEL_INLINE {
+                        multiply_int4_tile<Span, Bits, rows(), tokens()>(block, tail, scales, r, input, t, part);
+                      });
+      });
 }
 
 template <template <std::size_t, unsigned> class Kernel>
@@ -477,7 +786,7 @@ inline BlockKernel vnni_int4_kernel(const PackedFormat& format) {
   return kernel_of_pattern<Int4Kernel>(format);
 }
 
-HWY_POP_ATTRIBUTES
+FLAME_POP_KERNEL_ATTRIBUTES
 
 #endif  // AVX3_DL
 

@@ -7,7 +7,6 @@
 #define FLAME_KERNELS_PACKED_FLOAT_INL_H_
 #endif
 
-#include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
 #include <algorithm>
@@ -15,12 +14,14 @@
 #include <cstring>
 
 #include "flame/kernels/packed_block.h"
-#include "flame/kernels/unroll.h"
+#include "flame/kernels/registers-inl.h"
 #include "flame/kernels/widen-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace flame::kernels::HWY_NAMESPACE {
 namespace {
+
+FLAME_PUSH_KERNEL_ATTRIBUTES
 
 const hwy::HWY_NAMESPACE::ScalableTag<float> kFloats;
 const hwy::HWY_NAMESPACE::RebindToUnsigned<decltype(kFloats)> kWords;
@@ -124,13 +125,13 @@ class FloatGather {
   static HWY_INLINE Floats gather(const Floats (&tables)[Span], Words positions) {
 #if HWY_TARGET <= HWY_AVX3
     __m512 picked = _mm512_permutex2var_ps(tables[0].raw, positions.raw, tables[1].raw);
-    FLAME_UNROLL
-    for (std::size_t pair = 1; pair < Span / 2; ++pair) {
+    unroll<Span / 2 - 1>([&](auto i) FLAME_KERNEL_INLINE {
       // 32 / Span neighbouring lanes share a pair of tables.
-      const auto lanes = static_cast<__mmask16>(0xffffU << (pair * 32 / Span));
-      const __m512 other = _mm512_permutex2var_ps(tables[2 * pair].raw, positions.raw, tables[2 * pair + 1].raw);
-      picked = _mm512_mask_blend_ps(lanes, picked, other);
-    }
+      constexpr std::size_t kPair = i() + 1;
+      constexpr auto kLanes = static_cast<__mmask16>(0xffffU << (kPair * 32 / Span));
+      picked = _mm512_mask_blend_ps(
+          kLanes, picked, _mm512_permutex2var_ps(tables[2 * kPair].raw, positions.raw, tables[2 * kPair + 1].raw));
+    });
     return Floats{picked};
 #else
     namespace hn = hwy::HWY_NAMESPACE;
@@ -177,37 +178,20 @@ class FloatGather<1, 0> {
   static HWY_INLINE Floats gather(const Floats (&tables)[1], Words) { return tables[0]; }
 };
 
-// Sums over the lanes of each vector. The order of additions is the same for every place in the array.
-template <std::size_t Count>
-HWY_INLINE void sum_lanes(const Floats (&sums)[Count], float* output) {
+// Writes the sums over the lanes of Rows x Tokens vectors. The order of additions is the same for every place.
+template <std::size_t Rows, std::size_t Tokens>
+HWY_INLINE void store_lane_sums(const Floats (&sums)[Rows * Tokens], float* output, std::size_t stride) {
 #if HWY_TARGET <= HWY_AVX3
-  // A transposition that adds on the way: pairs, then fours, then halves.
-  __m512 fours[4];
-  for (std::size_t i = 0; i < 4; ++i) {
-    __m512 pairs[2];
-    for (std::size_t p = 0; p < 2; ++p) {
-      const std::size_t at = 4 * i + 2 * p;
-      const __m512 a = at < Count ? sums[at < Count ? at : 0].raw : _mm512_setzero_ps();
-      const __m512 b = at + 1 < Count ? sums[at + 1 < Count ? at + 1 : 0].raw : _mm512_setzero_ps();
-      pairs[p] = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
-    }
-    const __m512d a = _mm512_castps_pd(pairs[0]);
-    const __m512d b = _mm512_castps_pd(pairs[1]);
-    fours[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)), _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
-  }
-  const auto halve = [](__m512 a, __m512 b) HWY_ATTR {
-    return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xDD));
-  };
-  HWY_ALIGN float all[16];
-  _mm512_store_ps(all, halve(halve(fours[0], fours[1]), halve(fours[2], fours[3])));
-  std::copy_n(all, Count, output);
+  __m512 raw[Rows * Tokens];
+  unroll<Rows * Tokens>([&](auto i) FLAME_KERNEL_INLINE { raw[i] = sums[i].raw; });
+  store_totals<Rows, Tokens>(sum_each(raw), output, stride);
 #else
   namespace hn = hwy::HWY_NAMESPACE;
-  for (std::size_t i = 0; i < Count; ++i) output[i] = hn::GetLane(hn::SumOfLanes(kFloats, sums[i]));
+  unroll<Rows * Tokens>([&](auto i) FLAME_KERNEL_INLINE {
+    output[i / Rows * stride + i % Rows] = hn::GetLane(hn::SumOfLanes(kFloats, sums[i]));
+  });
 #endif
 }
-
-constexpr std::size_t kFloatPrefetchBytes = 4096;
 
 // Rows x Tokens sums over one block. sums[t * Rows + r] takes a row's kept values in order, whatever the tile.
 template <typename Element, std::size_t Span, unsigned Bits, std::size_t Rows, std::size_t Tokens>
@@ -216,56 +200,67 @@ HWY_INLINE void multiply_float_tile(const PackedBlock& block, const FloatGather<
                                     const BlockOutput& output) {
   namespace hn = hwy::HWY_NAMESPACE;
   constexpr std::size_t kVectors = kPackedChunk / kFloatLanes;
+  constexpr std::size_t kValueBytes = kPackedChunk * sizeof(Element);
+  constexpr std::size_t kPositionBytes = kPackedChunk * Bits / 8;
+  constexpr std::size_t kVectorBytes = kFloatLanes * sizeof(Element);
   const PackedLayout& layout = block.layout;
   Floats sums[Rows * Tokens];
-  for (Floats& sum : sums) sum = hn::Zero(kFloats);
+  unroll<Rows * Tokens>([&](auto i) FLAME_KERNEL_INLINE { sums[i] = hn::Zero(kFloats); });
 
   // `picks_of(r)` are row r's indices into the tables of the kept values from `first` on.
   const auto add_vector = [&](std::size_t first, const std::byte* values, std::size_t value_stride,
-                              auto&& picks_of) HWY_ATTR {
+                              auto&& picks_of) FLAME_KERNEL_INLINE {
     Floats tables[Tokens][Span];
-    FLAME_UNROLL
-    for (std::size_t t = 0; t < Tokens; ++t) {
-      const float* token = input.floats(first_token + t) + first * Span;
-      FLAME_UNROLL
-      for (std::size_t i = 0; i < Span; ++i) tables[t][i] = hn::LoadU(kFloats, token + i * kFloatLanes);
-    }
-    FLAME_UNROLL
-    for (std::size_t r = 0; r < Rows; ++r) {
-      const auto* elements = reinterpret_cast<const Element*>(values + r * value_stride);
-      hwy::Prefetch(reinterpret_cast<const std::byte*>(elements) + kFloatPrefetchBytes);
-      const Floats weights = load_widened(kFloats, elements);
+    unroll<Tokens * Span>([&](auto i) FLAME_KERNEL_INLINE {
+      const float* token = input.floats(first_token + i / Span) + first * Span;
+      tables[i / Span][i % Span] = hn::LoadU(kFloats, token + i % Span * kFloatLanes);
+    });
+    unroll<Rows>([&](auto r) FLAME_KERNEL_INLINE {
+      const Floats weights = load_widened(kFloats, reinterpret_cast<const Element*>(values + r * value_stride));
       const Words picks = picks_of(r);
-      FLAME_UNROLL
-      for (std::size_t t = 0; t < Tokens; ++t) {
-        sums[t * Rows + r] = hn::MulAdd(weights, gather.gather(tables[t], picks), sums[t * Rows + r]);
-      }
-    }
+      unroll<Tokens>([&](auto t) FLAME_KERNEL_INLINE {
+        Floats& sum = sums[t * Rows + r];
+        sum = hn::MulAdd(weights, gather.gather(tables[t], picks), sum);
+      });
+    });
   };
 
   const std::size_t whole_chunks = layout.kept() / kPackedChunk;
+  const std::byte* chunk_start = block.bytes;
   for (std::size_t chunk = 0; chunk < whole_chunks; ++chunk) {
-    const PackedChunkPlace place = chunk_place(layout, block.rows, first_row, chunk);
-    const std::byte* planes = block.bytes + place.positions;
+    const std::byte* values = chunk_start + first_row * kValueBytes;
+    const std::byte* planes = chunk_start + block.rows * kValueBytes + first_row * kPositionBytes;
+    chunk_start += block.rows * (kValueBytes + kPositionBytes);
     for (std::size_t v = 0; v < kVectors; ++v) {
+      // A line a time: of the values, and once a chunk of the positions.
+      if (v * kVectorBytes % 64 == 0) {
+        unroll<Rows>([&](auto r) FLAME_KERNEL_INLINE { prefetch_ahead(values + r * kValueBytes + v * kVectorBytes); });
+      }
+      if (v == 0) {
+        unroll<(Rows * kPositionBytes + 63) / 64>([&](auto line)
+                                                      FLAME_KERNEL_INLINE { prefetch_ahead(planes + line * 64); });
+      }
       const std::size_t k = v * kFloatLanes;
       const typename FloatGather<Span, Bits>::PlanePlace plane_place = gather.place(k);
-      add_vector(chunk * kPackedChunk + k, block.bytes + place.values + k * sizeof(Element),
-                 kPackedChunk * sizeof(Element), [&](std::size_t r) HWY_ATTR {
-                   return gather.positions(planes + r * (kPackedChunk * Bits / 8), plane_place);
-                 });
+      add_vector(chunk * kPackedChunk + k, values + v * kVectorBytes, kValueBytes,
+                 [&](std::size_t r)
+                     FLAME_KERNEL_INLINE { return gather.positions(planes + r * kPositionBytes, plane_place); });
     }
   }
+#if HWY_TARGET <= HWY_AVX3
+  end_of_loop(sums);
+#endif
   if (whole_chunks < layout.chunks()) {
     const std::size_t rest = layout.chunk_values(whole_chunks);
-    const PackedChunkPlace place = chunk_place(layout, block.rows, first_row, whole_chunks);
     const std::size_t value_bytes = rest * sizeof(Element);
+    const std::size_t position_bytes = layout.index_bytes_of(rest);
+    const std::byte* values = chunk_start + first_row * value_bytes;
+    const std::byte* strings = chunk_start + block.rows * value_bytes + first_row * position_bytes;
+    for (std::size_t i = 0; i < Rows * value_bytes; i += 64) prefetch_ahead(values + i);
+    for (std::size_t i = 0; i < Rows * position_bytes; i += 64) prefetch_ahead(strings + i);
     HWY_ALIGN Element padded[Rows][kPackedChunk];
     HWY_ALIGN std::byte fields[Rows][kPackedChunk] = {};
-    for (std::size_t r = 0; r < Rows; ++r) {
-      unpack_string<Bits>(block.bytes + place.positions + r * layout.index_bytes_of(rest), rest, fields[r]);
-    }
-    const std::byte* values = block.bytes + place.values;
+    for (std::size_t r = 0; r < Rows; ++r) unpack_string<Bits>(strings + r * position_bytes, rest, fields[r]);
     std::size_t value_stride = value_bytes;
     if (rest % kFloatLanes != 0) {
       for (std::size_t r = 0; r < Rows; ++r) {
@@ -277,15 +272,10 @@ HWY_INLINE void multiply_float_tile(const PackedBlock& block, const FloatGather<
     }
     for (std::size_t k = 0; k < rest; k += kFloatLanes) {
       add_vector(whole_chunks * kPackedChunk + k, values + k * sizeof(Element), value_stride,
-                 [&](std::size_t r) HWY_ATTR { return gather.positions_of_bytes(fields[r] + k); });
+                 [&](std::size_t r) FLAME_KERNEL_INLINE { return gather.positions_of_bytes(fields[r] + k); });
     }
   }
-
-  HWY_ALIGN float totals[Rows * Tokens];
-  sum_lanes(sums, totals);
-  for (std::size_t t = 0; t < Tokens; ++t) {
-    std::copy_n(totals + t * Rows, Rows, output.values + (first_token + t) * output.stride + first_row);
-  }
+  store_lane_sums<Rows, Tokens>(sums, output.values + first_token * output.stride + first_row, output.stride);
 }
 
 template <typename Element, std::size_t Span, unsigned Bits>
@@ -320,9 +310,9 @@ template <typename Element, std::size_t Span, unsigned Bits>
 void multiply_float_range(const PackedMatrixView& matrix, std::size_t first, std::size_t last, const PackedInput& input,
                           const BlockOutput& output) {
   const FloatGather<Span, Bits> gather(matrix.layout.format());
-  for_each_block(matrix, first, last, output, [&](const PackedBlock& block, const BlockOutput& part) HWY_ATTR {
-    multiply_float_block<Element, Span, Bits>(block, gather, input, part);
-  });
+  for_each_block(matrix, first, last, output,
+                 [&](const PackedBlock& block, const BlockOutput& part)
+                     FLAME_KERNEL_LAMBDA { multiply_float_block<Element, Span, Bits>(block, gather, input, part); });
 }
 
 // The kernel of span m / n; a group of m = 2^bits inputs is at least as long as the span.
@@ -365,6 +355,8 @@ BlockKernel float_kernel(const PackedFormat& format) {
   }
 #endif
 }
+
+FLAME_POP_KERNEL_ATTRIBUTES
 
 }  // namespace
 }  // namespace flame::kernels::HWY_NAMESPACE

@@ -1,0 +1,139 @@
+// What the vector kernels of packed matrices share: the attributes of their functions, loops that are written out, and
+// sums over lanes. Included once for each instruction set.
+#if defined(FLAME_KERNELS_REGISTERS_INL_H_) == defined(HWY_TARGET_TOGGLE)
+#ifdef FLAME_KERNELS_REGISTERS_INL_H_
+#undef FLAME_KERNELS_REGISTERS_INL_H_
+#else
+#define FLAME_KERNELS_REGISTERS_INL_H_
+#endif
+
+#include <hwy/cache_control.h>
+#include <hwy/highway.h>
+
+#include <cstddef>
+#include <type_traits>
+#include <utility>
+
+// This version of Highway names AVX-VNNI where it checks for AVX512-VNNI: kernels add the latter to their functions.
+// A lambda's own attribute takes the place of the functions' pushed ones under clang.
+#undef FLAME_PUSH_KERNEL_ATTRIBUTES
+#undef FLAME_POP_KERNEL_ATTRIBUTES
+#undef FLAME_KERNEL_LAMBDA
+#undef FLAME_KERNEL_INLINE
+#if HWY_TARGET == HWY_AVX3_DL
+#define FLAME_PUSH_KERNEL_ATTRIBUTES HWY_PUSH_ATTRIBUTES("avx512vnni")
+#define FLAME_POP_KERNEL_ATTRIBUTES HWY_POP_ATTRIBUTES
+#define FLAME_KERNEL_LAMBDA __attribute__((target(HWY_TARGET_STR ",avx512vnni")))
+#define FLAME_KERNEL_INLINE __attribute__((always_inline, target(HWY_TARGET_STR ",avx512vnni")))
+#else
+#define FLAME_PUSH_KERNEL_ATTRIBUTES
+#define FLAME_POP_KERNEL_ATTRIBUTES
+#define FLAME_KERNEL_LAMBDA HWY_ATTR
+#define FLAME_KERNEL_INLINE __attribute__((always_inline)) HWY_ATTR
+#endif
+
+HWY_BEFORE_NAMESPACE();
+namespace flame::kernels::HWY_NAMESPACE {
+namespace {
+
+FLAME_PUSH_KERNEL_ATTRIBUTES
+
+template <std::size_t Value>
+using Constant = std::integral_constant<std::size_t, Value>;
+
+// body(0), body(1), … body(Count - 1), each argument a constant: arrays that are only indexed so live in registers,
+// whatever the compiler thinks of loops.
+template <std::size_t... I, typename Body>
+HWY_INLINE void unroll(std::index_sequence<I...>, Body&& body) {
+  (body(Constant<I>()), ...);
+}
+template <std::size_t Count, typename Body>
+HWY_INLINE void unroll(Body&& body) {
+  unroll(std::make_index_sequence<Count>(), body);
+}
+
+// How far ahead of its reads a kernel prefetches: past the hardware's own prefetchers, which stop at page ends.
+constexpr std::size_t kPrefetchBytes = 8192;
+
+HWY_INLINE void prefetch_ahead(const std::byte* position) { hwy::Prefetch(position + kPrefetchBytes); }
+
+#if HWY_TARGET <= HWY_AVX3
+
+// Between a loop over chunks and what follows: GCC would copy every sum twice a round to suit both.
+template <typename Vector, std::size_t Count>
+HWY_INLINE void end_of_loop(Vector (&sums)[Count]) {
+  unroll<Count>([&](auto i) FLAME_KERNEL_INLINE { asm("" : "+v"(sums[i])); });
+}
+
+// Sums over the lanes of up to 16 vectors, one a lane: a transposition that adds on the way.
+HWY_INLINE __m512i add(__m512i a, __m512i b) { return _mm512_add_epi32(a, b); }
+HWY_INLINE __m512 add(__m512 a, __m512 b) { return _mm512_add_ps(a, b); }
+HWY_INLINE __m512i add_pairs(__m512i a, __m512i b) {
+  return add(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+}
+HWY_INLINE __m512 add_pairs(__m512 a, __m512 b) { return add(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)); }
+HWY_INLINE __m512i add_fours(__m512i a, __m512i b) {
+  return add(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
+}
+HWY_INLINE __m512 add_fours(__m512 a, __m512 b) {
+  const __m512d c = _mm512_castps_pd(a);
+  const __m512d d = _mm512_castps_pd(b);
+  return add(_mm512_castpd_ps(_mm512_unpacklo_pd(c, d)), _mm512_castpd_ps(_mm512_unpackhi_pd(c, d)));
+}
+HWY_INLINE __m512i add_halves(__m512i a, __m512i b) {
+  return add(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xDD));
+}
+HWY_INLINE __m512 add_halves(__m512 a, __m512 b) {
+  return add(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xDD));
+}
+template <std::size_t First, typename Vector, std::size_t Count>
+HWY_INLINE Vector sum_four(const Vector (&sums)[Count]) {
+  if constexpr (First >= Count) {
+    return Vector{};
+  } else if constexpr (First + 4 <= Count) {
+    return add_fours(add_pairs(sums[First], sums[First + 1]), add_pairs(sums[First + 2], sums[First + 3]));
+  } else {
+    static_assert(Count == 1);
+    return add_fours(add_pairs(sums[0], Vector{}), Vector{});
+  }
+}
+template <typename Vector, std::size_t Count>
+HWY_INLINE Vector sum_each(const Vector (&sums)[Count]) {
+  const Vector low = add_halves(sum_four<0>(sums), sum_four<4>(sums));
+  if constexpr (Count <= 8) {
+    return add_halves(low, Vector{});
+  } else {
+    return add_halves(low, add_halves(sum_four<8>(sums), sum_four<12>(sums)));
+  }
+}
+
+// Writes Rows x Tokens results, token by token in the lanes of `totals`.
+template <std::size_t Rows, std::size_t Tokens>
+HWY_INLINE void store_totals(__m512 totals, float* output, std::size_t stride) {
+  if constexpr (Rows == 16) {
+    _mm512_storeu_ps(output, totals);
+  } else if constexpr (Tokens == 1) {
+    _mm512_mask_storeu_ps(output, static_cast<__mmask16>((1U << Rows) - 1U), totals);
+  } else {
+    static_assert(Rows == 4 || Rows == 1);
+    unroll<Tokens>([&](auto t) FLAME_KERNEL_INLINE {
+      const __m128 part = _mm512_castps512_ps128(
+          _mm512_maskz_compress_ps(static_cast<__mmask16>(((1U << Rows) - 1U) << (t() * Rows)), totals));
+      if constexpr (Rows == 4) {
+        _mm_storeu_ps(output + t * stride, part);
+      } else {
+        _mm_store_ss(output + t * stride, part);
+      }
+    });
+  }
+}
+
+#endif
+
+FLAME_POP_KERNEL_ATTRIBUTES
+
+}  // namespace
+}  // namespace flame::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+
+#endif  // per target
