@@ -6,7 +6,7 @@
 #include <ctime>
 #include <memory>
 
-#include "flame/kernels/expert.h"
+#include "flame/kernels/packed_cost.h"
 #include "flame/kernels/packed_linear.h"
 #include "flame/sparsity/pack.h"
 #include "kernel_benchmark.h"
@@ -25,15 +25,16 @@ constexpr std::size_t kColumns = 768;
 /// A packed matrix of `rows` rows: a small one packed once and repeated, as all row blocks are alike in form.
 class Packed {
  public:
-  Packed(const PackedFormat& format, std::size_t rows) : layout_(format, rows, kColumns), memory_(layout_.size_bytes()) {
+  Packed(const PackedFormat& format, std::size_t rows, std::size_t columns = kColumns)
+      : layout_(format, rows, columns), memory_(layout_.size_bytes()) {
     constexpr std::size_t kPattern = 64;
-    Matrix<float> dense(kPattern, kColumns, 0.0F);
-    const std::vector<float> values = random_floats(kPattern * kColumns, 3);
+    Matrix<float> dense(kPattern, columns, 0.0F);
+    const std::vector<float> values = random_floats(kPattern * columns, 3);
     for (std::size_t r = 0; r < kPattern; ++r) {
-      for (std::size_t c = 0; c < kColumns; ++c) {
+      for (std::size_t c = 0; c < columns; ++c) {
         // n of m places, another choice in every group.
         const std::size_t turn = (r * 7 + c / format.m * 5) % format.m;
-        if ((c % format.m + turn) % format.m < format.n) dense.row(r)[c] = values[r * kColumns + c];
+        if ((c % format.m + turn) % format.m < format.n) dense.row(r)[c] = values[r * columns + c];
       }
     }
     const std::vector<std::byte> pattern = sparsity::pack_matrix(format, dense);
@@ -45,8 +46,8 @@ class Packed {
   [[nodiscard]] PackedMatrixView view() const { return {layout_, memory_.bytes()}; }
 
   /// As many rows as `bytes` bytes hold, in whole blocks.
-  static std::size_t rows_for(const PackedFormat& format, std::size_t bytes) {
-    const std::size_t block = PackedLayout(format, kernels::kPackedBlockRows, kColumns).size_bytes();
+  static std::size_t rows_for(const PackedFormat& format, std::size_t bytes, std::size_t columns = kColumns) {
+    const std::size_t block = PackedLayout(format, kernels::kPackedBlockRows, columns).size_bytes();
     return std::max<std::size_t>(bytes / block, 1) * kernels::kPackedBlockRows;
   }
 
@@ -106,13 +107,22 @@ double measure_clock() {
 }
 
 /// One thread, a matrix that stays in its first-level cache: what the instructions allow when memory does not matter.
-void packed_gemv_in_cache(benchmark::State& state, const PackedFormat& format) {
+/// `bound` is that of packed_work(), in cycles; `of_bound` how much of it is reached, the whole call taken together.
+void packed_gemv_in_cache(benchmark::State& state, const PackedFormat& format, std::size_t columns, bool negative) {
   ThreadPool::set_threads(1);
-  const Packed packed(format, Packed::rows_for(format, std::size_t{24} << 10));
+  const Packed packed(format, Packed::rows_for(format, std::size_t{36} << 10, columns), columns);
   const PackedMatrixView matrix = packed.view();
-  const std::vector<float> values = random_floats(kColumns, 5);
+  std::vector<float> values = random_floats(columns, 5);
   PackedInput input;
-  input.assign(matrix.layout, MatrixView<const float>(values.data(), 1, kColumns));
+  if (negative) {
+    input.assign(matrix.layout, MatrixView<const float>(values.data(), 1, columns));
+  } else {
+    // The hidden vector of an int8 expert after its ReLU.
+    std::vector<std::int8_t> codes(columns);
+    for (std::size_t c = 0; c < columns; ++c) codes[c] = static_cast<std::int8_t>(std::fabs(values[c]) * 127.0F);
+    input.assign(matrix.layout, MatrixView<const std::int8_t>(codes.data(), 1, columns),
+                 std::vector<float>{1.0F / 127});
+  }
   check_answer(matrix, input);
   Matrix<float> output(1, matrix.layout.rows());
   const double clock = measure_clock();
@@ -125,9 +135,13 @@ void packed_gemv_in_cache(benchmark::State& state, const PackedFormat& format) {
   const auto stored = static_cast<double>(matrix.bytes.size());
   const auto kept = static_cast<double>(matrix.layout.rows() * matrix.layout.kept());
   const auto calls = static_cast<double>(state.iterations());
+  const double cycles = seconds * clock * 64.0 / (kept * calls);
+  const double bound = kernels::packed_work(format, negative).cycles();
   state.counters["bytes/s"] = benchmark::Counter(stored * calls, benchmark::Counter::kIsRate);
   state.counters["clock"] = benchmark::Counter(clock, benchmark::Counter::kDefaults, benchmark::Counter::kIs1000);
-  state.counters["cycles/64_kept"] = seconds * clock * 64.0 / (kept * calls);
+  state.counters["cycles/64_kept"] = cycles;
+  state.counters["bound"] = bound;
+  state.counters["of_bound"] = bound / cycles;
   ThreadPool::set_threads(0);
 }
 
@@ -209,9 +223,19 @@ int main(int argc, char** argv) {
   for (const PackedType type : {PackedType::kInt8, PackedType::kInt4, PackedType::kBF16, PackedType::kF32}) {
     for (const auto& [n, m] : patterns) {
       const PackedFormat format{n, m, type, 64};
-      bench::add("packed_gemv_in_cache/" + format.describe(), [=](benchmark::State& state) {
-        bench::packed_gemv_in_cache(state, format);
-      })->Unit(benchmark::kMicrosecond);
+      const auto add_in_cache = [&](std::size_t columns, bool negative) {
+        const std::string name = "packed_gemv_in_cache/" + format.describe() + "/columns:" + std::to_string(columns) +
+                                 (negative ? "" : "/no_negative_codes");
+        bench::add(name, [=](benchmark::State& state) {
+          bench::packed_gemv_in_cache(state, format, columns, negative);
+        })->Unit(benchmark::kMicrosecond);
+      };
+      for (const std::size_t columns : {768UL, 1536UL}) {
+        const std::size_t block = kernels::PackedLayout(format, kernels::kPackedBlockRows, columns).size_bytes();
+        if (block > std::size_t{36} << 10) continue;
+        add_in_cache(columns, true);
+        if (type == PackedType::kInt8) add_in_cache(columns, false);
+      }
     }
   }
   bench::add("packed_over_dense", bench::packed_over_dense)->Iterations(bench::kRepeats)->UseManualTime();

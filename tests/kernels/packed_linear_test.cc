@@ -65,7 +65,8 @@ TEST_P(PackedLinearTest, EveryPatternAndTypeEqualsTheReference) {
         for (const std::uint8_t group : {std::uint8_t{32}, std::uint8_t{64}}) {
           if (type != PackedType::kInt4 && group == 32) continue;
           // Whole chunks only, a tail, less than a chunk; whole blocks only and a short one; around the token tile.
-          for (const std::size_t columns : {1024UL, 700UL, 37UL}) {
+          // Tails of more and of less than half a chunk.
+          for (const std::size_t columns : {1024UL, 700UL, 450UL, 37UL}) {
             for (const std::size_t tokens : {1UL, 5UL}) {
               expect_equals_reference({pattern.n, pattern.m, type, group}, 32 + columns % 7, columns, tokens, 1);
               ++cases;
@@ -77,7 +78,7 @@ TEST_P(PackedLinearTest, EveryPatternAndTypeEqualsTheReference) {
   };
   check_all(kFastPatterns);
   check_all(kOtherPatterns);
-  EXPECT_EQ(cases, 20U * 5U * 3U * 2U);
+  EXPECT_EQ(cases, 20U * 5U * 4U * 2U);
 }
 
 TEST_P(PackedLinearTest, RandomShapesEqualTheReference) {
@@ -136,6 +137,34 @@ TEST_P(PackedLinearTest, OnlyTheRowsAskedForAreReadAndWritten) {
       EXPECT_EQ(output.row(0)[r], whole.row(0)[r]);
     } else {
       EXPECT_TRUE(std::isnan(output.row(0)[r]));
+    }
+  }
+}
+
+TEST_P(PackedLinearTest, AnEpilogueDoesToEveryResultWhatTheSameOperationsDoLater) {
+  for (const PackedType type : kTypes) {
+    for (const Pattern pattern : {Pattern{2, 4}, Pattern{1, 8}, Pattern{1, 1}, Pattern{3, 5}}) {
+      const RandomPacked matrix({pattern.n, pattern.m, type, 64}, 75, 200, 9);
+      const Matrix<float> tokens = random_matrix(6, 200, 10);
+      const Matrix<float> multipliers = random_matrix(6, 75, 11);
+      const std::vector<float> factors = {0.25F, 0.3F, -1.0F, 0.0F, 2.0F, 0.7F};
+      PackedInput input;
+      input.assign(matrix.view().layout, tokens);
+      const Matrix<float> plain = multiply(matrix.view(), input);
+      PackedEpilogue epilogue;
+      epilogue.relu = true;
+      epilogue.multipliers = multipliers;
+      epilogue.token_factors = factors;
+      Matrix<float> output(6, 75);
+      packed_linear(matrix.view(), input, 0, 32, output, epilogue);
+      packed_linear(matrix.view(), input, 32, 43, output, epilogue);
+      for (std::size_t t = 0; t < 6; ++t) {
+        for (std::size_t r = 0; r < 75; ++r) {
+          const float positive = plain.row(t)[r] < 0.0F ? 0.0F : plain.row(t)[r];
+          ASSERT_EQ(output.row(t)[r], positive * multipliers.row(t)[r] * factors[t])
+              << matrix.view().layout.format().describe();
+        }
+      }
     }
   }
 }

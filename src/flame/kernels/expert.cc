@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cstring>
+#include <utility>
 
 #include "flame/base/error.h"
 #include "flame/kernels/int8_expert.h"
@@ -36,6 +37,8 @@ bool same_storage(const ExpertMatrix& a, const ExpertMatrix& b) {
   if (packed_a == nullptr || packed_b == nullptr) return packed_a == packed_b;
   return packed_a->layout.format() == packed_b->layout.format();
 }
+
+bool is_packed(const ExpertMatrix& matrix) { return std::holds_alternative<PackedMatrixView>(matrix); }
 
 bool is_packed_int8(const ExpertMatrix& matrix) {
   const auto* packed = std::get_if<PackedMatrixView>(&matrix);
@@ -108,12 +111,13 @@ std::size_t ExpertRun::rows_ready(const Stage& stage, std::size_t bytes) const {
   return rows / kPackedBlockRows * kPackedBlockRows;
 }
 
+// `epilogue` is for packed matrices; callers do the same to a dense one's results.
 void ExpertRun::multiply(Stage& stage, std::size_t end, MatrixView<const float> floats, const PackedInput& packed,
-                         MatrixView<float> output) {
+                         MatrixView<float> output, const PackedEpilogue& epilogue) {
   const std::size_t first = stage.rows_done;
   if (end <= first) return;
   if (const auto* matrix = std::get_if<PackedMatrixView>(&stage.matrix)) {
-    packed_linear(*matrix, packed, first, end - first, output);
+    packed_linear(*matrix, packed, first, end - first, output, epilogue);
   } else {
     const WeightMatrix rows = std::get<WeightMatrix>(stage.matrix).rows_from(first, end - first);
     linear(rows, floats, output.columns_from(first, end - first));
@@ -121,8 +125,14 @@ void ExpertRun::multiply(Stage& stage, std::size_t end, MatrixView<const float> 
   stage.rows_done = end;
 }
 
+bool ExpertRun::fused_relu() const { return activation_ == Activation::kRelu && is_packed(wi_.matrix); }
+
 void ExpertRun::multiply_wi(std::size_t end) {
-  if (!integer_hidden_) return multiply(wi_, end, input_, packed_input_, hidden_);
+  if (!integer_hidden_) {
+    PackedEpilogue activated;
+    activated.relu = fused_relu();
+    return multiply(wi_, end, input_, packed_input_, hidden_, activated);
+  }
   if (end <= wi_.rows_done) return;
   packed_linear_sums(std::get<PackedMatrixView>(wi_.matrix), packed_input_, wi_.rows_done, end - wi_.rows_done, sums_);
   wi_.rows_done = end;
@@ -152,16 +162,21 @@ void ExpertRun::finish_hidden() {
   hidden_ready_ = true;
   if (integer_hidden_) return finish_integer_hidden(std::get<PackedMatrixView>(wi_.matrix));
   for (std::size_t t = 0; t < input_.rows(); ++t) {
-    activate(activation_, hidden_.row(t));
-    if (gate_) kernels::multiply(gate_values_.row(t), hidden_.row(t));
+    if (!fused_relu()) activate(activation_, hidden_.row(t));
+    if (gate_ && !fused_relu()) kernels::multiply(gate_values_.row(t), hidden_.row(t));
   }
+  // The gate's kernel has multiplied the activated values in already.
+  if (gate_ && fused_relu()) std::swap(hidden_, gate_values_);
   if (const auto* packed = std::get_if<PackedMatrixView>(&wo_.matrix)) packed_hidden_.assign(packed->layout, hidden_);
 }
 
 void ExpertRun::multiply_wo(std::size_t end) {
   const std::size_t first = wo_.rows_done;
   if (end <= first) return;
-  multiply(wo_, end, hidden_, packed_hidden_, output_);
+  PackedEpilogue times_probability;
+  times_probability.token_factors = probability_;
+  multiply(wo_, end, hidden_, packed_hidden_, output_, times_probability);
+  if (is_packed(wo_.matrix)) return;
   for (std::size_t t = 0; t < input_.rows(); ++t) scale(probability_[t], output_.row(t).subspan(first, end - first));
 }
 
@@ -170,7 +185,9 @@ void ExpertRun::advance(std::size_t bytes) {
   if (wi_.rows_done < wi_.rows) return;
   bytes -= std::min(bytes, wi_.bytes);
   if (gate_) {
-    multiply(*gate_, rows_ready(*gate_, bytes), input_, packed_input_, gate_values_);
+    PackedEpilogue times_activated;
+    if (fused_relu()) times_activated.multipliers = hidden_;
+    multiply(*gate_, rows_ready(*gate_, bytes), input_, packed_input_, gate_values_, times_activated);
     if (gate_->rows_done < gate_->rows) return;
     bytes -= std::min(bytes, gate_->bytes);
   }

@@ -87,7 +87,8 @@ class ExpertRun {
   [[nodiscard]] std::size_t rows_ready(const Stage& stage, std::size_t bytes) const;
   /// Multiplies the rows up to `end` that have not been multiplied yet.
   void multiply(Stage& stage, std::size_t end, MatrixView<const float> floats, const PackedInput& packed,
-                MatrixView<float> output);
+                MatrixView<float> output, const PackedEpilogue& epilogue);
+  [[nodiscard]] bool fused_relu() const;
   void multiply_wi(std::size_t end);
   void finish_hidden();
   void finish_integer_hidden(const PackedMatrixView& wi);

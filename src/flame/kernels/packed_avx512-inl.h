@@ -27,8 +27,6 @@ namespace {
 
 #if HWY_TARGET == HWY_AVX3_DL
 
-FLAME_PUSH_KERNEL_ATTRIBUTES
-
 // a & b | c, (a & b) ^ c and a | b | c, as truth tables of vpternlogd.
 constexpr int kAndOr = 0xEA;
 constexpr int kAndXor = 0x6A;
@@ -45,8 +43,8 @@ struct alignas(64) ByteTable {
 struct alignas(64) WordTable {
   std::uint64_t words[8];
 };
-HWY_INLINE __m512i load_table(const ByteTable& table) { return _mm512_load_si512(&table); }
-HWY_INLINE __m512i load_table(const WordTable& table) { return _mm512_load_si512(&table); }
+FLAME_INLINE __m512i load_table(const ByteTable& table) { return _mm512_load_si512(&table); }
+FLAME_INLINE __m512i load_table(const WordTable& table) { return _mm512_load_si512(&table); }
 
 // Unpacks the fields of a short last chunk, one string of Bits bits each for every row, into bytes: of one row, or of
 // two rows into half a vector each. In every 64-bit word lie the Bits bytes of its eight fields; a multishift then
@@ -55,7 +53,7 @@ template <unsigned Bits, bool Paired>
 class StringUnpacker {
  public:
   StringUnpacker() = default;
-  explicit StringUnpacker(std::size_t row_bytes) {
+  FLAME_ATTR explicit StringUnpacker(std::size_t row_bytes) {
     constexpr __mmask64 kSecondRow = Paired ? 0xffffffff00000000U : 0;
     const __m512i first_rows = load_table(kBytes);
     bytes_ = _mm512_mask_add_epi8(first_rows, kSecondRow, first_rows, _mm512_set1_epi8(static_cast<char>(row_bytes)));
@@ -63,7 +61,7 @@ class StringUnpacker {
   }
 
   // Above a field stand bits of its neighbours: to be masked.
-  HWY_INLINE __m512i unpack(const std::byte* strings) const {
+  FLAME_INLINE __m512i unpack(const std::byte* strings) const {
     const __m512i packed = _mm512_maskz_loadu_epi8(readable_, strings);
     return _mm512_multishift_epi64_epi8(load_table(kShifts), _mm512_permutexvar_epi8(bytes_, packed));
   }
@@ -91,7 +89,7 @@ class StringUnpacker {
 
 // The 8 * Bits bytes of a plane, as often as they fit.
 template <unsigned Bits>
-HWY_INLINE __m512i repeat_plane(const std::byte* plane) {
+FLAME_INLINE __m512i repeat_plane(const std::byte* plane) {
   if constexpr (Bits == 1) {
     std::uint64_t word = 0;
     std::memcpy(&word, plane, sizeof(word));
@@ -104,7 +102,7 @@ HWY_INLINE __m512i repeat_plane(const std::byte* plane) {
 }
 
 // A vector that stays in a register: the compiler would rather load a constant again in every row.
-HWY_INLINE __m512i held(__m512i vector) {
+FLAME_INLINE __m512i held(__m512i vector) {
   asm("" : "+v"(vector));
   return vector;
 }
@@ -114,10 +112,10 @@ HWY_INLINE __m512i held(__m512i vector) {
 template <unsigned Bits, unsigned Low = 0>
 class PlaneUnpacker {
  public:
-  HWY_INLINE PlaneUnpacker() : rotations_(held(load_table(kRotations))) {}
+  FLAME_INLINE PlaneUnpacker() : rotations_(held(load_table(kRotations))) {}
 
   // Around a field stand bits of others: to be masked.
-  HWY_INLINE __m512i unpack(const std::byte* plane) const {
+  FLAME_INLINE __m512i unpack(const std::byte* plane) const {
     return _mm512_rorv_epi64(repeat_plane<Bits>(plane), rotations_);
   }
 
@@ -141,13 +139,13 @@ class CodeGather {
   // Registers that the first half of the lanes looks up in.
   static constexpr std::size_t kHalfTables = (Span + 1) / 2;
 
-  HWY_INLINE CodeGather()
+  FLAME_INLINE CodeGather()
       : base_(held(load_table(kBase))),
         low_mask_(held(_mm512_set1_epi8((1 << kLowBits) - 1))),
         high_mask_(held(_mm512_set1_epi8(4))) {}
 
   // Indices into the tables, of a whole chunk's planes.
-  HWY_INLINE __m512i positions(const std::byte* planes) const {
+  FLAME_INLINE __m512i positions(const std::byte* planes) const {
     if constexpr (Span == 1) {
       return _mm512_setzero_si512();
     } else {
@@ -160,24 +158,24 @@ class CodeGather {
   }
   // The same of unpacked strings: one row's, or two rows' in half a vector each.
   template <bool Paired>
-  static HWY_INLINE __m512i positions_of_strings(__m512i fields) {
+  static FLAME_INLINE __m512i positions_of_strings(__m512i fields) {
     const __m512i base = load_table(Paired ? kPairedBase : kBase);
     return _mm512_ternarylogic_epi32(fields, _mm512_set1_epi8((1 << Bits) - 1), base, kAndOr);
   }
 
-  static HWY_INLINE void load(const std::uint8_t* codes, __m512i (&tables)[kTables]) {
-    unroll<kTables>([&](auto i) FLAME_KERNEL_INLINE { tables[i] = _mm512_loadu_si512(codes + i * 64); });
+  static FLAME_INLINE void load(const std::uint8_t* codes, __m512i (&tables)[kTables]) {
+    unroll<kTables>([&](auto i) FLAME_INLINE_LAMBDA { tables[i] = _mm512_loadu_si512(codes + i * 64); });
   }
   // What half a vector of kept values looks up in, for both halves.
-  static HWY_INLINE void load_half(const std::uint8_t* codes, __m512i (&tables)[kHalfTables]) {
+  static FLAME_INLINE void load_half(const std::uint8_t* codes, __m512i (&tables)[kHalfTables]) {
     if constexpr (Span == 1) {
       tables[0] = _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes)));
     } else {
-      unroll<kHalfTables>([&](auto i) FLAME_KERNEL_INLINE { tables[i] = _mm512_loadu_si512(codes + i * 64); });
+      unroll<kHalfTables>([&](auto i) FLAME_INLINE_LAMBDA { tables[i] = _mm512_loadu_si512(codes + i * 64); });
     }
   }
 
-  static HWY_INLINE __m512i gather(const __m512i (&tables)[kTables], __m512i positions) {
+  static FLAME_INLINE __m512i gather(const __m512i (&tables)[kTables], __m512i positions) {
     if constexpr (Span == 1) {
       return tables[0];
     } else if constexpr (Span == 2) {
@@ -192,7 +190,7 @@ class CodeGather {
       return _mm512_or_si512(three, pick(0xffff000000000000U, tables, 6, positions));
     }
   }
-  static HWY_INLINE __m512i gather_paired(const __m512i (&tables)[kHalfTables], __m512i positions) {
+  static FLAME_INLINE __m512i gather_paired(const __m512i (&tables)[kHalfTables], __m512i positions) {
     if constexpr (Span == 1) {
       return tables[0];
     } else if constexpr (Span == 2) {
@@ -207,8 +205,8 @@ class CodeGather {
 
  private:
   template <std::size_t Count>
-  static HWY_INLINE __m512i pick(std::uint64_t lanes, const __m512i (&tables)[Count], std::size_t first,
-                                 __m512i positions) {
+  static FLAME_INLINE __m512i pick(std::uint64_t lanes, const __m512i (&tables)[Count], std::size_t first,
+                                   __m512i positions) {
     return _mm512_maskz_permutex2var_epi8(lanes, tables[first], positions, tables[first + 1]);
   }
   static constexpr ByteTable make_base(unsigned lanes) {
@@ -231,8 +229,8 @@ class CodeGather {
 // Writes Rows x Tokens exact sums, token by token in the lanes of `totals`: as they are, or scaled as output_value()
 // does.
 template <std::size_t Rows, std::size_t Tokens>
-HWY_INLINE void store_integer_sums(const PackedBlock& block, std::size_t first_row, const PackedInput& input,
-                                   std::size_t first_token, __m512i totals, const BlockOutput& output) {
+FLAME_INLINE void store_integer_sums(const PackedBlock& block, std::size_t first_row, const PackedInput& input,
+                                     std::size_t first_token, __m512i totals, const BlockOutput& output) {
   if constexpr (Tokens == 1) {
     constexpr auto kLanes = static_cast<__mmask16>((1U << Rows) - 1U);
     const std::size_t place = first_token * output.stride + first_row;
@@ -256,7 +254,7 @@ HWY_INLINE void store_integer_sums(const PackedBlock& block, std::size_t first_r
 template <unsigned Bits>
 class Tail {
  public:
-  explicit Tail(const PackedLayout& layout)
+  FLAME_ATTR explicit Tail(const PackedLayout& layout)
       : chunk_(layout.kept() / kPackedChunk), values_(layout.kept() % kPackedChunk) {
     if (values_ == 0) return;
     value_bytes_ = layout.value_bytes_of(values_);
@@ -280,21 +278,21 @@ class Tail {
 
   // The values, and the strings of positions, of the rows from `first_row` on of a block whose last chunk begins at
   // `chunk`.
-  HWY_INLINE const std::byte* values(const std::byte* chunk, std::size_t first_row) const {
+  FLAME_INLINE const std::byte* values(const std::byte* chunk, std::size_t first_row) const {
     return chunk + first_row * value_bytes_;
   }
-  HWY_INLINE const std::byte* positions(const std::byte* chunk, std::size_t block_rows, std::size_t first_row) const {
+  FLAME_INLINE const std::byte* positions(const std::byte* chunk, std::size_t block_rows, std::size_t first_row) const {
     return chunk + block_rows * value_bytes_ + first_row * position_bytes_;
   }
   // Prefetches what whole chunks prefetch row by row.
-  HWY_INLINE void prefetch(const std::byte* values, const std::byte* positions, std::size_t rows) const {
+  FLAME_INLINE void prefetch(const std::byte* values, const std::byte* positions, std::size_t rows) const {
     prefetch_bytes(values, rows * value_bytes_);
     prefetch_bytes(positions, rows * position_bytes_);
   }
 
   // int8 values of row r, or of rows r and r + 1; zeros past the rows' ends.
   template <bool Paired>
-  HWY_INLINE __m512i int8_values(const std::byte* rows, std::size_t r) const {
+  FLAME_INLINE __m512i int8_values(const std::byte* rows, std::size_t r) const {
     if constexpr (Paired) {
       return _mm512_maskz_permutexvar_epi8(spread_rows_, spread_,
                                            _mm512_maskz_loadu_epi8(both_rows_, rows + r * values_));
@@ -304,7 +302,7 @@ class Tail {
   }
   // int4 values in the low halves of bytes. What lies past the rows' ends meets codes of zero.
   template <bool Paired>
-  HWY_INLINE __m512i int4_values(const std::byte* rows, std::size_t r) const {
+  FLAME_INLINE __m512i int4_values(const std::byte* rows, std::size_t r) const {
     if constexpr (Paired) {
       return paired_halves_.unpack(rows + r * value_bytes_);
     } else {
@@ -312,7 +310,7 @@ class Tail {
     }
   }
   template <bool Paired>
-  HWY_INLINE __m512i position_fields(const std::byte* rows, std::size_t r) const {
+  FLAME_INLINE __m512i position_fields(const std::byte* rows, std::size_t r) const {
     if constexpr (Paired) {
       return paired_positions_.unpack(rows + r * position_bytes_);
     } else {
@@ -323,7 +321,7 @@ class Tail {
  private:
   static __mmask64 first_bytes(std::size_t count) { return count == 64 ? ~__mmask64{0} : (__mmask64{1} << count) - 1; }
 
-  static HWY_INLINE void prefetch_bytes(const std::byte* first, std::size_t bytes) {
+  static FLAME_INLINE void prefetch_bytes(const std::byte* first, std::size_t bytes) {
     for (std::size_t i = 0; i < bytes; i += 64) prefetch_ahead(first + i);
   }
 
@@ -351,34 +349,34 @@ class Tail {
 
 // Unsigned times signed bytes, added in fours to the 32-bit lanes of `sum`: to all of them, or to some.
 struct AllLanes {};
-HWY_INLINE __m512i add_products(__m512i sum, AllLanes, __m512i unsigned_bytes, __m512i signed_bytes) {
+FLAME_INLINE __m512i add_products(__m512i sum, AllLanes, __m512i unsigned_bytes, __m512i signed_bytes) {
   return _mm512_dpbusd_epi32(sum, unsigned_bytes, signed_bytes);
 }
-HWY_INLINE __m512i add_products(__m512i sum, __mmask16 lanes, __m512i unsigned_bytes, __m512i signed_bytes) {
+FLAME_INLINE __m512i add_products(__m512i sum, __mmask16 lanes, __m512i unsigned_bytes, __m512i signed_bytes) {
   return _mm512_mask_dpbusd_epi32(sum, lanes, unsigned_bytes, signed_bytes);
 }
 
-HWY_INLINE __m512i twice_low_half(__m512i vector) { return _mm512_shuffle_i64x2(vector, vector, 0x44); }
+FLAME_INLINE __m512i twice_low_half(__m512i vector) { return _mm512_shuffle_i64x2(vector, vector, 0x44); }
 
 // Calls add(r, values, indices, lanes) for the rows of a tile's short last chunk: `lanes` are those of row r.
 // `values(paired, r)` gives the values of row r, or of two rows. Which half of a pair's vectors is a row's depends on
 // its place in the block only, also where it is computed alone: so do the roundings of its sum.
 template <std::size_t Span, unsigned Bits, std::size_t Rows, bool Paired, typename Values, typename Add>
-HWY_INLINE void for_each_tail_row(const Tail<Bits>& tail, std::size_t first_row, const std::byte* positions,
-                                  Values&& values, Add&& add) {
+FLAME_INLINE void for_each_tail_row(const Tail<Bits>& tail, std::size_t first_row, const std::byte* positions,
+                                    Values&& values, Add&& add) {
   constexpr __mmask16 kHalves[] = {0x00ff, 0xff00};
-  const auto indices = [&](__m512i fields) FLAME_KERNEL_INLINE {
+  const auto indices = [&](__m512i fields) FLAME_INLINE_LAMBDA {
     return CodeGather<Span, Bits>::template positions_of_strings<Paired>(fields);
   };
   if constexpr (!Paired) {
-    unroll<Rows>([&](auto r) FLAME_KERNEL_INLINE {
+    unroll<Rows>([&](auto r) FLAME_INLINE_LAMBDA {
       add(r, values(std::false_type(), r), indices(tail.template position_fields<false>(positions, r)), AllLanes());
     });
   } else if constexpr (Rows == 1) {
     const __m512i fields = twice_low_half(tail.template position_fields<false>(positions, 0));
     add(Constant<0>(), twice_low_half(values(std::false_type(), 0)), indices(fields), kHalves[first_row % 2]);
   } else {
-    unroll<Rows / 2>([&](auto pair) FLAME_KERNEL_INLINE {
+    unroll<Rows / 2>([&](auto pair) FLAME_INLINE_LAMBDA {
       constexpr std::size_t kRow = 2 * pair();
       const __m512i both = values(std::true_type(), kRow);
       const __m512i both_indices = indices(tail.template position_fields<true>(positions, kRow));
@@ -391,26 +389,26 @@ HWY_INLINE void for_each_tail_row(const Tail<Bits>& tail, std::size_t first_row,
 // Calls add(paired, tables of all tokens, gather) for a tile's short last chunk, `paired` a constant; `prepare(token,
 // its tables)` comes after they are loaded.
 template <std::size_t Span, unsigned Bits, std::size_t Tokens, typename Prepare, typename Add>
-HWY_INLINE void with_tail_tables(const Tail<Bits>& tail, const PackedInput& input, std::size_t first_token,
-                                 Prepare&& prepare, Add&& add) {
+FLAME_INLINE void with_tail_tables(const Tail<Bits>& tail, const PackedInput& input, std::size_t first_token,
+                                   Prepare&& prepare, Add&& add) {
   using Gather = CodeGather<Span, Bits>;
   const std::size_t first_code = tail.chunk() * kPackedChunk * Span;
   if (tail.paired()) {
     __m512i tables[Tokens][Gather::kHalfTables];
-    unroll<Tokens>([&](auto t) FLAME_KERNEL_INLINE {
+    unroll<Tokens>([&](auto t) FLAME_INLINE_LAMBDA {
       Gather::load_half(input.codes(first_token + t) + first_code, tables[t]);
       prepare(t, tables[t], __mmask16{0x00ff});
     });
     add(std::true_type(), tables,
-        [](const auto& table, __m512i indices) FLAME_KERNEL_INLINE { return Gather::gather_paired(table, indices); });
+        [](const auto& table, __m512i indices) FLAME_INLINE_LAMBDA { return Gather::gather_paired(table, indices); });
   } else {
     __m512i tables[Tokens][Span];
-    unroll<Tokens>([&](auto t) FLAME_KERNEL_INLINE {
+    unroll<Tokens>([&](auto t) FLAME_INLINE_LAMBDA {
       Gather::load(input.codes(first_token + t) + first_code, tables[t]);
       prepare(t, tables[t], AllLanes());
     });
     add(std::false_type(), tables,
-        [](const auto& table, __m512i indices) FLAME_KERNEL_INLINE { return Gather::gather(table, indices); });
+        [](const auto& table, __m512i indices) FLAME_INLINE_LAMBDA { return Gather::gather(table, indices); });
   }
 }
 
@@ -420,8 +418,8 @@ HWY_INLINE void with_tail_tables(const Tail<Bits>& tail, const PackedInput& inpu
 //   sparse, more tokens:  sums of 128 * weight, which all tokens share, are taken away at the end;
 //   dense:                the offset goes to the weights instead, and 128 * the token's sum is taken away at the end.
 template <std::size_t Span, unsigned Bits, std::size_t Rows, std::size_t Tokens, bool Offset>
-HWY_INLINE void multiply_vnni_tile(const PackedBlock& block, const Tail<Bits>& tail, std::size_t first_row,
-                                   const PackedInput& input, std::size_t first_token, const BlockOutput& output) {
+FLAME_INLINE void multiply_vnni_tile(const PackedBlock& block, const Tail<Bits>& tail, std::size_t first_row,
+                                     const PackedInput& input, std::size_t first_token, const BlockOutput& output) {
   using Gather = CodeGather<Span, Bits>;
   const Gather gather;
   constexpr bool kByToken = Offset && Span == 1;
@@ -430,12 +428,12 @@ HWY_INLINE void multiply_vnni_tile(const PackedBlock& block, const Tail<Bits>& t
   const __m512i offset = _mm512_set1_epi8(static_cast<char>(128));
   __m512i sums[Rows * Tokens];
   __m512i corrections[kByToken ? Tokens : Rows];
-  unroll<Rows * Tokens>([&](auto i) FLAME_KERNEL_INLINE { sums[i] = _mm512_setzero_si512(); });
-  unroll<kByToken ? Tokens : Rows>([&](auto i) FLAME_KERNEL_INLINE { corrections[i] = _mm512_setzero_si512(); });
+  unroll<Rows * Tokens>([&](auto i) FLAME_INLINE_LAMBDA { sums[i] = _mm512_setzero_si512(); });
+  unroll<kByToken ? Tokens : Rows>([&](auto i) FLAME_INLINE_LAMBDA { corrections[i] = _mm512_setzero_si512(); });
 
   // Of the products, `lanes` are row r's.
   const auto add_codes = [&](std::size_t r, std::size_t t, __m512i codes, __m512i weights, auto lanes)
-                             FLAME_KERNEL_INLINE {
+                             FLAME_INLINE_LAMBDA {
                                __m512i& sum = sums[t * Rows + r];
                                if constexpr (kByToken) {
                                  sum = add_products(sum, lanes, _mm512_xor_si512(weights, offset), codes);
@@ -443,7 +441,7 @@ HWY_INLINE void multiply_vnni_tile(const PackedBlock& block, const Tail<Bits>& t
                                  sum = add_products(sum, lanes, codes, weights);
                                }
                              };
-  const auto correct_row = [&](std::size_t r, __m512i weights, auto lanes) FLAME_KERNEL_INLINE {
+  const auto correct_row = [&](std::size_t r, __m512i weights, auto lanes) FLAME_INLINE_LAMBDA {
     if constexpr (kByRow) {
       corrections[r] = add_products(corrections[r], lanes, offset, weights);
     } else if constexpr (Offset && Span > 1) {
@@ -452,7 +450,7 @@ HWY_INLINE void multiply_vnni_tile(const PackedBlock& block, const Tail<Bits>& t
     }
   };
   // Dense: makes the codes signed again, and adds them up.
-  const auto sign_codes = [&](std::size_t t, auto& tables, auto lanes) FLAME_KERNEL_INLINE {
+  const auto sign_codes = [&](std::size_t t, auto& tables, auto lanes) FLAME_INLINE_LAMBDA {
     if constexpr (kByToken) {
       tables[0] = _mm512_xor_si512(tables[0], offset);
       corrections[t] = add_products(corrections[t], lanes, offset, tables[0]);
@@ -466,18 +464,18 @@ HWY_INLINE void multiply_vnni_tile(const PackedBlock& block, const Tail<Bits>& t
     const std::byte* values = chunk_start + first_row * kPackedChunk;
     const std::byte* positions = chunk_start + block.rows * kPackedChunk + first_row * kPositionBytes;
     __m512i tables[Tokens][Span];
-    unroll<Tokens>([&](auto t) FLAME_KERNEL_INLINE {
+    unroll<Tokens>([&](auto t) FLAME_INLINE_LAMBDA {
       Gather::load(input.codes(first_token + t) + chunk * kPackedChunk * Span, tables[t]);
       sign_codes(t, tables[t], AllLanes());
     });
-    unroll<Rows>([&](auto r) FLAME_KERNEL_INLINE {
+    unroll<Rows>([&](auto r) FLAME_INLINE_LAMBDA {
       prefetch_ahead(values + r * kPackedChunk);
       if (Bits > 0 && r * Bits % 8 < Bits) {
         prefetch_ahead(positions + r * kPositionBytes);
       }
       const __m512i indices = gather.positions(positions + r * kPositionBytes);
       const __m512i weights = _mm512_loadu_si512(values + r * kPackedChunk);
-      unroll<Tokens>([&](auto t) FLAME_KERNEL_INLINE {
+      unroll<Tokens>([&](auto t) FLAME_INLINE_LAMBDA {
         add_codes(r, t, Gather::gather(tables[t], indices), weights, AllLanes());
       });
       correct_row(r, weights, AllLanes());
@@ -491,14 +489,14 @@ HWY_INLINE void multiply_vnni_tile(const PackedBlock& block, const Tail<Bits>& t
     tail.prefetch(values, positions, Rows);
     with_tail_tables<Span, Bits, Tokens>(
         tail, input, first_token, sign_codes,
-        [&](auto paired, const auto& tables, auto&& pick_codes) FLAME_KERNEL_INLINE {
+        [&](auto paired, const auto& tables, auto&& pick_codes) FLAME_INLINE_LAMBDA {
           constexpr bool kPaired = decltype(paired)::value;
           for_each_tail_row<Span, Bits, Rows, kPaired>(
               tail, first_row, positions,
               [&](auto both, std::size_t r)
-                  FLAME_KERNEL_INLINE { return tail.template int8_values<decltype(both)::value>(values, r); },
-              [&](std::size_t r, __m512i weights, __m512i indices, auto lanes) FLAME_KERNEL_INLINE {
-                unroll<Tokens>([&](auto t) FLAME_KERNEL_INLINE {
+                  FLAME_INLINE_LAMBDA { return tail.template int8_values<decltype(both)::value>(values, r); },
+              [&](std::size_t r, __m512i weights, __m512i indices, auto lanes) FLAME_INLINE_LAMBDA {
+                unroll<Tokens>([&](auto t) FLAME_INLINE_LAMBDA {
                   add_codes(r, t, pick_codes(tables[t], indices), weights, lanes);
                 });
                 correct_row(r, weights, lanes);
@@ -507,7 +505,7 @@ HWY_INLINE void multiply_vnni_tile(const PackedBlock& block, const Tail<Bits>& t
   }
 
   if constexpr (kByToken || kByRow) {
-    unroll<Rows * Tokens>([&](auto i) FLAME_KERNEL_INLINE {
+    unroll<Rows * Tokens>([&](auto i) FLAME_INLINE_LAMBDA {
       sums[i] = _mm512_sub_epi32(sums[i], corrections[kByToken ? i / Rows : i % Rows]);
     });
   }
@@ -520,7 +518,7 @@ constexpr std::size_t kRowsAtOnce = 16;
 
 // Calls tile(rows, tokens, first row, first token), the first two as constants, for tiles that cover a block.
 template <typename Tile>
-HWY_INLINE void for_each_tile(std::size_t rows, std::size_t tokens, Tile&& tile) {
+FLAME_INLINE void for_each_tile(std::size_t rows, std::size_t tokens, Tile&& tile) {
   constexpr std::size_t kRows = kRowsAtOnce;
   std::size_t t = 0;
   for (; t + 4 <= tokens; t += 4) {
@@ -536,14 +534,14 @@ HWY_INLINE void for_each_tile(std::size_t rows, std::size_t tokens, Tile&& tile)
 }
 
 template <std::size_t Span, unsigned Bits>
-void multiply_vnni_range(const PackedMatrixView& matrix, std::size_t first, std::size_t last, const PackedInput& input,
-                         const BlockOutput& output) {
+FLAME_ATTR void multiply_vnni_range(const PackedMatrixView& matrix, std::size_t first, std::size_t last,
+                                    const PackedInput& input, const BlockOutput& output) {
   const Tail<Bits> tail(matrix.layout);
   const bool offset = input.code_offset() != 0;
   for_each_block(
-      matrix, first, last, output, [&](const PackedBlock& block, const BlockOutput& part) FLAME_KERNEL_LAMBDA {
+      matrix, first, last, input.tokens(), output, [&](const PackedBlock& block, const BlockOutput& part) FLAME_ATTR {
         for_each_tile(block.rows, input.tokens(),
-                      [&](auto rows, auto tokens, std::size_t r, std::size_t t) FLAME_KERNEL_INLINE {
+                      [&](auto rows, auto tokens, std::size_t r, std::size_t t) FLAME_INLINE_LAMBDA {
                         if (offset) {
                           multiply_vnni_tile<Span, Bits, rows(), tokens(), true>(block, tail, r, input, t, part);
                         } else {
@@ -556,7 +554,7 @@ void multiply_vnni_range(const PackedMatrixView& matrix, std::size_t first, std:
 // The scales of an int4 block as floats, and how a vector takes its lanes' scales: 4 kept values a lane share one.
 class Int4Scales {
  public:
-  explicit Int4Scales(const PackedLayout& layout) : groups_(layout.scale_groups()) {
+  FLAME_ATTR explicit Int4Scales(const PackedLayout& layout) : groups_(layout.scale_groups()) {
     const PackedFormat& format = layout.format();
     const std::size_t span = format.m / format.n;
     groups_per_chunk_ = kPackedChunk * span / format.int4_group;
@@ -576,7 +574,7 @@ class Int4Scales {
     paired_ = _mm512_load_si512(paired);
   }
 
-  void widen(const PackedBlock& block) {
+  FLAME_ATTR void widen(const PackedBlock& block) {
     for (std::size_t r = 0; r < block.rows; ++r) {
       const std::byte* scales = block.bytes + r * groups_ * sizeof(Float16);
       for (std::size_t i = 0; i < stride_; i += kLanes) {
@@ -594,12 +592,12 @@ class Int4Scales {
     std::size_t stride = 0;
     __m512i lanes;
   };
-  [[nodiscard]] HWY_INLINE Place place(std::size_t first_row, std::size_t chunk, bool paired) const {
+  [[nodiscard]] FLAME_INLINE Place place(std::size_t first_row, std::size_t chunk, bool paired) const {
     const std::size_t group = chunk * groups_per_chunk_;
     return {widened_ + first_row * stride_ + group / kLanes * kLanes, stride_,
             _mm512_add_epi32(paired ? paired_ : whole_, _mm512_set1_epi32(static_cast<int>(group % kLanes)))};
   }
-  static HWY_INLINE __m512 of(const Place& place, std::size_t r) {
+  static FLAME_INLINE __m512 of(const Place& place, std::size_t r) {
     return _mm512_permutexvar_ps(place.lanes, _mm512_load_ps(place.scales + r * place.stride));
   }
 
@@ -614,16 +612,16 @@ class Int4Scales {
   __m512i paired_;
 };
 
-HWY_INLINE __m512 add_scaled(__m512 sum, AllLanes, __m512 products, __m512 scale) {
+FLAME_INLINE __m512 add_scaled(__m512 sum, AllLanes, __m512 products, __m512 scale) {
   return _mm512_fmadd_ps(products, scale, sum);
 }
-HWY_INLINE __m512 add_scaled(__m512 sum, __mmask16 lanes, __m512 products, __m512 scale) {
+FLAME_INLINE __m512 add_scaled(__m512 sum, __mmask16 lanes, __m512 products, __m512 scale) {
   return _mm512_mask3_fmadd_ps(products, scale, sum, lanes);
 }
 
 template <std::size_t Count>
-HWY_INLINE void flip_bits(__m512i (&vectors)[Count], __m512i bits) {
-  unroll<Count>([&](auto i) FLAME_KERNEL_INLINE { vectors[i] = _mm512_xor_si512(vectors[i], bits); });
+FLAME_INLINE void flip_bits(__m512i (&vectors)[Count], __m512i bits) {
+  unroll<Count>([&](auto i) FLAME_INLINE_LAMBDA { vectors[i] = _mm512_xor_si512(vectors[i], bits); });
 }
 
 // Rows x Tokens sums over one int4 block: integers within a lane and a chunk, scaled and added as floats. Weights plus
@@ -632,9 +630,9 @@ HWY_INLINE void flip_bits(__m512i (&vectors)[Count], __m512i bits) {
 // In a whole chunk the upper eight lanes leave their weights in the upper halves of the bytes: their sums are 16 times
 // too large until the end, exactly, and no shift is spent.
 template <std::size_t Span, unsigned Bits, std::size_t Rows, std::size_t Tokens>
-HWY_INLINE void multiply_int4_tile(const PackedBlock& block, const Tail<Bits>& tail, const Int4Scales& scales,
-                                   std::size_t first_row, const PackedInput& input, std::size_t first_token,
-                                   const BlockOutput& output) {
+FLAME_INLINE void multiply_int4_tile(const PackedBlock& block, const Tail<Bits>& tail, const Int4Scales& scales,
+                                     std::size_t first_row, const PackedInput& input, std::size_t first_token,
+                                     const BlockOutput& output) {
   using Gather = CodeGather<Span, Bits>;
   const Gather gather;
   constexpr std::size_t kValueBytes = kPackedChunk / 2;
@@ -645,9 +643,9 @@ HWY_INLINE void multiply_int4_tile(const PackedBlock& block, const Tail<Bits>& t
   const __m512i halves = _mm512_inserti64x4(_mm512_set1_epi8(0x0f), _mm256_set1_epi8(static_cast<char>(0xf0)), 1);
   const __m512i eights = _mm512_inserti64x4(_mm512_set1_epi8(8), _mm256_set1_epi8(static_cast<char>(128)), 1);
   __m512 sums[Rows * Tokens];
-  unroll<Rows * Tokens>([&](auto i) FLAME_KERNEL_INLINE { sums[i] = _mm512_setzero_ps(); });
+  unroll<Rows * Tokens>([&](auto i) FLAME_INLINE_LAMBDA { sums[i] = _mm512_setzero_ps(); });
 
-  const auto sign_codes = [&](std::size_t, auto& tables, auto) FLAME_KERNEL_INLINE { flip_bits(tables, sign); };
+  const auto sign_codes = [&](std::size_t, auto& tables, auto) FLAME_INLINE_LAMBDA { flip_bits(tables, sign); };
 
   const std::size_t whole_chunks = tail.chunk();
   const std::size_t chunk_bytes = block.rows * (kValueBytes + kPositionBytes);
@@ -658,14 +656,14 @@ HWY_INLINE void multiply_int4_tile(const PackedBlock& block, const Tail<Bits>& t
     const Int4Scales::Place place = scales.place(first_row, chunk, false);
     __m512i tables[Tokens][Span];
     __m512i less_eights[Tokens];  // dense: the same for all rows
-    unroll<Tokens>([&](auto t) FLAME_KERNEL_INLINE {
+    unroll<Tokens>([&](auto t) FLAME_INLINE_LAMBDA {
       Gather::load(input.codes(first_token + t) + chunk * kPackedChunk * Span, tables[t]);
       sign_codes(t, tables[t], AllLanes());
       if constexpr (Span == 1) {
         less_eights[t] = _mm512_sub_epi32(zero, _mm512_dpbusd_epi32(zero, eights, tables[t][0]));
       }
     });
-    unroll<Rows>([&](auto r) FLAME_KERNEL_INLINE {
+    unroll<Rows>([&](auto r) FLAME_INLINE_LAMBDA {
       if (r % 2 == 0) {
         prefetch_ahead(values + r * kValueBytes);
       }
@@ -676,7 +674,7 @@ HWY_INLINE void multiply_int4_tile(const PackedBlock& block, const Tail<Bits>& t
           _mm512_ternarylogic_epi32(repeat_plane<4>(values + r * kValueBytes), halves, eights, kAndXor);
       const __m512i indices = gather.positions(positions + r * kPositionBytes);
       const __m512 scale = Int4Scales::of(place, r);
-      unroll<Tokens>([&](auto t) FLAME_KERNEL_INLINE {
+      unroll<Tokens>([&](auto t) FLAME_INLINE_LAMBDA {
         const __m512i codes = Gather::gather(tables[t], indices);
         __m512i products;
         if constexpr (Span == 1) {
@@ -691,7 +689,7 @@ HWY_INLINE void multiply_int4_tile(const PackedBlock& block, const Tail<Bits>& t
   }
   end_of_loop(sums);
   const __m512 sixteenth = _mm512_insertf32x8(_mm512_set1_ps(1.0F), _mm256_set1_ps(0.0625F), 1);
-  unroll<Rows * Tokens>([&](auto i) FLAME_KERNEL_INLINE { sums[i] = _mm512_mul_ps(sums[i], sixteenth); });
+  unroll<Rows * Tokens>([&](auto i) FLAME_INLINE_LAMBDA { sums[i] = _mm512_mul_ps(sums[i], sixteenth); });
 
   if (!tail.empty()) {
     const __m512i low_half = _mm512_set1_epi8(0x0f);
@@ -701,18 +699,18 @@ HWY_INLINE void multiply_int4_tile(const PackedBlock& block, const Tail<Bits>& t
     tail.prefetch(values, positions, Rows);
     with_tail_tables<Span, Bits, Tokens>(
         tail, input, first_token, sign_codes,
-        [&](auto paired, const auto& tables, auto&& pick_codes) FLAME_KERNEL_INLINE {
+        [&](auto paired, const auto& tables, auto&& pick_codes) FLAME_INLINE_LAMBDA {
           constexpr bool kPaired = decltype(paired)::value;
           const Int4Scales::Place scale_place = scales.place(first_row, whole_chunks, kPaired);
           for_each_tail_row<Span, Bits, Rows, kPaired>(
               tail, first_row, positions,
-              [&](auto both, std::size_t r) FLAME_KERNEL_INLINE {
+              [&](auto both, std::size_t r) FLAME_INLINE_LAMBDA {
                 return _mm512_ternarylogic_epi32(tail.template int4_values<decltype(both)::value>(values, r), low_half,
                                                  eight, kAndXor);
               },
-              [&](std::size_t r, __m512i weights, __m512i indices, auto lanes) FLAME_KERNEL_INLINE {
+              [&](std::size_t r, __m512i weights, __m512i indices, auto lanes) FLAME_INLINE_LAMBDA {
                 const __m512 scale = Int4Scales::of(scale_place, r);
-                unroll<Tokens>([&](auto t) FLAME_KERNEL_INLINE {
+                unroll<Tokens>([&](auto t) FLAME_INLINE_LAMBDA {
                   const __m512i codes = pick_codes(tables[t], indices);
                   const __m512i products = _mm512_sub_epi32(_mm512_dpbusd_epi32(zero, weights, codes),
                                                             _mm512_dpbusd_epi32(zero, eight, codes));
@@ -724,7 +722,7 @@ HWY_INLINE void multiply_int4_tile(const PackedBlock& block, const Tail<Bits>& t
   }
 
   __m512 factors = _mm512_set1_ps(input.scale(first_token));
-  unroll<Tokens - 1>([&](auto t) FLAME_KERNEL_INLINE {
+  unroll<Tokens - 1>([&](auto t) FLAME_INLINE_LAMBDA {
     constexpr auto kLater = static_cast<__mmask16>(0xffffU << ((t() + 1) * Rows));
     factors = _mm512_mask_mov_ps(factors, kLater, _mm512_set1_ps(input.scale(first_token + t + 1)));
   });
@@ -733,15 +731,15 @@ HWY_INLINE void multiply_int4_tile(const PackedBlock& block, const Tail<Bits>& t
 }
 
 template <std::size_t Span, unsigned Bits>
-void multiply_int4_range(const PackedMatrixView& matrix, std::size_t first, std::size_t last, const PackedInput& input,
-                         const BlockOutput& output) {
+FLAME_ATTR void multiply_int4_range(const PackedMatrixView& matrix, std::size_t first, std::size_t last,
+                                    const PackedInput& input, const BlockOutput& output) {
   const Tail<Bits> tail(matrix.layout);
   Int4Scales scales(matrix.layout);
   for_each_block(
-      matrix, first, last, output, [&](const PackedBlock& block, const BlockOutput& part) FLAME_KERNEL_LAMBDA {
+      matrix, first, last, input.tokens(), output, [&](const PackedBlock& block, const BlockOutput& part) FLAME_ATTR {
         scales.widen(block);
         for_each_tile(block.rows, input.tokens(),
-                      [&](auto rows, auto tokens, std::size_t r, std::size_t t) FLAME_KERNEL_INLINE {
+                      [&](auto rows, auto tokens, std::size_t r, std::size_t t) FLAME_INLINE_LAMBDA {
                         multiply_int4_tile<Span, Bits, rows(), tokens()>(block, tail, scales, r, input, t, part);
                       });
       });
@@ -785,8 +783,6 @@ inline BlockKernel vnni_int4_kernel(const PackedFormat& format) {
   if (!format.dense() && format.int4_group % std::max<std::size_t>(lane_inputs, format.m) != 0) return nullptr;
   return kernel_of_pattern<Int4Kernel>(format);
 }
-
-FLAME_POP_KERNEL_ATTRIBUTES
 
 #endif  // AVX3_DL
 

@@ -16,11 +16,26 @@ struct PackedBlock {
   std::size_t rows;  ///< 1 … kPackedBlockRows
 };
 
-/// Where the results of a block go: token t, row r of the block at [t * stride + r]. Exactly one pointer is set.
+/// Where the results of a block go: token t, row r of the block at [t * stride + r]. Exactly one of the first two
+/// pointers is set.
 struct BlockOutput {
   float* values = nullptr;
   std::int32_t* sums = nullptr;  ///< int8 only: before any scale
   std::size_t stride = 0;
+  // What becomes of `values`, block by block, as PackedEpilogue says.
+  bool relu = false;
+  const float* multipliers = nullptr;  ///< [token * multiplier_stride + row], or null
+  std::size_t multiplier_stride = 0;
+  const float* token_factors = nullptr;  ///< [token], or null
+
+  /// The same from `rows` rows further on.
+  [[nodiscard]] BlockOutput past(std::size_t rows) const {
+    BlockOutput rest = *this;
+    if (values != nullptr) rest.values += rows;
+    if (sums != nullptr) rest.sums += rows;
+    if (multipliers != nullptr) rest.multipliers += rows;
+    return rest;
+  }
 };
 
 /// Multiplies all tokens by the row blocks [first, last) of a matrix; `output` is that of the matrix's row 0. A kernel
@@ -28,16 +43,34 @@ struct BlockOutput {
 using BlockKernel = void (*)(const PackedMatrixView& matrix, std::size_t first, std::size_t last,
                              const PackedInput& input, const BlockOutput& output);
 
-/// Calls multiply(block, output of the block) for the blocks [first, last).
+/// Does to a block's results, while they are in the first-level cache, what `output` asks for.
+inline void finish_block(std::size_t rows, std::size_t tokens, const BlockOutput& output) {
+  if (output.values == nullptr) return;
+  for (std::size_t t = 0; t < tokens; ++t) {
+    float* values = output.values + t * output.stride;
+    if (output.relu) {
+      for (std::size_t r = 0; r < rows; ++r) values[r] = values[r] < 0.0F ? 0.0F : values[r];
+    }
+    if (output.multipliers != nullptr) {
+      const float* multipliers = output.multipliers + t * output.multiplier_stride;
+      for (std::size_t r = 0; r < rows; ++r) values[r] *= multipliers[r];
+    }
+    if (output.token_factors != nullptr) {
+      for (std::size_t r = 0; r < rows; ++r) values[r] *= output.token_factors[t];
+    }
+  }
+}
+
+/// Calls multiply(block, output of the block) for the blocks [first, last), and finishes each.
 template <typename Multiply>
-void for_each_block(const PackedMatrixView& matrix, std::size_t first, std::size_t last, const BlockOutput& output,
-                    Multiply&& multiply) {
+void for_each_block(const PackedMatrixView& matrix, std::size_t first, std::size_t last, std::size_t tokens,
+                    const BlockOutput& output, Multiply&& multiply) {
   for (std::size_t block = first; block < last; ++block) {
-    const std::size_t row = block * kPackedBlockRows;
-    multiply(PackedBlock{matrix.layout, matrix.bytes.data() + matrix.layout.block_offset(block),
-                         matrix.layout.block_rows(block)},
-             BlockOutput{output.values == nullptr ? nullptr : output.values + row,
-                         output.sums == nullptr ? nullptr : output.sums + row, output.stride});
+    const PackedBlock part{matrix.layout, matrix.bytes.data() + matrix.layout.block_offset(block),
+                           matrix.layout.block_rows(block)};
+    const BlockOutput part_output = output.past(block * kPackedBlockRows);
+    multiply(part, part_output);
+    finish_block(part.rows, tokens, part_output);
   }
 }
 

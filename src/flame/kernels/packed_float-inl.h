@@ -21,8 +21,6 @@ HWY_BEFORE_NAMESPACE();
 namespace flame::kernels::HWY_NAMESPACE {
 namespace {
 
-FLAME_PUSH_KERNEL_ATTRIBUTES
-
 const hwy::HWY_NAMESPACE::ScalableTag<float> kFloats;
 const hwy::HWY_NAMESPACE::RebindToUnsigned<decltype(kFloats)> kWords;
 using Floats = hwy::HWY_NAMESPACE::Vec<decltype(kFloats)>;
@@ -31,7 +29,7 @@ constexpr std::size_t kFloatLanes = HWY_LANES(float);
 
 // Bits bytes as one number. Three of them in one copy would be stored and loaded again, and wait for it.
 template <unsigned Bits>
-HWY_INLINE std::uint64_t load_eight_fields(const std::byte* position) {
+FLAME_INLINE std::uint64_t load_eight_fields(const std::byte* position) {
   if constexpr (Bits == 3) {
     return load_eight_fields<2>(position) | static_cast<std::uint64_t>(position[2]) << 16;
   } else {
@@ -43,7 +41,7 @@ HWY_INLINE std::uint64_t load_eight_fields(const std::byte* position) {
 
 // The `count` position fields of a short last chunk, a byte each.
 template <unsigned Bits>
-HWY_INLINE void unpack_string(const std::byte* fields, std::size_t count, std::byte* bytes) {
+FLAME_INLINE void unpack_string(const std::byte* fields, std::size_t count, std::byte* bytes) {
   if constexpr (Bits > 0) {
     std::size_t k = 0;
     const auto unpack_eight = [&](std::uint64_t eight) {
@@ -69,7 +67,7 @@ class FloatGather {
   static constexpr std::size_t kPlaneBytes = kPackedChunk / 8 * kPlaneBits;
 
  public:
-  explicit FloatGather(const PackedFormat& format) {
+  FLAME_ATTR explicit FloatGather(const PackedFormat& format) {
     HWY_ALIGN std::uint32_t base[kFloatLanes];
     // j / n * m, without divisions: n and m are powers of two.
     const unsigned log_n = static_cast<unsigned>(std::countr_zero(format.n));
@@ -87,7 +85,7 @@ class FloatGather {
     std::size_t high_byte = 0;
     Words high_shift;
   };
-  HWY_INLINE PlanePlace place(std::size_t first) const {
+  FLAME_INLINE PlanePlace place(std::size_t first) const {
     namespace hn = hwy::HWY_NAMESPACE;
     const Words lanes_past_a_byte = hn::ShiftRight<3>(hn::Iota(kWords, 0));
     PlanePlace place;
@@ -105,7 +103,7 @@ class FloatGather {
   }
 
   // Indices into the tables of the values at `place` in a row's planes.
-  HWY_INLINE Words positions(const std::byte* planes, const PlanePlace& place) const {
+  FLAME_INLINE Words positions(const std::byte* planes, const PlanePlace& place) const {
     namespace hn = hwy::HWY_NAMESPACE;
     const Words bytes = Bits == 1 ? widen_eight_bytes(planes + place.byte) : widen_bytes(planes + place.byte);
     Words indices = hn::OrAnd(base_, hn::Shr(bytes, place.shift), hn::Set(kWords, (1U << kPlaneBits) - 1U));
@@ -117,15 +115,15 @@ class FloatGather {
   }
 
   // The same from fields that have a byte each.
-  HWY_INLINE Words positions_of_bytes(const std::byte* fields) const {
+  FLAME_INLINE Words positions_of_bytes(const std::byte* fields) const {
     return hwy::HWY_NAMESPACE::Or(widen_bytes(fields), base_);
   }
 
   // The inputs that `positions` pick from the tables.
-  static HWY_INLINE Floats gather(const Floats (&tables)[Span], Words positions) {
+  static FLAME_INLINE Floats gather(const Floats (&tables)[Span], Words positions) {
 #if HWY_TARGET <= HWY_AVX3
     __m512 picked = _mm512_permutex2var_ps(tables[0].raw, positions.raw, tables[1].raw);
-    unroll<Span / 2 - 1>([&](auto i) FLAME_KERNEL_INLINE {
+    unroll<Span / 2 - 1>([&](auto i) FLAME_INLINE_LAMBDA {
       // 32 / Span neighbouring lanes share a pair of tables.
       constexpr std::size_t kPair = i() + 1;
       constexpr auto kLanes = static_cast<__mmask16>(0xffffU << (kPair * 32 / Span));
@@ -146,14 +144,14 @@ class FloatGather {
   }
 
  private:
-  static HWY_INLINE Words widen_bytes(const std::byte* bytes) {
+  static FLAME_INLINE Words widen_bytes(const std::byte* bytes) {
     const hwy::HWY_NAMESPACE::Rebind<std::uint8_t, decltype(kFloats)> d8;
     return hwy::HWY_NAMESPACE::PromoteTo(kWords,
                                          hwy::HWY_NAMESPACE::LoadU(d8, reinterpret_cast<const std::uint8_t*>(bytes)));
   }
 
   // Eight bytes, once, or twice where there are 16 lanes.
-  static HWY_INLINE Words widen_eight_bytes(const std::byte* bytes) {
+  static FLAME_INLINE Words widen_eight_bytes(const std::byte* bytes) {
 #if HWY_TARGET <= HWY_AVX3
     std::uint64_t word = 0;
     std::memcpy(&word, bytes, sizeof(word));
@@ -171,23 +169,23 @@ template <>
 class FloatGather<1, 0> {
  public:
   struct PlanePlace {};
-  explicit FloatGather(const PackedFormat&) {}
-  static HWY_INLINE PlanePlace place(std::size_t) { return {}; }
-  static HWY_INLINE Words positions(const std::byte*, const PlanePlace&) { return hwy::HWY_NAMESPACE::Zero(kWords); }
-  static HWY_INLINE Words positions_of_bytes(const std::byte*) { return hwy::HWY_NAMESPACE::Zero(kWords); }
-  static HWY_INLINE Floats gather(const Floats (&tables)[1], Words) { return tables[0]; }
+  FLAME_ATTR explicit FloatGather(const PackedFormat&) {}
+  static FLAME_INLINE PlanePlace place(std::size_t) { return {}; }
+  static FLAME_INLINE Words positions(const std::byte*, const PlanePlace&) { return hwy::HWY_NAMESPACE::Zero(kWords); }
+  static FLAME_INLINE Words positions_of_bytes(const std::byte*) { return hwy::HWY_NAMESPACE::Zero(kWords); }
+  static FLAME_INLINE Floats gather(const Floats (&tables)[1], Words) { return tables[0]; }
 };
 
 // Writes the sums over the lanes of Rows x Tokens vectors. The order of additions is the same for every place.
 template <std::size_t Rows, std::size_t Tokens>
-HWY_INLINE void store_lane_sums(const Floats (&sums)[Rows * Tokens], float* output, std::size_t stride) {
+FLAME_INLINE void store_lane_sums(const Floats (&sums)[Rows * Tokens], float* output, std::size_t stride) {
 #if HWY_TARGET <= HWY_AVX3
   __m512 raw[Rows * Tokens];
-  unroll<Rows * Tokens>([&](auto i) FLAME_KERNEL_INLINE { raw[i] = sums[i].raw; });
+  unroll<Rows * Tokens>([&](auto i) FLAME_INLINE_LAMBDA { raw[i] = sums[i].raw; });
   store_totals<Rows, Tokens>(sum_each(raw), output, stride);
 #else
   namespace hn = hwy::HWY_NAMESPACE;
-  unroll<Rows * Tokens>([&](auto i) FLAME_KERNEL_INLINE {
+  unroll<Rows * Tokens>([&](auto i) FLAME_INLINE_LAMBDA {
     output[i / Rows * stride + i % Rows] = hn::GetLane(hn::SumOfLanes(kFloats, sums[i]));
   });
 #endif
@@ -195,9 +193,9 @@ HWY_INLINE void store_lane_sums(const Floats (&sums)[Rows * Tokens], float* outp
 
 // Rows x Tokens sums over one block. sums[t * Rows + r] takes a row's kept values in order, whatever the tile.
 template <typename Element, std::size_t Span, unsigned Bits, std::size_t Rows, std::size_t Tokens>
-HWY_INLINE void multiply_float_tile(const PackedBlock& block, const FloatGather<Span, Bits>& gather,
-                                    std::size_t first_row, const PackedInput& input, std::size_t first_token,
-                                    const BlockOutput& output) {
+FLAME_INLINE void multiply_float_tile(const PackedBlock& block, const FloatGather<Span, Bits>& gather,
+                                      std::size_t first_row, const PackedInput& input, std::size_t first_token,
+                                      const BlockOutput& output) {
   namespace hn = hwy::HWY_NAMESPACE;
   constexpr std::size_t kVectors = kPackedChunk / kFloatLanes;
   constexpr std::size_t kValueBytes = kPackedChunk * sizeof(Element);
@@ -205,20 +203,20 @@ HWY_INLINE void multiply_float_tile(const PackedBlock& block, const FloatGather<
   constexpr std::size_t kVectorBytes = kFloatLanes * sizeof(Element);
   const PackedLayout& layout = block.layout;
   Floats sums[Rows * Tokens];
-  unroll<Rows * Tokens>([&](auto i) FLAME_KERNEL_INLINE { sums[i] = hn::Zero(kFloats); });
+  unroll<Rows * Tokens>([&](auto i) FLAME_INLINE_LAMBDA { sums[i] = hn::Zero(kFloats); });
 
   // `picks_of(r)` are row r's indices into the tables of the kept values from `first` on.
   const auto add_vector = [&](std::size_t first, const std::byte* values, std::size_t value_stride,
-                              auto&& picks_of) FLAME_KERNEL_INLINE {
+                              auto&& picks_of) FLAME_INLINE_LAMBDA {
     Floats tables[Tokens][Span];
-    unroll<Tokens * Span>([&](auto i) FLAME_KERNEL_INLINE {
+    unroll<Tokens * Span>([&](auto i) FLAME_INLINE_LAMBDA {
       const float* token = input.floats(first_token + i / Span) + first * Span;
       tables[i / Span][i % Span] = hn::LoadU(kFloats, token + i % Span * kFloatLanes);
     });
-    unroll<Rows>([&](auto r) FLAME_KERNEL_INLINE {
+    unroll<Rows>([&](auto r) FLAME_INLINE_LAMBDA {
       const Floats weights = load_widened(kFloats, reinterpret_cast<const Element*>(values + r * value_stride));
       const Words picks = picks_of(r);
-      unroll<Tokens>([&](auto t) FLAME_KERNEL_INLINE {
+      unroll<Tokens>([&](auto t) FLAME_INLINE_LAMBDA {
         Floats& sum = sums[t * Rows + r];
         sum = hn::MulAdd(weights, gather.gather(tables[t], picks), sum);
       });
@@ -234,17 +232,17 @@ HWY_INLINE void multiply_float_tile(const PackedBlock& block, const FloatGather<
     for (std::size_t v = 0; v < kVectors; ++v) {
       // A line a time: of the values, and once a chunk of the positions.
       if (v * kVectorBytes % 64 == 0) {
-        unroll<Rows>([&](auto r) FLAME_KERNEL_INLINE { prefetch_ahead(values + r * kValueBytes + v * kVectorBytes); });
+        unroll<Rows>([&](auto r) FLAME_INLINE_LAMBDA { prefetch_ahead(values + r * kValueBytes + v * kVectorBytes); });
       }
       if (v == 0) {
         unroll<(Rows * kPositionBytes + 63) / 64>([&](auto line)
-                                                      FLAME_KERNEL_INLINE { prefetch_ahead(planes + line * 64); });
+                                                      FLAME_INLINE_LAMBDA { prefetch_ahead(planes + line * 64); });
       }
       const std::size_t k = v * kFloatLanes;
       const typename FloatGather<Span, Bits>::PlanePlace plane_place = gather.place(k);
       add_vector(chunk * kPackedChunk + k, values + v * kVectorBytes, kValueBytes,
                  [&](std::size_t r)
-                     FLAME_KERNEL_INLINE { return gather.positions(planes + r * kPositionBytes, plane_place); });
+                     FLAME_INLINE_LAMBDA { return gather.positions(planes + r * kPositionBytes, plane_place); });
     }
   }
 #if HWY_TARGET <= HWY_AVX3
@@ -272,15 +270,15 @@ HWY_INLINE void multiply_float_tile(const PackedBlock& block, const FloatGather<
     }
     for (std::size_t k = 0; k < rest; k += kFloatLanes) {
       add_vector(whole_chunks * kPackedChunk + k, values + k * sizeof(Element), value_stride,
-                 [&](std::size_t r) FLAME_KERNEL_INLINE { return gather.positions_of_bytes(fields[r] + k); });
+                 [&](std::size_t r) FLAME_INLINE_LAMBDA { return gather.positions_of_bytes(fields[r] + k); });
     }
   }
   store_lane_sums<Rows, Tokens>(sums, output.values + first_token * output.stride + first_row, output.stride);
 }
 
 template <typename Element, std::size_t Span, unsigned Bits>
-HWY_INLINE void multiply_float_block(const PackedBlock& block, const FloatGather<Span, Bits>& gather,
-                                     const PackedInput& input, const BlockOutput& output) {
+FLAME_INLINE void multiply_float_block(const PackedBlock& block, const FloatGather<Span, Bits>& gather,
+                                       const PackedInput& input, const BlockOutput& output) {
   // As many sums as there are registers for.
   constexpr std::size_t kRows = HWY_TARGET <= HWY_AVX3 ? (Span >= 8 ? 8 : 16) : 4;
   constexpr std::size_t kTileRows = HWY_TARGET <= HWY_AVX3 ? 4 : 2;
@@ -307,12 +305,12 @@ HWY_INLINE void multiply_float_block(const PackedBlock& block, const FloatGather
 }
 
 template <typename Element, std::size_t Span, unsigned Bits>
-void multiply_float_range(const PackedMatrixView& matrix, std::size_t first, std::size_t last, const PackedInput& input,
-                          const BlockOutput& output) {
+FLAME_ATTR void multiply_float_range(const PackedMatrixView& matrix, std::size_t first, std::size_t last,
+                                     const PackedInput& input, const BlockOutput& output) {
   const FloatGather<Span, Bits> gather(matrix.layout.format());
-  for_each_block(matrix, first, last, output,
+  for_each_block(matrix, first, last, input.tokens(), output,
                  [&](const PackedBlock& block, const BlockOutput& part)
-                     FLAME_KERNEL_LAMBDA { multiply_float_block<Element, Span, Bits>(block, gather, input, part); });
+                     FLAME_ATTR { multiply_float_block<Element, Span, Bits>(block, gather, input, part); });
 }
 
 // The kernel of span m / n; a group of m = 2^bits inputs is at least as long as the span.
@@ -355,8 +353,6 @@ BlockKernel float_kernel(const PackedFormat& format) {
   }
 #endif
 }
-
-FLAME_POP_KERNEL_ATTRIBUTES
 
 }  // namespace
 }  // namespace flame::kernels::HWY_NAMESPACE

@@ -184,7 +184,7 @@ inline void multiply_generic_int4(const PackedBlock& block, const PackedInput& i
 template <void (*Multiply)(const PackedBlock&, const PackedInput&, const BlockOutput&)>
 void multiply_generic_range(const PackedMatrixView& matrix, std::size_t first, std::size_t last,
                             const PackedInput& input, const BlockOutput& output) {
-  for_each_block(matrix, first, last, output,
+  for_each_block(matrix, first, last, input.tokens(), output,
                  [&](const PackedBlock& block, const BlockOutput& part) { Multiply(block, input, part); });
 }
 

@@ -191,15 +191,16 @@ void multiply_int8_range(const PackedMatrixView& matrix, std::size_t first, std:
                          const BlockOutput& output) {
   constexpr std::size_t kTileTokens = 4;
   const ByteGather<Span, Bits> gather(matrix.layout.format());
-  for_each_block(matrix, first, last, output, [&](const PackedBlock& block, const BlockOutput& part) HWY_ATTR {
-    for (std::size_t r = 0; r < block.rows; ++r) {
-      std::size_t t = 0;
-      for (; t + kTileTokens <= input.tokens(); t += kTileTokens) {
-        multiply_int8_row<Span, Bits, kTileTokens>(block, gather, r, input, t, part);
-      }
-      for (; t < input.tokens(); ++t) multiply_int8_row<Span, Bits, 1>(block, gather, r, input, t, part);
-    }
-  });
+  for_each_block(matrix, first, last, input.tokens(), output,
+                 [&](const PackedBlock& block, const BlockOutput& part) HWY_ATTR {
+                   for (std::size_t r = 0; r < block.rows; ++r) {
+                     std::size_t t = 0;
+                     for (; t + kTileTokens <= input.tokens(); t += kTileTokens) {
+                       multiply_int8_row<Span, Bits, kTileTokens>(block, gather, r, input, t, part);
+                     }
+                     for (; t < input.tokens(); ++t) multiply_int8_row<Span, Bits, 1>(block, gather, r, input, t, part);
+                   }
+                 });
 }
 
 // The kernel of span m / n; a group of m = 2^bits inputs is at least as long as the span.

@@ -30,7 +30,7 @@ bool has_integers(const PackedFormat& format) {
 }
 
 void multiply(const PackedMatrixView& matrix, const PackedInput& input, std::size_t first, std::size_t count,
-              float* values, std::int32_t* sums, std::size_t stride) {
+              const BlockOutput& output) {
   const PackedLayout& layout = matrix.layout;
   assert(matrix.bytes.size() == layout.size_bytes() && input.columns() == layout.columns());
   assert(first % kPackedBlockRows == 0 && first <= layout.rows() && count <= layout.rows() - first);
@@ -41,7 +41,7 @@ void multiply(const PackedMatrixView& matrix, const PackedInput& input, std::siz
   const std::size_t blocks = (count + kPackedBlockRows - 1) / kPackedBlockRows;
   const std::size_t grain = kRangeBytes / (kPackedBlockRows * layout.row_bytes()) + 1;
   ThreadPool::parallel_for(blocks, grain, [&](std::size_t begin, std::size_t end) {
-    kernel(matrix, first_block + begin, first_block + end, input, {values, sums, stride});
+    kernel(matrix, first_block + begin, first_block + end, input, output);
   });
 }
 
@@ -113,16 +113,32 @@ void store_int8_sums(const PackedBlock& block, const PackedInput& input, std::si
 }
 
 void packed_linear(const PackedMatrixView& matrix, const PackedInput& input, std::size_t first, std::size_t count,
-                   MatrixView<float> output) {
+                   MatrixView<float> output, const PackedEpilogue& epilogue) {
   assert(output.rows() == input.tokens() && output.columns() == matrix.layout.rows());
-  multiply(matrix, input, first, count, output.data(), nullptr, output.stride());
+  BlockOutput results;
+  results.values = output.data();
+  results.stride = output.stride();
+  results.relu = epilogue.relu;
+  if (!epilogue.multipliers.empty()) {
+    assert(epilogue.multipliers.rows() == output.rows() && epilogue.multipliers.columns() == output.columns());
+    results.multipliers = epilogue.multipliers.data();
+    results.multiplier_stride = epilogue.multipliers.stride();
+  }
+  if (!epilogue.token_factors.empty()) {
+    assert(epilogue.token_factors.size() == output.rows());
+    results.token_factors = epilogue.token_factors.data();
+  }
+  multiply(matrix, input, first, count, results);
 }
 
 void packed_linear_sums(const PackedMatrixView& matrix, const PackedInput& input, std::size_t first, std::size_t count,
                         MatrixView<std::int32_t> output) {
   assert(matrix.layout.format().type == PackedType::kInt8);
   assert(output.rows() == input.tokens() && output.columns() == matrix.layout.rows());
-  multiply(matrix, input, first, count, nullptr, output.data(), output.stride());
+  BlockOutput results;
+  results.sums = output.data();
+  results.stride = output.stride();
+  multiply(matrix, input, first, count, results);
 }
 
 void packed_linear(const PackedMatrixView& matrix, MatrixView<const float> tokens, MatrixView<float> output) {

@@ -45,6 +45,13 @@ class PackedInput {
   std::int32_t code_offset_ = 0;
 };
 
+/// What becomes of the results before a kernel goes on to the next 16 rows, in this order. Nothing by default.
+struct PackedEpilogue {
+  bool relu = false;                     ///< max(result, 0)
+  MatrixView<const float> multipliers;   ///< [tokens, matrix rows]: results are multiplied by these; or empty
+  std::span<const float> token_factors;  ///< [tokens]: a token's results are multiplied by its factor; or empty
+};
+
 /// output[t][r] = sum over c of weight[r][c] * token[t][c] for rows r in [first, first + count) of a packed matrix.
 /// `output` is [tokens, matrix rows]; only the columns of those rows are written. `first` is a multiple of
 /// kPackedBlockRows. Any number of tokens. Spread over the thread pool.
@@ -52,7 +59,7 @@ class PackedInput {
 /// A token's result depends bit for bit on nothing but its input, the row and the instruction set. int8 results are the
 /// same on every instruction set: exact int32 sums, then float(sum) * (row scale * token scale).
 void packed_linear(const PackedMatrixView& matrix, const PackedInput& input, std::size_t first, std::size_t count,
-                   MatrixView<float> output);
+                   MatrixView<float> output, const PackedEpilogue& epilogue = {});
 
 /// int8 formats only: the exact sums before any scale.
 void packed_linear_sums(const PackedMatrixView& matrix, const PackedInput& input, std::size_t first, std::size_t count,

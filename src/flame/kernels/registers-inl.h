@@ -14,29 +14,22 @@
 #include <type_traits>
 #include <utility>
 
-// This version of Highway names AVX-VNNI where it checks for AVX512-VNNI: kernels add the latter to their functions.
-// A lambda's own attribute takes the place of the functions' pushed ones under clang.
-#undef FLAME_PUSH_KERNEL_ATTRIBUTES
-#undef FLAME_POP_KERNEL_ATTRIBUTES
-#undef FLAME_KERNEL_LAMBDA
-#undef FLAME_KERNEL_INLINE
+// Attributes of kernel functions and lambdas. This version of Highway names AVX-VNNI where it checks for AVX512-VNNI;
+// kernels add the latter, each function on its own, because clang does not add to attributes that were pushed.
+#undef FLAME_ATTR
+#undef FLAME_INLINE_LAMBDA
+#undef FLAME_INLINE
 #if HWY_TARGET == HWY_AVX3_DL
-#define FLAME_PUSH_KERNEL_ATTRIBUTES HWY_PUSH_ATTRIBUTES("avx512vnni")
-#define FLAME_POP_KERNEL_ATTRIBUTES HWY_POP_ATTRIBUTES
-#define FLAME_KERNEL_LAMBDA __attribute__((target(HWY_TARGET_STR ",avx512vnni")))
-#define FLAME_KERNEL_INLINE __attribute__((always_inline, target(HWY_TARGET_STR ",avx512vnni")))
+#define FLAME_ATTR __attribute__((target(HWY_TARGET_STR ",avx512vnni")))
 #else
-#define FLAME_PUSH_KERNEL_ATTRIBUTES
-#define FLAME_POP_KERNEL_ATTRIBUTES
-#define FLAME_KERNEL_LAMBDA HWY_ATTR
-#define FLAME_KERNEL_INLINE __attribute__((always_inline)) HWY_ATTR
+#define FLAME_ATTR HWY_ATTR
 #endif
+#define FLAME_INLINE_LAMBDA __attribute__((always_inline)) FLAME_ATTR
+#define FLAME_INLINE inline FLAME_INLINE_LAMBDA
 
 HWY_BEFORE_NAMESPACE();
 namespace flame::kernels::HWY_NAMESPACE {
 namespace {
-
-FLAME_PUSH_KERNEL_ATTRIBUTES
 
 template <std::size_t Value>
 using Constant = std::integral_constant<std::size_t, Value>;
@@ -44,50 +37,53 @@ using Constant = std::integral_constant<std::size_t, Value>;
 // body(0), body(1), … body(Count - 1), each argument a constant: arrays that are only indexed so live in registers,
 // whatever the compiler thinks of loops.
 template <std::size_t... I, typename Body>
-HWY_INLINE void unroll(std::index_sequence<I...>, Body&& body) {
+FLAME_INLINE void unroll(std::index_sequence<I...>, Body&& body) {
   (body(Constant<I>()), ...);
 }
 template <std::size_t Count, typename Body>
-HWY_INLINE void unroll(Body&& body) {
+FLAME_INLINE void unroll(Body&& body) {
   unroll(std::make_index_sequence<Count>(), body);
 }
 
 // How far ahead of its reads a kernel prefetches: past the hardware's own prefetchers, which stop at page ends.
 constexpr std::size_t kPrefetchBytes = 8192;
 
-HWY_INLINE void prefetch_ahead(const std::byte* position) { hwy::Prefetch(position + kPrefetchBytes); }
+FLAME_INLINE void prefetch_ahead(const std::byte* position) { hwy::Prefetch(position + kPrefetchBytes); }
 
 #if HWY_TARGET <= HWY_AVX3
 
 // Between a loop over chunks and what follows: GCC would copy every sum twice a round to suit both.
+FLAME_INLINE void end_of_loop(__m512& sum) { asm("" : "+v"(sum)); }
+FLAME_INLINE void end_of_loop(__m512i& sum) { asm("" : "+v"(sum)); }
+FLAME_INLINE void end_of_loop(hwy::HWY_NAMESPACE::Vec512<float>& sum) { end_of_loop(sum.raw); }
 template <typename Vector, std::size_t Count>
-HWY_INLINE void end_of_loop(Vector (&sums)[Count]) {
-  unroll<Count>([&](auto i) FLAME_KERNEL_INLINE { asm("" : "+v"(sums[i])); });
+FLAME_INLINE void end_of_loop(Vector (&sums)[Count]) {
+  unroll<Count>([&](auto i) FLAME_INLINE_LAMBDA { end_of_loop(sums[i]); });
 }
 
 // Sums over the lanes of up to 16 vectors, one a lane: a transposition that adds on the way.
-HWY_INLINE __m512i add(__m512i a, __m512i b) { return _mm512_add_epi32(a, b); }
-HWY_INLINE __m512 add(__m512 a, __m512 b) { return _mm512_add_ps(a, b); }
-HWY_INLINE __m512i add_pairs(__m512i a, __m512i b) {
+FLAME_INLINE __m512i add(__m512i a, __m512i b) { return _mm512_add_epi32(a, b); }
+FLAME_INLINE __m512 add(__m512 a, __m512 b) { return _mm512_add_ps(a, b); }
+FLAME_INLINE __m512i add_pairs(__m512i a, __m512i b) {
   return add(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
 }
-HWY_INLINE __m512 add_pairs(__m512 a, __m512 b) { return add(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)); }
-HWY_INLINE __m512i add_fours(__m512i a, __m512i b) {
+FLAME_INLINE __m512 add_pairs(__m512 a, __m512 b) { return add(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)); }
+FLAME_INLINE __m512i add_fours(__m512i a, __m512i b) {
   return add(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
 }
-HWY_INLINE __m512 add_fours(__m512 a, __m512 b) {
+FLAME_INLINE __m512 add_fours(__m512 a, __m512 b) {
   const __m512d c = _mm512_castps_pd(a);
   const __m512d d = _mm512_castps_pd(b);
   return add(_mm512_castpd_ps(_mm512_unpacklo_pd(c, d)), _mm512_castpd_ps(_mm512_unpackhi_pd(c, d)));
 }
-HWY_INLINE __m512i add_halves(__m512i a, __m512i b) {
+FLAME_INLINE __m512i add_halves(__m512i a, __m512i b) {
   return add(_mm512_shuffle_i32x4(a, b, 0x88), _mm512_shuffle_i32x4(a, b, 0xDD));
 }
-HWY_INLINE __m512 add_halves(__m512 a, __m512 b) {
+FLAME_INLINE __m512 add_halves(__m512 a, __m512 b) {
   return add(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xDD));
 }
 template <std::size_t First, typename Vector, std::size_t Count>
-HWY_INLINE Vector sum_four(const Vector (&sums)[Count]) {
+FLAME_INLINE Vector sum_four(const Vector (&sums)[Count]) {
   if constexpr (First >= Count) {
     return Vector{};
   } else if constexpr (First + 4 <= Count) {
@@ -98,7 +94,7 @@ HWY_INLINE Vector sum_four(const Vector (&sums)[Count]) {
   }
 }
 template <typename Vector, std::size_t Count>
-HWY_INLINE Vector sum_each(const Vector (&sums)[Count]) {
+FLAME_INLINE Vector sum_each(const Vector (&sums)[Count]) {
   const Vector low = add_halves(sum_four<0>(sums), sum_four<4>(sums));
   if constexpr (Count <= 8) {
     return add_halves(low, Vector{});
@@ -109,14 +105,14 @@ HWY_INLINE Vector sum_each(const Vector (&sums)[Count]) {
 
 // Writes Rows x Tokens results, token by token in the lanes of `totals`.
 template <std::size_t Rows, std::size_t Tokens>
-HWY_INLINE void store_totals(__m512 totals, float* output, std::size_t stride) {
+FLAME_INLINE void store_totals(__m512 totals, float* output, std::size_t stride) {
   if constexpr (Rows == 16) {
     _mm512_storeu_ps(output, totals);
   } else if constexpr (Tokens == 1) {
     _mm512_mask_storeu_ps(output, static_cast<__mmask16>((1U << Rows) - 1U), totals);
   } else {
     static_assert(Rows == 4 || Rows == 1);
-    unroll<Tokens>([&](auto t) FLAME_KERNEL_INLINE {
+    unroll<Tokens>([&](auto t) FLAME_INLINE_LAMBDA {
       const __m128 part = _mm512_castps512_ps128(
           _mm512_maskz_compress_ps(static_cast<__mmask16>(((1U << Rows) - 1U) << (t() * Rows)), totals));
       if constexpr (Rows == 4) {
@@ -129,8 +125,6 @@ HWY_INLINE void store_totals(__m512 totals, float* output, std::size_t stride) {
 }
 
 #endif
-
-FLAME_POP_KERNEL_ATTRIBUTES
 
 }  // namespace
 }  // namespace flame::kernels::HWY_NAMESPACE
