@@ -22,7 +22,7 @@ struct PredictionRequest {
   std::vector<std::uint32_t> orders;        ///< m, of predictors that have one
   std::vector<std::uint32_t> depths = {1};  ///< layers ahead
   std::vector<std::uint32_t> ranks;         ///< k; empty: 1 … E
-  std::vector<std::size_t> budgets;         ///< bytes; `token` and `token-class` are also measured within each
+  std::vector<std::size_t> budgets;         ///< bytes; `token` is also measured within each
   bool skip_overlapping = false;            ///< leave out examples that the profile counted, instead of refusing
   Bootstrap bootstrap{.samples = 1000};     ///< samples 0: no intervals
 };

@@ -39,8 +39,7 @@ class BackoffPredictor final : public Predictor {
     const RowHistory& row = histories_.row(sequence);
     const std::size_t table = std::size_t{histories_.depth(row, layer) - 1} * layers_ + layer;
     if (table >= tables_.size()) return tables_[layer].table().rank(0, 0, out);
-    tables_[table].distribution(row.path, std::min(order_, row.known), probability_);
-    return rank_distribution(probability_, out);
+    return tables_[table].rank(row.path, std::min(order_, row.known), out, probability_);
   }
 
   [[nodiscard]] PredictorCost cost(std::size_t k) const override {
@@ -79,7 +78,6 @@ class OnlinePredictor final : public Predictor {
         depth_(depth),
         bits_(profile.expert_bits()),
         histories_(profile.layers(), profile.expert_bits()),
-        probability_(profile.experts()),
         ranked_(profile.experts()) {}
 
   void begin(std::size_t sequences) override {
@@ -116,15 +114,25 @@ class OnlinePredictor final : public Predictor {
     const RowHistory& row = histories_.row(sequence);
     const std::uint32_t depth = histories_.depth(row, layer);
     if (depth > depth_ || row.known == 0) return base_->rank(sequence, layer, out);
-    base_->rank(sequence, layer, ranked_);
     const std::span<const std::uint16_t> counts = context(sequence, row.path, layer, depth);
-    float total = 0.0F;
-    for (const std::uint16_t count : counts) total += static_cast<float>(count);
-    for (const RankedExpert& candidate : ranked_) {
-      probability_[candidate.expert] =
-          (static_cast<float>(counts[candidate.expert]) + kStrength * candidate.probability) / (total + kStrength);
+    std::uint32_t total = 0;
+    for (const std::uint16_t count : counts) total += count;
+    if (total == 0) return base_->rank(sequence, layer, out);
+    base_->rank(sequence, layer, ranked_);
+    const float scale = 1.0F / (static_cast<float>(total) + kStrength);
+    const std::size_t wanted = std::min(out.size(), ranked_.size());
+    std::size_t kept = 0;
+    for (const RankedExpert& candidate : ranked_) {  // few counts: nearly in order already
+      const float value = (static_cast<float>(counts[candidate.expert]) + kStrength * candidate.probability) * scale;
+      const auto before = [&](const RankedExpert& other) {
+        return value > other.probability || (value == other.probability && candidate.expert < other.expert);
+      };
+      if (kept == wanted && (kept == 0 || !before(out[kept - 1]))) continue;
+      std::size_t place = kept < wanted ? kept++ : kept - 1;
+      for (; place > 0 && before(out[place - 1]); --place) out[place] = out[place - 1];
+      out[place] = {candidate.expert, value};
     }
-    return rank_distribution(probability_, out);
+    return wanted;
   }
 
   [[nodiscard]] PredictorCost cost(std::size_t k) const override {
@@ -159,7 +167,6 @@ class OnlinePredictor final : public Predictor {
   Histories histories_;
   std::vector<std::uint16_t> counts_;  ///< [rows, depth, layers, contexts, E]
   std::vector<std::uint16_t> spare_;
-  std::vector<float> probability_;    ///< [E]: scratch of rank
   std::vector<RankedExpert> ranked_;  ///< [E]: scratch of rank
 };
 

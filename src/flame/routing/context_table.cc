@@ -9,6 +9,9 @@ namespace {
 /// Widest level that is indexed by the key itself: 2^18 rows of 4 bytes, all contexts of six of eight experts.
 constexpr std::uint32_t kDirectWidth = 18;
 
+/// Most that a level's child arrays may take for each context seen, some four times what a hash table would.
+constexpr std::size_t kChildBytesAContext = 128;
+
 std::uint64_t low_bits(std::uint64_t value, std::uint32_t bits) {
   return bits >= 64 ? value : value & ((std::uint64_t{1} << bits) - 1);
 }
@@ -36,6 +39,7 @@ ContextTable::ContextTable(std::uint32_t experts, std::vector<std::uint32_t> wid
   for (std::uint32_t level = 0; level < levels.size(); ++level) {
     Index index;
     index.width = widths[level];
+    index.first = rows();
     const std::vector<ContextCount>& counts = levels[level];
     for (std::size_t begin = 0; begin < counts.size();) {
       std::size_t end = begin;
@@ -50,7 +54,7 @@ ContextTable::ContextTable(std::uint32_t experts, std::vector<std::uint32_t> wid
         return a->count != b->count ? a->count > b->count : popular[a->expert] > popular[b->expert];
       });
       index.keys.push_back(counts[begin].context);
-      index.rows.push_back(static_cast<std::uint32_t>(cells_.size()));
+      heads_.push_back(static_cast<std::uint32_t>(cells_.size()));
       cells_.push_back(
           {static_cast<std::uint16_t>(level), static_cast<std::uint16_t>(ranked.size()), static_cast<float>(total)});
       for (const ContextCount* count : ranked) cells_.push_back({count->expert, 0, static_cast<float>(count->count)});
@@ -58,33 +62,70 @@ ContextTable::ContextTable(std::uint32_t experts, std::vector<std::uint32_t> wid
     }
     if (level == 0 && index.keys.empty()) {
       index.keys.push_back(0);
-      index.rows.push_back(0);
+      heads_.push_back(0);
       cells_.push_back({});
     }
-    if (index.width <= kDirectWidth) {
-      index.direct.resize(std::size_t{1} << index.width);
-      for (std::size_t key = 0; level > 0 && key < index.direct.size(); ++key)
-        index.direct[key] = place(key, level - 1);
-      for (std::size_t i = 0; i < index.keys.size(); ++i) index.direct[index.keys[i]] = index.rows[i];
-    } else {
-      for (std::size_t i = 0; i < index.keys.size(); ++i) index.hashed.add(index.keys[i], index.rows[i] + 1ULL);
-    }
+    fill(index);
     index_.push_back(std::move(index));
   }
 }
 
-std::uint32_t ContextTable::place(std::uint64_t key, std::uint32_t level) const {
+void ContextTable::fill(Index& index) const {
+  const auto level = static_cast<std::uint32_t>(index_.size());
+  const auto seen = static_cast<std::uint32_t>(index.keys.size());
+  if (index.width <= kDirectWidth) {
+    index.direct.resize(std::size_t{1} << index.width);
+    for (std::size_t key = 0; level > 0 && key < index.direct.size(); ++key) {
+      index.direct[key] = find_row(key, level - 1);
+    }
+    for (std::uint32_t i = 0; i < seen; ++i) index.direct[index.keys[i]] = index.first + i;
+    return;
+  }
+  const Index& before = index_.back();
+  index.step = index.width - before.width;
+  if (index.step <= kDirectWidth &&
+      (before.keys.size() << index.step) * sizeof(std::uint32_t) <= seen * kChildBytesAContext) {
+    for (std::size_t parent = 0; parent < before.keys.size(); ++parent) {
+      index.children.resize((parent + 1) << index.step, before.first + static_cast<std::uint32_t>(parent));
+    }
+    for (std::uint32_t i = 0; i < seen; ++i) {
+      const std::uint32_t parent = find_row(index.keys[i], level - 1);
+      assert(parent >= before.first);  // whatever follows a context follows its end
+      index.children[(std::size_t{parent - before.first} << index.step) + (index.keys[i] >> before.width)] =
+          index.first + i;
+    }
+    return;
+  }
+  for (std::uint32_t i = 0; i < seen; ++i) index.hashed.add(index.keys[i], index.first + i + 1ULL);
+}
+
+std::uint32_t ContextTable::find_row(std::uint64_t key, std::uint32_t level) const {
   for (;; --level) {
     const Index& index = index_[level];
     const std::uint64_t context = low_bits(key, index.width);
     if (!index.direct.empty()) return index.direct[context];
+    if (!index.children.empty()) {
+      const Index& before = index_[level - 1];
+      const std::uint32_t parent = find_row(key, level - 1);
+      if (parent < before.first) return parent;
+      return index.children[(std::size_t{parent - before.first} << index.step) + (context >> before.width)];
+    }
     const std::uint64_t row = index.hashed.count(context);
     if (row != 0) return static_cast<std::uint32_t>(row - 1);
   }
 }
 
 std::size_t ContextTable::rank(std::uint64_t key, std::uint32_t level, std::span<RankedExpert> out) const {
-  const Row row = find(key, level);
+  const std::uint32_t number = find_row(key, level);
+  return rankings_.covers(out.size()) ? rankings_.copy(number, out) : rank_counts(row(number), out);
+}
+
+void ContextTable::work_out_rankings() {
+  rankings_ = Rankings(experts(), rows());
+  for (std::uint32_t number = 0; number < rows(); ++number) rank_counts(row(number), rankings_.row(number));
+}
+
+std::size_t ContextTable::rank_counts(const Row& row, std::span<RankedExpert> out) const {
   const std::size_t wanted = std::min(out.size(), popularity_.size());
   const float scale = 1.0F / (row.total + 1.0F);
   const std::size_t seen = std::min(row.entries.size(), wanted);
@@ -115,22 +156,6 @@ ContextTable history_table(const Profile& profile, std::uint32_t layer, std::uin
   for (std::uint32_t level = 0; level <= order; ++level) {
     widths.push_back(level * profile.expert_bits());
     levels.push_back(profile.contexts(layer, level, depth));
-  }
-  return {profile.experts(), std::move(widths), levels};
-}
-
-ContextTable token_table(const Profile& profile, std::uint32_t layer, std::uint32_t order) {
-  std::vector<std::uint32_t> widths = {0};
-  std::vector<std::vector<ContextCount>> levels = {profile.contexts(layer, 0)};
-  for (std::uint32_t level = 0; level <= order; ++level) {
-    std::vector<ContextCount> counts;
-    for (const TokenCount& row : profile.tokens(layer, level)) {
-      counts.push_back({row.context << kTokenWidth | static_cast<std::uint64_t>(row.token), row.expert, row.count});
-    }
-    std::stable_sort(counts.begin(), counts.end(),
-                     [](const ContextCount& a, const ContextCount& b) { return a.context < b.context; });
-    widths.push_back(kTokenWidth + level * profile.expert_bits());
-    levels.push_back(std::move(counts));
   }
   return {profile.experts(), std::move(widths), levels};
 }

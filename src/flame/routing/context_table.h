@@ -8,6 +8,7 @@
 #include "flame/routing/flat_counter.h"
 #include "flame/routing/predictor.h"
 #include "flame/routing/profile.h"
+#include "flame/routing/rankings.h"
 
 namespace flame::routing {
 
@@ -33,12 +34,23 @@ class ContextTable {
                std::span<const std::vector<ContextCount>> levels);
 
   /// The longest context seen on `level` or below it. Level 0 counts as seen always.
-  [[nodiscard]] Row find(std::uint64_t key, std::uint32_t level) const { return row_at(place(key, level)); }
+  [[nodiscard]] Row find(std::uint64_t key, std::uint32_t level) const { return row(find_row(key, level)); }
+  /// The same by number, below rows().
+  [[nodiscard]] std::uint32_t find_row(std::uint64_t key, std::uint32_t level) const;
+  [[nodiscard]] Row row(std::uint32_t number) const {
+    const Entry& head = cells_[heads_[number]];
+    return {{&head + 1, head.size}, head.expert, head.count};
+  }
+  [[nodiscard]] std::uint32_t rows() const { return static_cast<std::uint32_t>(heads_.size()); }
 
   /// The first out.size() experts: those seen in the longest context, then the rest by popularity. The probability of
   /// expert i, with n of the context's N counts and a share q of the layer's (one count added to each), is
   /// (n + q) / (N + 1): it orders experts exactly as the ranking does. Returns the number written.
   std::size_t rank(std::uint64_t key, std::uint32_t level, std::span<RankedExpert> out) const;
+
+  /// Works the ranking of every context out beforehand, which makes rank() several times as fast: for tables that are
+  /// asked often.
+  void work_out_rankings();
 
   /// All experts by popularity in this layer, ties by id; probability is the share with one count added to each expert.
   [[nodiscard]] std::span<const RankedExpert> popularity() const { return popularity_; }
@@ -49,32 +61,33 @@ class ContextTable {
   [[nodiscard]] std::uint32_t width(std::uint32_t level) const { return index_[level].width; }
   [[nodiscard]] std::size_t seen(std::uint32_t level) const { return index_[level].keys.size(); }
 
-  /// Calls visit(row, key of the context) for each context of a level.
+  /// Calls visit(row, key of the context) for each context of a level, by rising number of the row.
   template <typename Visit>
   void for_each(std::uint32_t level, Visit&& visit) const {
     const Index& index = index_[level];
-    for (std::size_t i = 0; i < index.keys.size(); ++i) visit(row_at(index.rows[i]), index.keys[i]);
+    for (std::uint32_t i = 0; i < index.keys.size(); ++i) visit(row(index.first + i), index.keys[i]);
   }
 
  private:
   struct Index {
     std::uint32_t width = 0;
-    std::vector<std::uint64_t> keys;    ///< of the contexts seen, rising
-    std::vector<std::uint32_t> rows;    ///< [keys]: where each one's row is
-    std::vector<std::uint32_t> direct;  ///< [2^width]: the same for every context, back-off included; or empty
-    FlatCounter hashed;                 ///< for levels too wide for that: place + 1
+    std::uint32_t first = 0;          ///< the first row of this level; the others follow
+    std::vector<std::uint64_t> keys;  ///< of the contexts seen, rising: one a row
+    // One of three ways to the row of a context, the first that is not too large:
+    std::vector<std::uint32_t> direct;    ///< [2^width]: the row of every context, back-off included
+    std::vector<std::uint32_t> children;  ///< [rows of the level before, 2^step]: the row, or the parent's if unseen
+    std::uint32_t step = 0;               ///< bits by which this level's contexts are longer
+    FlatCounter hashed;                   ///< row + 1
   };
 
-  [[nodiscard]] std::uint32_t place(std::uint64_t key, std::uint32_t level) const;
-  [[nodiscard]] Row row_at(std::uint32_t place) const {
-    const Entry& head = cells_[place];
-    return {{&head + 1, head.size}, head.expert, head.count};
-  }
+  void fill(Index& index) const;
+  std::size_t rank_counts(const Row& row, std::span<RankedExpert> out) const;
 
   std::vector<Index> index_;
-  /// The rows, each a head (its level as `expert`, its total as `count`) and its entries right behind: what one look-up
-  /// reads lies together.
+  std::vector<std::uint32_t> heads_;  ///< [rows]: where each one's cells begin
+  /// The rows, each a head (its level as `expert`, its total as `count`) and its entries right behind.
   std::vector<Entry> cells_;
+  Rankings rankings_;
   std::vector<RankedExpert> popularity_;
   std::vector<float> share_;
 };
@@ -82,12 +95,5 @@ class ContextTable {
 /// The table of circular-path contexts of orders 0 to `order` that end `depth` positions before `layer`.
 [[nodiscard]] ContextTable history_table(const Profile& profile, std::uint32_t layer, std::uint32_t order,
                                          std::uint32_t depth);
-
-/// Bits of a decoder token in the keys of token tables.
-inline constexpr std::uint32_t kTokenWidth = 32;
-
-/// Level 1: the fed token; level 2 (where the profile counted it): the token and the expert before.
-/// Key: the expert, shifted left by kTokenWidth, or-ed with the token.
-[[nodiscard]] ContextTable token_table(const Profile& profile, std::uint32_t layer, std::uint32_t order);
 
 }  // namespace flame::routing

@@ -24,6 +24,15 @@ float count_of(std::span<const ContextTable::Entry> entries, std::uint16_t exper
 
 SmoothedTable::SmoothedTable(ContextTable table) : table_(std::move(table)), smoothing_(table_.levels()) {
   for (std::uint32_t level = 1; level < table_.levels(); ++level) fit(level);
+  rankings_ = Rankings(table_.experts(), table_.rows());
+  std::vector<float> probability(table_.experts());
+  std::uint32_t number = 0;
+  for (std::uint32_t level = 0; level < table_.levels(); ++level) {
+    table_.for_each(level, [&](const ContextTable::Row&, std::uint64_t key) {
+      distribution(key, level, probability);
+      rank_distribution(probability, rankings_.row(number++));
+    });
+  }
 }
 
 double SmoothedTable::without_one(std::uint64_t key, std::uint32_t level, std::uint16_t expert) const {
@@ -82,6 +91,13 @@ void SmoothedTable::distribution(std::uint64_t key, std::uint32_t level, std::sp
       probability[entry.expert] += (entry.count - discount) * scale;
     }
   }
+}
+
+std::size_t SmoothedTable::rank(std::uint64_t key, std::uint32_t level, std::span<RankedExpert> out,
+                                std::span<float> scratch) const {
+  if (rankings_.covers(out.size())) return rankings_.copy(table_.find_row(key, level), out);
+  distribution(key, level, scratch);
+  return rank_distribution(scratch, out);
 }
 
 std::size_t rank_distribution(std::span<const float> probability, std::span<RankedExpert> out) {

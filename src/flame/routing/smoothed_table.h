@@ -20,6 +20,10 @@ class SmoothedTable {
   /// probability[e] for every expert; the context is the lowest bits of `key`, as long as the highest `level` says.
   void distribution(std::uint64_t key, std::uint32_t level, std::span<float> probability) const;
 
+  /// The best out.size() experts of that distribution, equal ones by rising id; worked out beforehand unless more are
+  /// asked for than Rankings keep. `scratch` has room for every expert. Returns the number written.
+  std::size_t rank(std::uint64_t key, std::uint32_t level, std::span<RankedExpert> out, std::span<float> scratch) const;
+
   [[nodiscard]] const ContextTable& table() const { return table_; }
 
  private:
@@ -33,6 +37,7 @@ class SmoothedTable {
 
   ContextTable table_;
   std::vector<Smoothing> smoothing_;  ///< [levels]
+  Rankings rankings_;                 ///< of the table's rows
 };
 
 /// The best out.size() experts of a full distribution, equal ones by rising id. Returns the number written.

@@ -29,6 +29,7 @@ class TablePredictor final : public Predictor {
       for (std::uint32_t layer = 0; layer < layers_; ++layer) {
         tables_.push_back(kind == Kind::kEdgeMoe ? edgemoe_table(profile, layer, d)
                                                  : history_table(profile, layer, order, d));
+        tables_.back().work_out_rankings();
       }
     }
   }

@@ -18,6 +18,69 @@ std::uint32_t bucket_of(std::int32_t token, std::uint32_t buckets) {
   return static_cast<std::uint32_t>(mixed * buckets >> 32);
 }
 
+/// Small numbers for the tokens that a profile knows, so that tables of tokens are arrays.
+class TokenNumbers {
+ public:
+  /// A number for each token of the profile and one for all others; or with `buckets` above 0 as many in all, shared.
+  TokenNumbers(const Profile& profile, std::uint32_t buckets) : buckets_(buckets) {
+    if (buckets > 0) {
+      others_ = buckets - 1;
+      return;
+    }
+    for (const TokenCount& row : profile.tokens(0, 0)) {  // every layer has seen the same tokens
+      const auto token = static_cast<std::uint32_t>(row.token);
+      if (numbers_.count(token) == 0) numbers_.add(token, numbers_.size() + 1);
+    }
+    others_ = static_cast<std::uint32_t>(numbers_.size());
+  }
+
+  [[nodiscard]] std::uint32_t number(std::int32_t token) const {
+    if (buckets_ > 0) return bucket_of(token, buckets_);
+    const std::uint64_t found = numbers_.count(static_cast<std::uint32_t>(token));
+    return found > 0 ? static_cast<std::uint32_t>(found - 1) : others_;
+  }
+  [[nodiscard]] std::uint32_t bits() const { return std::max(1U, static_cast<std::uint32_t>(std::bit_width(others_))); }
+
+ private:
+  std::uint32_t buckets_;
+  std::uint32_t others_ = 0;  ///< the highest number
+  FlatCounter numbers_;       ///< token: its number + 1
+};
+
+/// Level 1: the fed token's number; level 2 (where `order` is 1): that and, above it, the expert before.
+ContextTable token_table(const Profile& profile, std::uint32_t layer, std::uint32_t order,
+                         const TokenNumbers& numbers) {
+  std::vector<std::uint32_t> widths = {0};
+  std::vector<std::vector<ContextCount>> levels = {profile.contexts(layer, 0)};
+  for (std::uint32_t level = 0; level <= order; ++level) {
+    std::vector<ContextCount> rows;
+    for (const TokenCount& row : profile.tokens(layer, level)) {
+      rows.push_back({row.context << numbers.bits() | numbers.number(row.token), row.expert, row.count});
+    }
+    std::sort(rows.begin(), rows.end(), [](const ContextCount& a, const ContextCount& b) {
+      return std::pair(a.context, a.expert) < std::pair(b.context, b.expert);
+    });
+    std::vector<ContextCount> pooled;  // tokens that share a number
+    for (const ContextCount& row : rows) {
+      if (!pooled.empty() && pooled.back().context == row.context && pooled.back().expert == row.expert) {
+        pooled.back().count += row.count;
+      } else {
+        pooled.push_back(row);
+      }
+    }
+    widths.push_back(numbers.bits() + level * profile.expert_bits());
+    levels.push_back(std::move(pooled));
+  }
+  return {profile.experts(), std::move(widths), levels};
+}
+
+/// Numbers that `bytes` have room for, with `entries` experts a number and layer; 0 where bytes is: no limit.
+std::uint32_t buckets_in(std::size_t bytes, std::size_t entries, const Profile& profile) {
+  if (bytes == 0) return 0;
+  const std::size_t bits = profile.layers() * entries * profile.expert_bits();
+  return static_cast<std::uint32_t>(std::clamp<std::size_t>(bytes * 8 / bits, 1, 1U << 20));
+}
+
 /// token: the fed token alone, tokens that share a bucket pooled. token-path: joined with the expert before.
 class TokenPredictor final : public Predictor {
  public:
@@ -26,48 +89,59 @@ class TokenPredictor final : public Predictor {
         layers_(profile.layers()),
         bits_(profile.expert_bits()),
         vocabulary_(profile.model().vocabulary),
+        buckets_(path ? 0 : buckets_in(options.bytes, options.entries, profile)),
+        numbers_(profile, buckets_),
         histories_(profile.layers(), profile.expert_bits()),
         probability_(profile.experts()) {
-    if (options.bytes > 0 && !path) {
-      const std::size_t bucket_bits = std::size_t{layers_} * options.entries * bits_;
-      buckets_ = static_cast<std::uint32_t>(std::clamp<std::size_t>(options.bytes * 8 / bucket_bits, 1, 1U << 20));
-    }
     for (std::uint32_t layer = 0; layer < layers_; ++layer) {
-      tables_.emplace_back(buckets_ > 0 ? pooled_table(profile, layer)
-                                        : token_table(profile, layer, path ? profile.options().token_order : 0));
+      if (path) {
+        smoothed_.emplace_back(token_table(profile, layer, profile.options().token_order, numbers_));
+      } else {
+        tables_.push_back(token_table(profile, layer, 0, numbers_));
+        tables_.back().work_out_rankings();
+      }
     }
   }
 
-  void begin(std::size_t sequences) override { histories_.begin(sequences); }
-  void reorder(std::span<const std::uint32_t> parents) override { histories_.reorder(parents); }
-  void feed(std::span<const std::int32_t> tokens) override { histories_.feed(tokens); }
+  void begin(std::size_t sequences) override {
+    histories_.begin(sequences);
+    fed_.resize(sequences);
+  }
+  void reorder(std::span<const std::uint32_t> parents) override {
+    histories_.reorder(parents);
+    fed_.resize(parents.size());
+  }
+  void feed(std::span<const std::int32_t> tokens) override {
+    for (std::size_t row = 0; row < tokens.size(); ++row) {
+      fed_[row] = static_cast<std::int32_t>(numbers_.number(tokens[row]));
+    }
+    histories_.feed(fed_);
+  }
   void observe(std::size_t sequence, std::uint32_t layer, std::uint16_t expert) override {
     histories_.observe(sequence, layer, expert);
   }
 
   std::size_t rank(std::size_t sequence, std::uint32_t layer, std::span<RankedExpert> out) override {
     const RowHistory& row = histories_.row(sequence);
-    const SmoothedTable& table = tables_[layer];
-    if (!Histories::token_known(row, layer)) return table.table().rank(0, 0, out);
-    const bool joined = path_ && row.known > 0 && histories_.depth(row, layer) == 1;
-    const std::uint64_t token = buckets_ > 0 ? bucket_of(row.token, buckets_) : static_cast<std::uint32_t>(row.token);
-    const std::uint64_t key = joined ? row.path << kTokenWidth | token : token;
-    if (!path_) return table.table().rank(key, 1, out);
-    table.distribution(key, joined ? table.table().levels() - 1 : 1, probability_);
-    return rank_distribution(probability_, out);
+    if (!Histories::token_known(row, layer)) return table(layer).rank(0, 0, out);
+    const std::uint64_t token = static_cast<std::uint32_t>(row.token);
+    if (!path_) return tables_[layer].rank(token, 1, out);
+    const bool joined = row.known > 0 && histories_.depth(row, layer) == 1;
+    const std::uint64_t key = joined ? row.path << numbers_.bits() | token : token;
+    return smoothed_[layer].rank(key, joined ? table(layer).levels() - 1 : 1, out, probability_);
   }
 
   [[nodiscard]] PredictorCost cost(std::size_t k) const override {
     // A trace from elsewhere may not say how large the vocabulary is: at least the tokens seen.
-    const double vocabulary = std::max<double>(vocabulary_, static_cast<double>(tables_[0].table().seen(1)));
+    const double vocabulary = std::max<double>(vocabulary_, static_cast<double>(table(0).seen(1)));
     const double tokens = buckets_ > 0 ? buckets_ : vocabulary;
     const double joined = path_ ? static_cast<double>(probability_.size()) : 1.0;
     const double token_bits = std::ceil(std::log2(std::max(tokens, 2.0)));
     double seen_bits = 0.0;
-    for (const SmoothedTable& table : tables_) {
-      for (std::uint32_t level = 0; level < table.table().levels(); ++level) {
+    for (std::uint32_t layer = 0; layer < layers_; ++layer) {
+      for (std::uint32_t level = 0; level < table(layer).levels(); ++level) {
         const double key_bits = level == 0 ? 0.0 : token_bits + (level - 1) * bits_;
-        seen_bits += static_cast<double>(table.table().seen(level)) * (key_bits + static_cast<double>(k * bits_));
+        seen_bits += static_cast<double>(table(layer).seen(level)) * (key_bits + static_cast<double>(k * bits_));
       }
     }
     return {dense_bytes(tokens * joined * layers_, k, bits_), static_cast<std::size_t>(std::ceil(seen_bits / 8)), 1.0};
@@ -75,34 +149,21 @@ class TokenPredictor final : public Predictor {
   [[nodiscard]] std::string name() const override { return path_ ? "token-path" : "token"; }
 
  private:
-  [[nodiscard]] ContextTable pooled_table(const Profile& profile, std::uint32_t layer) const {
-    std::vector<ContextCount> pooled;
-    for (const TokenCount& row : profile.tokens(layer, 0)) {
-      pooled.push_back({bucket_of(row.token, buckets_), row.expert, row.count});
-    }
-    std::sort(pooled.begin(), pooled.end(), [](const ContextCount& a, const ContextCount& b) {
-      return std::pair(a.context, a.expert) < std::pair(b.context, b.expert);
-    });
-    std::vector<ContextCount> levels[] = {profile.contexts(layer, 0), {}};
-    for (const ContextCount& row : pooled) {
-      std::vector<ContextCount>& merged = levels[1];
-      if (!merged.empty() && merged.back().context == row.context && merged.back().expert == row.expert) {
-        merged.back().count += row.count;
-      } else {
-        merged.push_back(row);
-      }
-    }
-    return {profile.experts(), {0, std::max(1U, static_cast<std::uint32_t>(std::bit_width(buckets_ - 1)))}, levels};
+  [[nodiscard]] const ContextTable& table(std::uint32_t layer) const {
+    return path_ ? smoothed_[layer].table() : tables_[layer];
   }
 
   bool path_;
   std::uint32_t layers_;
   std::uint32_t bits_;
   std::uint32_t vocabulary_;
-  std::uint32_t buckets_ = 0;  ///< 0: one a token
-  Histories histories_;
-  std::vector<SmoothedTable> tables_;  ///< [layers]
-  std::vector<float> probability_;     ///< [E]: scratch of rank
+  std::uint32_t buckets_;  ///< numbers that tokens share; 0: one a token
+  TokenNumbers numbers_;
+  Histories histories_;                  ///< of token numbers
+  std::vector<std::int32_t> fed_;        ///< [rows]: scratch of feed
+  std::vector<ContextTable> tables_;     ///< [layers], of `token`
+  std::vector<SmoothedTable> smoothed_;  ///< [layers], of `token-path`
+  std::vector<float> probability_;       ///< [E]: scratch of rank
 };
 
 }  // namespace
