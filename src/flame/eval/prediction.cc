@@ -11,7 +11,7 @@
 
 #include "flame/base/error.h"
 #include "flame/base/random.h"
-#include "flame/routing/replay.h"
+#include "flame/eval/prediction_tally.h"
 
 namespace flame::eval {
 namespace {
@@ -19,33 +19,8 @@ namespace {
 using routing::Predictor;
 using routing::PredictorOptions;
 using routing::Profile;
-using routing::RankedExpert;
 using routing::StepRange;
 using routing::Trace;
-
-/// What one predictor did at one depth.
-struct Tally {
-  std::size_t experts;
-  std::size_t layers;
-  std::vector<std::uint64_t> place;  ///< [layers, E + 1]: how often the true expert came at each place; last: absent
-  std::vector<std::uint32_t> by_example;  ///< [examples, E + 1]
-  std::vector<double> promised;           ///< [E]: sums of the probability given to each place
-  double log_loss = 0.0;
-
-  Tally(std::size_t e, std::size_t l, std::size_t examples)
-      : experts(e), layers(l), place(l * (e + 1), 0), by_example(examples * (e + 1), 0), promised(e, 0.0) {}
-
-  void add(std::size_t example, std::uint32_t layer, std::span<const RankedExpert> ranked, std::uint16_t expert) {
-    std::size_t found = 0;
-    while (found < ranked.size() && ranked[found].expert != expert) ++found;
-    const double probability = found < ranked.size() ? static_cast<double>(ranked[found].probability) : 0.0;
-    if (found == ranked.size()) found = experts;
-    ++place[layer * (experts + 1) + found];
-    ++by_example[example * (experts + 1) + found];
-    for (std::size_t i = 0; i < ranked.size(); ++i) promised[i] += static_cast<double>(ranked[i].probability);
-    log_loss -= std::log(std::max(probability, 1e-9));
-  }
-};
 
 /// Examples drawn with replacement, as often as each came: [samples, examples].
 std::vector<std::uint16_t> draw_examples(std::size_t examples, const Bootstrap& bootstrap) {
@@ -148,7 +123,7 @@ void check_request(const PredictionRequest& request, const Profile& profile) {
   if (request.depths.empty()) throw UsageError("no depth to predict at");
 }
 
-void append_results(const Job& job, const Predictor& predictor, std::uint32_t depth, const Tally& tally,
+void append_results(const Job& job, const Predictor& predictor, std::uint32_t depth, const PredictionTally& tally,
                     const std::vector<std::uint16_t>& times, const Bootstrap& bootstrap, PredictionReport& report) {
   const std::size_t width = tally.experts + 1;
   const std::size_t examples = tally.by_example.size() / width;
@@ -238,30 +213,13 @@ PredictionReport evaluate_prediction(const Trace& trace, const Profile& profile,
   report.examples = ranges.size();
   for (const StepRange& range : ranges) report.steps += range.end - range.first;
 
-  const std::uint32_t layers = profile.layers();
-  const std::uint32_t experts = profile.experts();
   const std::vector<std::uint16_t> times =
       ranges.empty() ? std::vector<std::uint16_t>() : draw_examples(ranges.size(), request.bootstrap);
   const std::vector<Job> jobs = jobs_of(request, trace, profile);
-  std::vector<RankedExpert> ranked(experts);
   for (std::size_t number = 0; number < jobs.size(); ++number) {
     const Job& job = jobs[number];
     const std::unique_ptr<Predictor> predictor = routing::make_predictor(job.name, job.options, profile);
-    std::vector<Tally> tallies(request.depths.size(), Tally(experts, layers, ranges.size()));
-    routing::Replay replay(trace, *predictor);
-    for (std::size_t example = 0; example < ranges.size(); ++example) {
-      const std::size_t end = ranges[example].end * layers;
-      replay.run(ranges[example], [&](std::size_t step, std::uint32_t layer) {
-        const std::size_t position = step * layers + layer;
-        for (std::size_t i = 0; i < request.depths.size(); ++i) {
-          const std::uint32_t ahead = request.depths[i] - 1;
-          if (position + ahead >= end) continue;
-          const std::uint32_t target = (layer + ahead) % layers;
-          const std::size_t count = predictor->rank(0, target, ranked);
-          tallies[i].add(example, target, std::span(ranked).first(count), trace.decoder.experts[position + ahead]);
-        }
-      });
-    }
+    const std::vector<PredictionTally> tallies = tally_predictions(trace, ranges, *predictor, request.depths);
     for (std::size_t i = 0; i < request.depths.size(); ++i) {
       append_results(job, *predictor, request.depths[i], tallies[i], times, request.bootstrap, report);
     }
