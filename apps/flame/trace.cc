@@ -24,6 +24,7 @@ struct TraceOptions {
   ModelOptions model;
   InputOptions input;
   GenerationFlags generation;
+  BufferFlags buffer;
   std::string forced_field;
   std::size_t batch = 8;
   std::size_t skip = 0;
@@ -97,8 +98,9 @@ void trace(const TraceOptions& options) {
   check(options);
   const routing::TraceRecorderOptions record{.hidden = options.hidden, .approach = options.hidden};
   routing::TraceRecorder* recorder = nullptr;
-  engine::Engine engine =
-      engine::open_for_tracing(options.model.model, engine_options(options.model), record, recorder);
+  engine::EngineOptions setup = engine_options(options.model);
+  setup.buffer = buffer_options(options.buffer);
+  engine::Engine engine = engine::open_for_tracing(options.model.model, setup, record, recorder);
   for (const std::string& warning : engine.warnings()) warn(warning);
   const model::GenerationDefaults defaults = [&] {
     GenerationFlags flags = options.generation;
@@ -154,6 +156,7 @@ void add_trace_command(CLI::App& app) {
   add_model_options(*command, options->model);
   add_input_options(*command, options->input);
   add_generation_options(*command, options->generation);
+  add_buffer_options(*command, options->buffer);
   command
       ->add_option("--teacher-forced", options->forced_field,
                    "Follow the text under this key of --input's lines instead of decoding freely")
@@ -169,7 +172,10 @@ void add_trace_command(CLI::App& app) {
       ->group("Trace");
   command->add_option("-o,--output", options->output, "The trace file to write")->required()->group("Trace");
   command->add_flag("--json", options->json, "What was traced, as a JSON object")->group("Trace");
-  command->callback([options] { trace(*options); });
+  command->callback([options, command] {
+    check_buffer_options(*command, options->model.model);
+    trace(*options);
+  });
 }
 
 }  // namespace flame::cli

@@ -108,6 +108,34 @@ TEST(CompileCommand, DoesTheWholeOfflineStage) {
       run_flame({"compile", tiny_model().string(), "--data", texts, "--field", "dialogue", "-o", bundle}).exit_code, 2);
 }
 
+TEST(CompileCommand, ProfilesWhatATraceOfTheBundleRecords) {
+  const TemporaryDirectory directory;
+  const std::string bundle = (directory / "bundle").string();
+  const std::string trace = (directory / "trace").string();
+  const std::string profile = (directory / "profile").string();
+  const std::string texts = write_texts(directory / "texts.jsonl");
+  const std::vector<std::string> input = {"--field", "dialogue", "--max-new-tokens", "6"};
+  const auto run = [&](std::vector<std::string> command, const std::vector<std::string>& more) {
+    command.insert(command.end(), more.begin(), more.end());
+    const ProgramResult result = run_flame(command);
+    ASSERT_EQ(result.exit_code, 0) << result.standard_error;
+  };
+  run({"compile", tiny_model().string(), "--data", texts, "--pattern", "1:4", "-o", bundle}, input);
+  run({"trace", bundle, "--input", texts, "-o", trace}, input);
+  run({"profile", trace, "-o", profile}, {});
+  const auto read = [](const std::string& path) { return json::parse(std::ifstream(path)); };
+  const json traced = read(profile);
+  const json compiled = read(bundle + "/profile.json");
+  for (const char* key : {"examples", "steps", "contexts", "tokens", "previous", "encoder", "paths"}) {
+    EXPECT_EQ(traced.at(key), compiled.at(key)) << key;
+  }
+  EXPECT_EQ(traced.at("model").at("checksum"), compiled.at("model").at("checksum"));
+  EXPECT_EQ(compiled.at("model").at("name"), tiny_model().string());
+  // So a profile of a bundle's trace is one for the bundle, whatever expert memory it was traced with.
+  run({"trace", bundle, "--input", texts, "--slots", "3", "-o", trace + "2"}, input);
+  run({"eval", "prediction", trace + "2", "--profile", bundle + "/profile.json", "--skip-overlapping"}, {});
+}
+
 TEST(CompileCommand, GoesOnFromFinishedStagesAndRefusesOthers) {
   const TemporaryDirectory directory;
   const std::string bundle = (directory / "bundle").string();

@@ -12,6 +12,7 @@
 #include "flame/base/checksum.h"
 #include "flame/base/error.h"
 #include "flame/base/interrupt.h"
+#include "flame/experts/bundle.h"
 #include "flame/io/checkpoint.h"
 #include "flame/io/file.h"
 #include "flame/model/decoder.h"
@@ -194,7 +195,10 @@ Engine open_for_tracing(const std::filesystem::path& model, EngineOptions option
 routing::TraceInfo trace_info(const Engine& engine) {
   routing::TraceInfo info;
   info.model = engine.path().string();
-  info.checksum = checksum_text(io::Checkpoint::open(engine.path()).content_checksum());
+  // A bundle's profile is that of the checkpoint it was packed from, whatever packing rounded.
+  info.checksum = experts::Bundle::is_bundle(engine.path())
+                      ? experts::Bundle::open(engine.path()).model_checksum()
+                      : checksum_text(io::Checkpoint::open(engine.path()).content_checksum());
   info.experts = engine.config().num_experts;
   info.encoder_layers = engine.config().moe_layers(model::Stack::kEncoder);
   info.decoder_layers = engine.config().moe_layers(model::Stack::kDecoder);
@@ -209,6 +213,7 @@ TracingSummary trace_prompts(Engine& engine, routing::TraceRecorder& recorder, c
   const auto begun = std::chrono::steady_clock::now();
   routing::TraceInfo info = trace_info(engine);
   if (info.decoder_layers == 0) throw UsageError(fmt::format("{} has no MoE layers to trace", info.model));
+  if (!options.model.empty()) info.model = options.model;
   info.data = options.data;
   info.decoding = decoding_text(options);
   PartFolder parts(output, info);

@@ -27,6 +27,7 @@ struct TracingOptions {
   std::string prefix;                   ///< put before every prompt
   std::size_t batch_size = 8;
   routing::TraceRecorderOptions record;
+  std::string model;               ///< how the trace names the model; empty: by its path
   std::string data;                ///< for the trace's metadata: file and field
   std::string forced_field;        ///< for the metadata: where the references come from; empty: none
   std::size_t part_examples = 64;  ///< a part is written whenever so many examples are done

@@ -85,10 +85,9 @@ class Compiler {
       throw UsageError(fmt::format("{}: exists already; give --replace to make it anew", output_.string()));
     }
     claim_stages();
-    const fs::path pruned = prune();
-    const fs::path trace = trace_model(pruned);
-    profile(trace);
-    pack(pruned);
+    const fs::path bundle = pack(prune());
+    profile(trace_model(bundle));
+    finish(bundle);
     fs::remove_all(stages_);
     return report_;
   }
@@ -102,9 +101,9 @@ class Compiler {
   /// What the stages depend on: another model, data or option makes them useless.
   [[nodiscard]] std::string fingerprint() const {
     Checksum checksum;
-    for (const std::string& text :
-         {fs::weakly_canonical(model_).string(), fs::weakly_canonical(options_.data).string(), options_.field,
-          options_.prefix.value_or("-"), options_.task.value_or("-"), options_.pattern, options_.method}) {
+    for (const std::string& text : {fs::weakly_canonical(model_).string(), fs::weakly_canonical(options_.data).string(),
+                                    options_.field, options_.prefix.value_or("-"), options_.task.value_or("-"),
+                                    options_.pattern, options_.method, std::string(kernels::name_of(options_.type))}) {
       checksum.add_text(text);
     }
     for (const std::uint64_t number :
@@ -159,14 +158,17 @@ class Compiler {
     return pruned;
   }
 
-  fs::path trace_model(const fs::path& pruned) {
+  /// What decoding will route is what the packed model routes: packing may round weights.
+  fs::path trace_model(const fs::path& bundle) {
     const fs::path trace = stages_ / "trace";
     if (fs::exists(trace)) {
       say(fmt::format("trace: {} is there already", trace.string()));
       return trace;
     }
     routing::TraceRecorder* recorder = nullptr;
-    engine::Engine engine = engine::open_for_tracing(pruned, {}, {}, recorder);
+    engine::EngineOptions opening;
+    opening.buffer.predictor = "none";
+    engine::Engine engine = engine::open_for_tracing(bundle, opening, {}, recorder);
     const model::GenerationDefaults defaults = engine.generation_defaults(options_.task);
     engine::TracingOptions tracing;
     tracing.generation = defaults.options;
@@ -174,6 +176,7 @@ class Compiler {
     tracing.generation.num_return_sequences = 1;
     tracing.generation.max_new_tokens = options_.max_new_tokens;
     tracing.prefix = options_.prefix.value_or(defaults.prefix);
+    tracing.model = model_.string();
     tracing.data = fmt::format("{}, {}", options_.data.string(), options_.field);
     Progress progress("tracing", options_.trace_samples);
     engine::TracingCallbacks callbacks;
@@ -221,14 +224,30 @@ class Compiler {
     report_.expected = replay_buffer(held_out, seen, cases);
   }
 
-  void pack(const fs::path& pruned) {
+  /// Without its profile, which is counted on what is packed.
+  fs::path pack(const fs::path& pruned) {
+    const fs::path bundle = stages_ / "bundle";
+    if (fs::exists(bundle)) {
+      const experts::Bundle packed = experts::Bundle::open(bundle);
+      report_.pack.experts = packed.grid().size();
+      report_.pack.expert_bytes = packed.slot_bytes();
+      report_.pack.packed_bytes = packed.packed_bytes();
+      say(fmt::format("pack: {} is there already", bundle.string()));
+      return bundle;
+    }
     experts::PackOptions pack;
     if (options_.pattern != "dense") pack.patterns = sparsity::LayerPatterns::parse(options_.pattern);
     pack.type = options_.type;
-    pack.profile = stages_ / "profile.json";
-    pack.existing = options_.existing;
-    report_.pack = experts::pack_bundle(pruned, output_, pack);
+    report_.pack = experts::pack_bundle(pruned, bundle, pack);
     say(fmt::format("pack: {} experts", report_.pack.experts));
+    return bundle;
+  }
+
+  void finish(const fs::path& bundle) {
+    experts::add_profile(bundle, stages_ / "profile.json");
+    io::AtomicDirectory directory(output_, options_.existing);
+    io::FileSystem::real().rename(bundle, directory.path());  // over the empty one made for it
+    directory.commit();
   }
 
   fs::path model_;

@@ -15,7 +15,7 @@
 
 namespace flame::eval {
 
-/// The whole offline stage: calibrate, prune, trace the pruned model, profile it, pack.
+/// The whole offline stage: calibrate, prune, pack, trace the packed model, add its profile.
 struct CompileOptions {
   std::filesystem::path data;  ///< JSON lines
   std::string field;           ///< key of the input text

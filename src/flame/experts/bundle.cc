@@ -139,14 +139,7 @@ routing::Profile Bundle::profile() const {
     throw UsageError(fmt::format("{} has no profile: pack it with --profile, or use --predictor none", path_.string()));
   }
   routing::Profile profile = routing::Profile::read(path_ / kProfileFile);
-  routing::TraceInfo model;
-  model.checksum = model_checksum_;
-  model.experts = grid_.experts;
-  model.encoder_layers = grid_.encoder_layers;
-  model.decoder_layers = grid_.decoder_layers;
-  model.d_model = config_.d_model;
-  model.vocabulary = config_.vocab_size;
-  profile.require_model(model);
+  profile.require_model(packed_model(config_, grid_, model_checksum_));
   return profile;
 }
 

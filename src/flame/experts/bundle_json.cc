@@ -31,7 +31,7 @@ kernels::PackedFormat read_format(const JsonView& view, kernels::PackedType type
 
 }  // namespace
 
-Json to_json(const BundleManifest& manifest, const ExpertGrid& grid) {
+std::string manifest_text(const BundleManifest& manifest, const ExpertGrid& grid) {
   Json layers = Json::array();
   Json experts = Json::array();
   for (LayerIndex layer = 0; layer < grid.layers(); ++layer) {
@@ -56,14 +56,27 @@ Json to_json(const BundleManifest& manifest, const ExpertGrid& grid) {
                   {"chunk", kernels::kPackedChunk},
                   {"layers", layers}};
   if (format.type == kernels::PackedType::kInt4) packing["int4_group"] = format.int4_group;
-  return {{"format", kFormatName},
-          {"version", kBundleVersion},
-          {"model_xxh3", manifest.model_checksum},
-          {"packing", packing},
-          {"block_bytes", kBundleBlockBytes},
-          {"block_table_xxh3", checksum_text(manifest.block_table_checksum)},
-          {"experts", experts},
-          {"files", files}};
+  const Json document = {{"format", kFormatName},
+                         {"version", kBundleVersion},
+                         {"model_xxh3", manifest.model_checksum},
+                         {"packing", packing},
+                         {"block_bytes", kBundleBlockBytes},
+                         {"block_table_xxh3", checksum_text(manifest.block_table_checksum)},
+                         {"experts", experts},
+                         {"files", files}};
+  return document.dump(1) + "\n";
+}
+
+routing::TraceInfo packed_model(const model::SwitchConfig& config, const ExpertGrid& grid,
+                                const std::string& checksum) {
+  routing::TraceInfo model;
+  model.checksum = checksum;
+  model.experts = grid.experts;
+  model.encoder_layers = grid.encoder_layers;
+  model.decoder_layers = grid.decoder_layers;
+  model.d_model = config.d_model;
+  model.vocabulary = config.vocab_size;
+  return model;
 }
 
 BundleManifest parse_manifest(const std::string& text, const std::filesystem::path& source, const ExpertGrid& grid) {

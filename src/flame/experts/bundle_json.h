@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
-#include "flame/base/json.h"
 #include "flame/experts/expert_grid.h"
 #include "flame/kernels/expert.h"
 #include "flame/model/config.h"
+#include "flame/routing/trace.h"
 
 namespace flame::experts {
 
@@ -40,11 +40,16 @@ struct BundleManifest {
   std::map<std::string, BundleFile> files;  ///< every file but flame.json
 };
 
-[[nodiscard]] Json to_json(const BundleManifest& manifest, const ExpertGrid& grid);
+/// The content of flame.json.
+[[nodiscard]] std::string manifest_text(const BundleManifest& manifest, const ExpertGrid& grid);
 
 /// Checks everything that can be checked without the other files. Throws FormatError.
 [[nodiscard]] BundleManifest parse_manifest(const std::string& text, const std::filesystem::path& source,
                                             const ExpertGrid& grid);
+
+/// What a trace or a profile of a bundle must say of its model: the shape, and the checksum of the packed checkpoint.
+[[nodiscard]] routing::TraceInfo packed_model(const model::SwitchConfig& config, const ExpertGrid& grid,
+                                              const std::string& checksum);
 
 [[nodiscard]] ExpertGrid grid_of(const model::SwitchConfig& config);
 

@@ -14,6 +14,7 @@
 #include "flame/experts/bundle.h"
 #include "flame/experts/bundle_json.h"
 #include "flame/io/async_reader.h"
+#include "flame/io/atomic_output.h"
 #include "flame/io/checkpoint.h"
 #include "flame/io/safetensors_writer.h"
 #include "flame/model/tensor_names.h"
@@ -91,12 +92,12 @@ class Packer {
 
   PackReport run() {
     copy_companions();
-    add_profile();
+    copy_profile();
     write_dense();
     write_experts();
     manifest_.files[kConfigFile] = copy(kConfigFile);
     for (const auto& [name, file] : manifest_.files) report_.bundle_bytes += file.bytes;
-    const std::string text = to_json(manifest_, grid_).dump(1) + "\n";
+    const std::string text = manifest_text(manifest_, grid_);
     report_.bundle_bytes += text.size();
     auto file = create(kManifestFile);
     file->append(text);
@@ -122,18 +123,11 @@ class Packer {
     }
   }
 
-  void add_profile() {
+  void copy_profile() {
     if (!options_.profile) return;
     const std::string text = io::read_file(*options_.profile, files_);
-    const routing::Profile profile = routing::Profile::parse(text, *options_.profile);
-    routing::TraceInfo model;
-    model.checksum = manifest_.model_checksum;
-    model.experts = grid_.experts;
-    model.encoder_layers = grid_.encoder_layers;
-    model.decoder_layers = grid_.decoder_layers;
-    model.d_model = config_.d_model;
-    model.vocabulary = config_.vocab_size;
-    profile.require_model(model);
+    routing::Profile::parse(text, *options_.profile)
+        .require_model(packed_model(config_, grid_, manifest_.model_checksum));
     manifest_.files[kProfileFile] = write(kProfileFile, text);
   }
 
@@ -259,6 +253,23 @@ class Packer {
 PackReport pack_bundle(const std::filesystem::path& checkpoint, const std::filesystem::path& output,
                        const PackOptions& options, io::FileSystem& files) {
   return Packer(checkpoint, output, options, files).run();
+}
+
+void add_profile(const std::filesystem::path& directory, const std::filesystem::path& profile, io::FileSystem& files) {
+  const model::SwitchConfig config = model::load_config(directory);
+  const ExpertGrid grid = grid_of(config);
+  const std::filesystem::path path = directory / kManifestFile;
+  BundleManifest manifest = parse_manifest(io::read_file(path, files), path, grid);
+  const std::string text = io::read_file(profile, files);
+  routing::Profile::parse(text, profile).require_model(packed_model(config, grid, manifest.model_checksum));
+  const auto replace = [&files](const std::filesystem::path& target, const std::string& content) {
+    io::AtomicFile file(target, io::Existing::kReplace, files);
+    file.file().append(content);
+    file.commit();
+  };
+  replace(directory / kProfileFile, text);
+  manifest.files[kProfileFile] = {text.size(), checksum_of(std::as_bytes(std::span(text)))};
+  replace(path, manifest_text(manifest, grid));
 }
 
 }  // namespace flame::experts
