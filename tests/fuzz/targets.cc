@@ -15,6 +15,7 @@
 #include "flame/io/safetensors.h"
 #include "flame/model/config.h"
 #include "flame/routing/profile.h"
+#include "flame/routing/trace.h"
 #include "flame/text/tokenizer.h"
 
 namespace flame::fuzz {
@@ -85,8 +86,29 @@ void tokenizer(std::span<const std::byte> input) {
   }
 }
 
+/// A profile that was read is written as it was, and every table can be made from it.
 void profile(std::span<const std::byte> input) {
-  static_cast<void>(routing::Profile::parse(text_of(input), "profile.json"));
+  const routing::Profile read = routing::Profile::parse(text_of(input), "profile.json");
+  const std::string text = read.to_json();
+  demand(routing::Profile::parse(text, "again.json").to_json() == text, "a profile is not read as it was written");
+}
+
+/// A trace that was read has columns of one length, and is counted without complaint.
+void trace(std::span<const std::byte> input) {
+  io::MemoryFileSystem files;
+  files.put("/f", input);
+  const routing::Trace read = routing::read_trace("/f", {.hidden = true, .approach = true}, files);
+  for (const routing::StackTrace* stack : {&read.encoder, &read.decoder}) {
+    demand(stack->example.size() == stack->steps(), "steps without an example");
+    demand(stack->experts.size() == stack->steps() * stack->layers, "steps without an expert");
+    for (const std::uint16_t expert : stack->experts) demand(expert < read.info.experts, "an expert out of range");
+  }
+  demand(read.decoder.hidden.empty() || read.decoder.hidden.size() == read.decoder.experts.size() * read.info.d_model,
+         "hidden states of another shape");
+  if (read.info.experts > 256 || read.info.decoder_layers > 16) return;  // the pairs of more take long to clear
+  routing::Profile counted(read.info, routing::fitting_options({.max_order = 2, .max_depth = 1}, read.info.experts));
+  counted.add(read);
+  demand(counted.steps() == read.decoder.steps(), "steps that were not counted");
 }
 
 /// Lets pass what a target may throw.
@@ -98,13 +120,14 @@ void refusing(std::span<const std::byte> input) {
   }
 }
 
-constexpr std::array<Target, 7> kTargets = {{{"safetensors", refusing<safetensors>},
+constexpr std::array<Target, 8> kTargets = {{{"safetensors", refusing<safetensors>},
                                              {"pickle", refusing<pickle>},
                                              {"pytorch", refusing<pytorch>},
                                              {"config", refusing<config>},
                                              {"json_lines", refusing<json_lines>},
                                              {"tokenizer", refusing<tokenizer>},
-                                             {"profile", refusing<profile>}}};
+                                             {"profile", refusing<profile>},
+                                             {"trace", refusing<trace>}}};
 
 }  // namespace
 

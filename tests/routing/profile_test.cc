@@ -150,6 +150,11 @@ TEST(Profile, KnowsTheExamplesItCounted) {
   EXPECT_EQ(profile.overlap(example_fingerprints(other)), 0U);
 }
 
+TEST(Profile, RefusesMorePairsOfExpertsThanItCanHold) {
+  TraceInfo info = test::synthetic_info(60000, 2);
+  EXPECT_THROW(Profile(info, fitting_options({}, info.experts)), UsageError);
+}
+
 TEST(Profile, FitsKeysIntoSixtyFourBits) {
   EXPECT_EQ(fitting_options({}, 8), (ProfileOptions{6, 3, 1}));
   EXPECT_EQ(fitting_options({}, 128), (ProfileOptions{6, 3, 1}));

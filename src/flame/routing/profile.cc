@@ -75,6 +75,10 @@ Profile::Profile(const TraceInfo& model, const ProfileOptions& options)
         options.max_order, options.max_depth, model.experts, fitting_options(options, model.experts).max_order,
         fitting_options(options, model.experts).max_depth));
   }
+  if (std::uint64_t{experts()} * experts() * layers() > kMaximumPairs) {
+    throw UsageError(fmt::format("profile: {} experts in {} layers are more pairs than a profile can hold ({})",
+                                 experts(), layers(), kMaximumPairs));
+  }
   history_ = options.max_order + options.max_depth - 1;
   contexts_.resize(std::size_t{layers()} * (history_ + 1));
   tokens_.resize(std::size_t{layers()} * (options.token_order + 1));

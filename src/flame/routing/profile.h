@@ -47,8 +47,11 @@ struct TokenCount {
 /// exactly the profile of the whole, in any order. Memory is bounded by the contexts seen.
 class Profile {
  public:
+  /// Most pairs of experts, E * E in each decoder layer, that are counted: 512 MiB.
+  static constexpr std::uint64_t kMaximumPairs = std::uint64_t{1} << 26;
+
   /// An empty profile for traces of the model that `model` describes (data and decoding are not looked at).
-  /// Throws UsageError when the options do not fit 64-bit keys.
+  /// Throws UsageError when the options do not fit 64-bit keys, or the model has more than kMaximumPairs.
   Profile(const TraceInfo& model, const ProfileOptions& options);
 
   /// Counts every example of the trace. Throws UsageError when it comes from another model.

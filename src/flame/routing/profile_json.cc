@@ -225,7 +225,7 @@ class ProfileJson {
     model.vocabulary = small(view, "vocabulary", 1U << 30);
     if (model.experts == 0 || model.decoder_layers == 0) view.fail("a model without MoE layers in its decoder");
     // A few bytes of JSON must not ask for gigabytes.
-    if (std::uint64_t{model.experts} * model.experts * model.decoder_layers > (std::uint64_t{1} << 28)) {
+    if (std::uint64_t{model.experts} * model.experts * model.decoder_layers > Profile::kMaximumPairs) {
       view.fail("more experts and layers than a profile can hold");
     }
     return model;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "flame/base/data_type.h"
+#include "flame/io/file.h"
 
 namespace flame::routing {
 
@@ -77,7 +78,8 @@ struct TraceReadOptions {
 
 /// Reads a trace file (docs/routing.md gives the format). Throws FileError or FormatError: a tensor is missing, has
 /// another type or shape, an expert is not below `experts`, a token not in the vocabulary, examples do not rise.
-[[nodiscard]] Trace read_trace(const std::filesystem::path& path, const TraceReadOptions& options = {});
+[[nodiscard]] Trace read_trace(const std::filesystem::path& path, const TraceReadOptions& options = {},
+                               io::FileSystem& files = io::FileSystem::real());
 
 /// Writes to a temporary name and renames: the file is whole or absent.
 void write_trace(const std::filesystem::path& path, const Trace& trace);

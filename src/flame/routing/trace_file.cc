@@ -272,8 +272,8 @@ void append_column(io::SafetensorsWriter& writer, const Column& column, const Tr
 
 }  // namespace
 
-Trace read_trace(const std::filesystem::path& path, const TraceReadOptions& options) {
-  const SafetensorsFile file(path);
+Trace read_trace(const std::filesystem::path& path, const TraceReadOptions& options, io::FileSystem& files) {
+  const SafetensorsFile file(path, files);
   const TraceLayout layout = layout_of(file);
   Trace trace;
   trace.info = layout.info;
