@@ -83,6 +83,27 @@ TEST_F(PredictionCommands, MergeProfilesOfPartsIntoThatOfTheWhole) {
   EXPECT_THAT(twice.standard_error, HasSubstr("given twice"));
 }
 
+#ifdef FLAME_MPIRUN
+TEST_F(PredictionCommands, CountTheProfileOfTheWholeOnSeveralProcesses) {
+  expect_ok(trace("a", {"--limit", "3"}));
+  expect_ok(trace("b", {"--skip", "3", "--limit", "2"}));
+  expect_ok(trace("c", {"--skip", "5"}));
+  expect_ok(run({"profile", path("a"), path("b"), path("c"), "-o", path("whole")}));
+  for (const char* processes : {"1", "2", "4"}) {  // fewer and more than traces
+    // As root, and with more processes than cores, only when told that this is meant.
+    const ProgramResult counted =
+        run_program({FLAME_MPIRUN, "--allow-run-as-root", "--oversubscribe", "-n", processes, FLAME_PROGRAM, "profile",
+                     path("a"), path("b"), path("c"), "-o", path(std::string("whole") + processes)});
+    expect_ok(counted);
+    EXPECT_EQ(read_text(std::string("whole") + processes), read_text("whole")) << processes;
+  }
+  const ProgramResult broken = run_program({FLAME_MPIRUN, "--allow-run-as-root", "--oversubscribe", "-n", "2",
+                                            FLAME_PROGRAM, "profile", path("a"), path("absent"), "-o", path("x")});
+  EXPECT_NE(broken.exit_code, 0);
+  EXPECT_THAT(broken.standard_error, HasSubstr("absent"));
+}
+#endif
+
 TEST_F(PredictionCommands, ShowHowSkewedThePathsAre) {
   expect_ok(trace("a", {"--limit", "3"}));
   expect_ok(run({"profile", path("a"), "-o", path("p")}));

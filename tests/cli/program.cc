@@ -9,6 +9,7 @@
 #include <fstream>
 #include <iterator>
 #include <stdexcept>
+#include <utility>
 
 #include "support/test_data.h"
 
@@ -24,15 +25,13 @@ std::string read_all(const std::filesystem::path& path) {
 
 }  // namespace
 
-ProgramResult run_flame(const std::vector<std::string>& arguments, const std::string& input) {
+ProgramResult run_program(std::vector<std::string> words, const std::string& input) {
   const TemporaryDirectory directory;
   const std::string in = (directory / "in").string();
   const std::string out = (directory / "out").string();
   const std::string err = (directory / "err").string();
   std::ofstream(in, std::ios::binary) << input;
 
-  std::vector<std::string> words = {FLAME_PROGRAM};
-  words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<char*> pointers;
   for (std::string& word : words) pointers.push_back(word.data());
   pointers.push_back(nullptr);
@@ -43,12 +42,18 @@ ProgramResult run_flame(const std::vector<std::string>& arguments, const std::st
   posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, out.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
   posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, err.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
   pid_t child = 0;
-  const int failure = posix_spawn(&child, FLAME_PROGRAM, &actions, nullptr, pointers.data(), environ);
+  const int failure = posix_spawnp(&child, pointers.front(), &actions, nullptr, pointers.data(), environ);
   posix_spawn_file_actions_destroy(&actions);
-  if (failure != 0) throw std::runtime_error("cannot run " FLAME_PROGRAM);
+  if (failure != 0) throw std::runtime_error("cannot run " + words.front());
   int status = 0;
   waitpid(child, &status, 0);
   return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), read_all(out), read_all(err)};
+}
+
+ProgramResult run_flame(const std::vector<std::string>& arguments, const std::string& input) {
+  std::vector<std::string> words = {FLAME_PROGRAM};
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  return run_program(std::move(words), input);
 }
 
 const std::filesystem::path& tiny_model() {

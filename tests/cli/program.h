@@ -13,6 +13,10 @@ struct ProgramResult {
   std::string standard_error;
 };
 
+/// Runs a program found on PATH or by its path, words[0], with the words that follow and `input` on standard input, and
+/// waits for it.
+[[nodiscard]] ProgramResult run_program(std::vector<std::string> words, const std::string& input = "");
+
 /// Runs `flame ARGUMENTS…` with `input` on standard input, and waits for it.
 [[nodiscard]] ProgramResult run_flame(const std::vector<std::string>& arguments, const std::string& input = "");
 
