@@ -89,6 +89,16 @@ for r in results:
 table(["predictor", "k = 1", "k = 2", "k = 3", "k = 5", "2 ahead", "3 ahead", "95 % at k = 1", "table B, k = 1",
        "seen only B", "log loss", "operations"], rows)
 
+print("**Calibration**: the mean probability promised for the k experts named, against the accuracy, in %; log loss in nats\n")
+rows = []
+for p, m in [("cepr", 3), ("cepr", last), ("backoff", last), ("online", last)] + [(name, 0) for name in (
+        "token", "token-path", "mix", "next-router", "lookahead", "pre-attention", "mix-hidden")]:
+    at = [get(p, m, k) for k in (1, 2)]
+    if all(at) and "promised" in at[0]:
+        rows.append([label(at[0])] + [f"{100 * r['promised']:.1f} / {100 * r['accuracy']:.1f}" for r in at] +
+                    [f"{at[0]['log_loss']:.3f}"])
+table(["predictor", "k = 1, promised / kept", "k = 2, promised / kept", "log loss"], rows)
+
 print("**At equal index storage**, accuracy in %\n")
 states = {"next-router", "lookahead", "pre-attention", "mix-hidden"}
 rows = []
