@@ -6,6 +6,7 @@
 
 #include "flame/base/checksum.h"
 #include "flame/base/error.h"
+#include "flame/base/json.h"
 #include "flame/experts/bundle.h"
 #include "flame/model/tensor_names.h"
 
