@@ -117,6 +117,38 @@ TEST_F(PredictionCommands, ShowHowSkewedThePathsAre) {
   EXPECT_TRUE(report.contains("hottest"));
 }
 
+TEST_F(PredictionCommands, ReplayOnlyExamplesThatTheProfileHasNotSeen) {
+  expect_ok(trace("train", {"--limit", "5"}));
+  expect_ok(trace("all", {}));
+  expect_ok(run({"profile", path("train"), "-o", path("p")}));
+  const std::vector<std::string> replay = {"eval",       "buffer",  path("all"), "--profile", path("p"), "--predictor",
+                                           "popularity", "--slots", "1",         "--mode",    "paper",   "--json"};
+  const ProgramResult refused = run(replay);
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_THAT(refused.standard_error, HasSubstr("--skip-overlapping"));
+  std::vector<std::string> skipping = replay;
+  skipping.emplace_back("--skip-overlapping");
+  const ProgramResult skipped = run(skipping);
+  expect_ok(skipped);
+  const json report = json::parse(skipped.standard_output);
+  EXPECT_EQ(report.at("overlapping_examples_left_out"), 5);
+  EXPECT_GT(report.at("results").at(0).at("steps"), 0);
+  skipping[2] = path("train");
+  EXPECT_EQ(run(skipping).exit_code, 2) << "none is left";
+}
+
+TEST_F(PredictionCommands, RouteAPublishedModelsSizeOnTheAcceleratorAsTheirTraceDoes) {
+  expect_ok(trace("a", {}));
+  const ProgramResult result = run({"bench", "switch-base-8", "--device", "fpga-sim", "--transactions", "--route-trace",
+                                    path("a"), "--work", path("work"), "--tokens", "4", "--json"});
+  expect_ok(result);
+  EXPECT_EQ(json::parse(result.standard_output).at("model"), "switch-base-8");
+  EXPECT_NE(run({"bench", "switch-base-9", "--device", "fpga-sim", "--transactions", "--route-trace", path("a"),
+                 "--work", path("work")})
+                .exit_code,
+            0);
+}
+
 TEST_F(PredictionCommands, FollowReferences) {
   expect_ok(trace("a", {"--teacher-forced", "s"}));
   const ProgramResult shown = run({"profile", "--show", "--json", path("a")});

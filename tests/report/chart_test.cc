@@ -57,6 +57,16 @@ TEST(Chart, DrawsBarsHeatMapsAndTimelines) {
   EXPECT_THAT(to_svg(timeline, "timeline"), HasSubstr("compute"));
 }
 
+TEST(Chart, DrawsManyPoints) {
+  Series series{.label = "cepr", .points = {}};
+  for (int x = 0; x < 20000; ++x) series.points.push_back(point(x, x % 97));
+  LineChart chart;
+  chart.series = {series};
+  const std::string svg = to_svg(chart, "many");
+  EXPECT_THAT(svg, StartsWith("<svg"));
+  EXPECT_THAT(svg, HasSubstr("</svg>"));
+}
+
 TEST(Chart, RefusesToDrawNothing) {
   EXPECT_THROW((void)to_svg(LineChart{}, "fig1"), UsageError);
   LineChart chart;

@@ -86,25 +86,40 @@ std::string without_ballast(std::string svg, std::string_view id) {
                                                " font-family=\"sans-serif\"", " fill-opacity = '0.900000'"}) {
     replace_all(svg, default_value, "");
   }
-  svg = std::regex_replace(svg, std::regex("\\s+"), " ");
+  // Patterns for a few characters only: std::regex recurses once a character that a match goes on for.
+  svg = std::regex_replace(svg, std::regex("[ \t\n]+"), " ");
   svg = std::regex_replace(svg, std::regex("\\.00\\b"), "");
-  svg = std::regex_replace(svg, std::regex("> <"), "><");
-  svg = std::regex_replace(svg, std::regex(" (['\"]?/>)"), "$1");
-  const std::regex empty("<g[^>]*></g>");
-  for (std::size_t before = 0; before != svg.size();) {
-    before = svg.size();
-    svg = std::regex_replace(svg, empty, "");
+  replace_all(svg, "> <", "><");
+  replace_all(svg, " '/>", "'/>");
+  replace_all(svg, " />", "/>");
+  // Groups that hold nothing, and then those that held nothing else.
+  constexpr std::string_view kEmpty = "></g>";
+  for (std::size_t at = svg.find(kEmpty); at != std::string::npos; at = svg.find(kEmpty, at)) {
+    const std::size_t begin = svg.rfind('<', at);
+    if (begin != std::string::npos && svg.compare(begin, 3, "<g ") == 0) {
+      svg.erase(begin, at + kEmpty.size() - begin);
+      at = begin > 0 ? begin - 1 : 0;  // the group around it may be empty now
+    } else {
+      at += kEmpty.size();
+    }
+  }
+  while (svg.find("<filter") != std::string::npos) {
+    const std::size_t before = svg.size();
+    remove_between(svg, "<filter", "</filter>");
+    if (svg.size() == before) break;
   }
   // The marks that nothing uses; they use one another, hence backwards.
   for (int mark = 14; mark >= 0; --mark) {
     const std::string name = fmt::format("{}-gpPt{}", id, mark);
-    if (svg.find(fmt::format("#{}'", name)) != std::string::npos ||
-        svg.find(fmt::format("#{}\"", name)) != std::string::npos) {
-      continue;
-    }
-    svg = std::regex_replace(svg, std::regex(fmt::format("<[a-z]+[^>]* id='{}'[^>]*/>", name)), "");
+    const std::size_t defined = svg.find(fmt::format("id='{}'", name));
+    const bool used = svg.find(fmt::format("#{}'", name)) != std::string::npos ||
+                      svg.find(fmt::format("#{}\"", name)) != std::string::npos;
+    if (used || defined == std::string::npos) continue;
+    const std::size_t begin = svg.rfind('<', defined);
+    const std::size_t end = svg.find("/>", defined);
+    if (begin != std::string::npos && end != std::string::npos) svg.erase(begin, end + 2 - begin);
   }
-  return std::regex_replace(svg, std::regex("<filter.*</filter>"), "");
+  return svg;
 }
 
 std::string fit_for_page(std::string svg, std::string_view id) {

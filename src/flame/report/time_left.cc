@@ -76,7 +76,9 @@ void TimeLeft::finish_item(std::size_t count) { items_done_ = count; }
 
 std::optional<double> TimeLeft::seconds() const {
   if (usual_done_ <= 0.0) return std::nullopt;
-  const double scale = really_done_ / usual_done_;
+  // A few seconds' worth of what is usual keeps the first, short commands from deciding alone.
+  constexpr double kPrior = 5.0;
+  const double scale = (really_done_ + kPrior) / (usual_done_ + kPrior);
   std::set<std::string> settled = done_;
   for (std::size_t item = 0; item < std::min(items_done_, items_.size()); ++item) {
     settled.insert(items_[item].begin(), items_[item].end());
