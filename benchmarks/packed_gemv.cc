@@ -22,6 +22,9 @@ using kernels::PackedType;
 
 constexpr std::size_t kColumns = 768;
 
+/// A matrix in the first-level cache (48 KiB), beside what kernels prefetch past its end.
+constexpr std::size_t kInCacheBytes = std::size_t{30} << 10;
+
 /// A packed matrix of `rows` rows: a small one packed once and repeated, as all row blocks are alike in form.
 class Packed {
  public:
@@ -110,7 +113,7 @@ double measure_clock() {
 /// `bound` is that of packed_work(), in cycles; `of_bound` how much of it is reached, the whole call taken together.
 void packed_gemv_in_cache(benchmark::State& state, const PackedFormat& format, std::size_t columns, bool negative) {
   ThreadPool::set_threads(1);
-  const Packed packed(format, Packed::rows_for(format, std::size_t{36} << 10, columns), columns);
+  const Packed packed(format, Packed::rows_for(format, kInCacheBytes, columns), columns);
   const PackedMatrixView matrix = packed.view();
   std::vector<float> values = random_floats(columns, 5);
   PackedInput input;
@@ -232,7 +235,7 @@ int main(int argc, char** argv) {
       };
       for (const std::size_t columns : {768UL, 1536UL}) {
         const std::size_t block = kernels::PackedLayout(format, kernels::kPackedBlockRows, columns).size_bytes();
-        if (block > std::size_t{36} << 10) continue;
+        if (block > bench::kInCacheBytes) continue;
         add_in_cache(columns, true);
         if (type == PackedType::kInt8) add_in_cache(columns, false);
       }

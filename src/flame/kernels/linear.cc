@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <type_traits>
 
 #include "flame/base/thread_pool.h"
 #include "flame/kernels/gemm.h"
@@ -29,6 +30,9 @@ constexpr std::size_t kTokenTile = 3;
 constexpr std::size_t kRowTile = 4;
 constexpr std::size_t kTokenTile = 2;
 #endif
+
+// Rows at once for one token, where memory decides: fewer streams are read faster.
+constexpr std::size_t kLoneTokenRowTile = 4;
 
 // How far ahead of its reads a row tile prefetches: within long rows, else into the next tile, since the rows in
 // between are being read already. The hardware's own prefetchers stop at every page.
@@ -102,10 +106,15 @@ void multiply_rows(const WeightMatrix& weight, MatrixView<const float> input, Ma
                    std::size_t first, std::size_t last) {
   const auto* elements = reinterpret_cast<const Element*>(weight.data);
   std::size_t r = first;
-  for (; r + kRowTile <= last; r += kRowTile) {
-    multiply_row_tile<kRowTile>(elements + r * weight.columns, weight.columns, input, output.data() + r,
-                                output.stride());
-  }
+  const auto multiply_tiles = [&](auto tile) HWY_ATTR {
+    constexpr std::size_t kRows = decltype(tile)::value;
+    for (; r + kRows <= last; r += kRows) {
+      multiply_row_tile<kRows>(elements + r * weight.columns, weight.columns, input, output.data() + r,
+                               output.stride());
+    }
+  };
+  if (input.rows() > 1) multiply_tiles(std::integral_constant<std::size_t, kRowTile>());
+  multiply_tiles(std::integral_constant<std::size_t, kLoneTokenRowTile>());
   for (; r < last; ++r) {
     multiply_row_tile<1>(elements + r * weight.columns, weight.columns, input, output.data() + r, output.stride());
   }
