@@ -21,6 +21,7 @@
 #include "flame/io/checkpoint.h"
 #include "flame/model/config.h"
 #include "flame/model/synth.h"
+#include "flame/routing/fit.h"
 #include "flame/routing/profile.h"
 
 namespace flame::cli {
@@ -107,7 +108,11 @@ Routing prepare_routing(const Options& options, const fs::path& work) {
   routing.profile = options.profile;
   if (options.profile.empty()) {
     routing::Profile profile(model, routing::fitting_options({}, model.experts));
-    profile.add(eval::map_trace(trace, model, 0, examples / 2));
+    const routing::Trace counted = eval::map_trace(trace, model, 0, examples / 2);
+    profile.add(counted);
+    if (options.predictor == "mix" || options.predictor == "auto") {
+      profile.set_fitted(routing::fit(counted, profile.options(), profile.options().max_order, {}));
+    }
     routing.profile = work / "profile.json";
     profile.write(routing.profile);
   }

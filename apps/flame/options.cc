@@ -144,8 +144,8 @@ void add_buffer_options(CLI::App& command, BufferFlags& flags) {
       ->group(group);
   command
       .add_option("--predictor", flags.predictor,
-                  "Which experts are loaded ahead: auto (cepr where the bundle has a profile), none, cepr, "
-                  "incremental, popularity, random, mix, …")
+                  "Which experts are loaded ahead: auto (the best that the bundle's profile has data for: mix-hidden, "
+                  "mix, cepr), none, cepr, incremental, popularity, random, mix, …")
       ->capture_default_str()
       ->group(group);
   command.add_option("--context", flags.context, "m: the decisions that the predictor looks back on")

@@ -1,5 +1,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include <filesystem>
 #include <fstream>
@@ -136,6 +137,44 @@ TEST(CompileCommand, ProfilesWhatATraceOfTheBundleRecords) {
   run({"eval", "prediction", trace + "2", "--profile", bundle + "/profile.json", "--skip-overlapping"}, {});
 }
 
+TEST(CompileCommand, CalibratesForTheMethodsThatNeedIt) {
+  const TemporaryDirectory directory;
+  const std::string texts = write_texts(directory / "texts.jsonl");
+  for (const char* method : {"wanda", "sparsegpt"}) {
+    const std::string bundle = (directory / method).string();
+    const ProgramResult compiled =
+        run_flame({"compile", tiny_model().string(), "--data", texts, "--field", "dialogue", "--max-new-tokens", "4",
+                   "--method", method, "--calibration-samples", "4", "-o", bundle});
+    EXPECT_EQ(compiled.exit_code, 0) << compiled.standard_error;
+    EXPECT_THAT(compiled.standard_error, HasSubstr(std::string("prune: 2:4 by ") + method));
+    EXPECT_EQ(run_flame({"verify", bundle}).exit_code, 0);
+  }
+}
+
+// A limit on the size of files strikes the run while it packs; what was traced and profiled before is smaller.
+TEST(CompileCommand, GoesOnFromTheStagesThatABrokenRunHadFinished) {
+  const TemporaryDirectory directory;
+  const std::string texts = write_texts(directory / "texts.jsonl");
+  const std::string bundle = (directory / "bundle").string();
+  const std::vector<std::string> command{
+      "compile", tiny_model().string(), "--data", texts, "--field", "dialogue", "--max-new-tokens",
+      "4",       "--pattern",           "dense",  "-o",  bundle};
+  rlimit usual{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &usual), 0);
+  rlimit small = usual;
+  small.rlim_cur = 150'000;
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  const ProgramResult broken = run_flame(command);
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &usual), 0);
+  EXPECT_NE(broken.exit_code, 0);
+  EXPECT_FALSE(std::filesystem::exists(bundle));
+  ASSERT_TRUE(std::filesystem::exists(bundle + ".stages/profile.json")) << broken.standard_error;
+  const ProgramResult again = run_flame(command);
+  EXPECT_EQ(again.exit_code, 0) << again.standard_error;
+  EXPECT_THAT(again.standard_error, HasSubstr("is there already"));
+  EXPECT_EQ(run_flame({"verify", bundle}).exit_code, 0);
+}
+
 TEST(CompileCommand, GoesOnFromFinishedStagesAndRefusesOthers) {
   const TemporaryDirectory directory;
   const std::string bundle = (directory / "bundle").string();
@@ -172,6 +211,22 @@ TEST(BenchCommand, MeasuresABundleAndTheStorage) {
   ASSERT_EQ(measured.exit_code, 0) << measured.standard_error;
   const json results = json::parse(measured.standard_output).at("results");
   EXPECT_GE(results.size(), 6U);
+  for (const char* batch : {"2", "4"}) {
+    const ProgramResult together = run_flame({"bench", bundle, "--predictor", "none", "--only", "both", "--tokens", "4",
+                                              "--input-tokens", "8", "--repeats", "1", "--batch", batch, "--json"});
+    ASSERT_EQ(together.exit_code, 0) << together.standard_error;
+    const json measured_together = json::parse(together.standard_output);
+    EXPECT_EQ(measured_together.at("batch").get<int>(), std::stoi(batch));
+    const json& first = measured_together.at("results").at(0);
+    const json& lookups = first.at("decoder_lookups");
+    EXPECT_GT(lookups.at("hits").get<int>() + lookups.at("late").get<int>() + lookups.at("misses").get<int>(), 0);
+    EXPECT_GE(first.at("ceilings").at("needed_seconds_per_token").get<double>(),
+              first.at("ceilings").at("resident_seconds_per_token").get<double>());
+  }
+  const ProgramResult mapped = run_flame({"bench", bundle, "--predictor", "none", "--only", "mapped", "--tokens", "4",
+                                          "--input-tokens", "8", "--repeats", "1"});
+  EXPECT_EQ(mapped.exit_code, 0) << mapped.standard_error;
+  EXPECT_THAT(mapped.standard_output, HasSubstr("mapped"));
   for (const json& result : results) {
     EXPECT_GT(result.at("seconds_per_token").at("median").get<double>(), 0.0);
     EXPECT_EQ(result.at("device"), "cpu");

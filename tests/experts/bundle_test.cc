@@ -215,6 +215,8 @@ TEST_F(BundleTest, PackingThatFailsAnywhereLeavesNothing) {
   }
 }
 
+// Under the thread sanitizer each of the processes takes minutes, and packing has one thread.
+#if !defined(__SANITIZE_THREAD__)
 using KilledPackDeathTest = BundleTest;
 
 // SIGKILL while a file is being written, early and late: the limit on a file's size is where it strikes.
@@ -242,6 +244,7 @@ TEST_F(KilledPackDeathTest, LeavesNothingUnderTheNameAndTheNextRunPacksTheWhole)
   EXPECT_GT(verify_bundle(target), 0U);
   ::unsetenv(kTarget);
 }
+#endif
 
 TEST_F(BundleTest, RefusesAProfileOfAnotherModel) {
   model::SwitchConfig other = test::tiny_config();

@@ -133,7 +133,7 @@ void Replayer::replay(std::span<const BufferCase> settings, std::span<BufferResu
     const BufferCase& setting = settings[i];
     const bool belady = setting.predictor == "belady";
     const experts::PredictorChoice choice =
-        experts::choose_predictor(belady ? "none" : setting.predictor, setting.replacement, true);
+        experts::choose_predictor(belady ? "none" : setting.predictor, setting.replacement, &profile_);
     // A random predictor goes on where it was: every replay gets its own, so that none depends on another.
     if (!choice.predictor.empty() && (predictor == nullptr || choice.predictor == "random")) {
       predictor = experts::make_predictor(choice.predictor, setting.context, 1, profile_);
@@ -201,7 +201,7 @@ BufferResult Replayer::replay_runtime(const BufferCase& setting,
   result.setting = setting;
   const bool belady = setting.predictor == "belady";
   const experts::PredictorChoice choice =
-      experts::choose_predictor(belady ? "none" : setting.predictor, setting.replacement, true);
+      experts::choose_predictor(belady ? "none" : setting.predictor, setting.replacement, &profile_);
   std::unique_ptr<experts::Forecaster> forecaster;
   if (predictor != nullptr) forecaster = experts::make_forecaster(predictor, profile_, grid_);
   std::unique_ptr<experts::ReplacementPolicy> policy;
@@ -297,8 +297,7 @@ std::vector<BufferResult> replay_buffer(const routing::Trace& trace, const routi
 routing::TraceReadOptions states_for(const std::vector<std::string>& predictors, const routing::Profile& profile) {
   routing::TraceReadOptions states;
   for (const std::string& name : predictors) {
-    const std::string predictor =
-        experts::choose_predictor(name, experts::Replacement::kNextUse, /*has_profile=*/true).predictor;
+    const std::string predictor = experts::choose_predictor(name, experts::Replacement::kNextUse, &profile).predictor;
     if (predictor.empty() || !routing::is_causal(predictor)) continue;
     const auto made = routing::make_predictor(predictor, {.context = 1, .depth = 1}, profile);
     states.hidden = states.hidden || made->needs_hidden();

@@ -17,6 +17,7 @@
 #include "flame/io/json_lines.h"
 #include "flame/model/config.h"
 #include "flame/model/generation_config.h"
+#include "flame/routing/fit.h"
 #include "flame/routing/profile.h"
 #include "flame/text/tokenizer.h"
 
@@ -28,6 +29,8 @@ namespace fs = std::filesystem;
 constexpr std::size_t kLongestInput = 512;
 /// Of the traced examples, kept back to see what the profile of the others is worth.
 constexpr std::size_t kHeldOut = 5;
+/// Fewer examples say too little of how to weigh predictors against one another.
+constexpr std::size_t kLeastToFit = 50;
 
 /// One text of a JSON-lines file after another.
 engine::TracePromptSource prompts_of(const CompileOptions& options) {
@@ -197,6 +200,7 @@ class Compiler {
     const routing::ProfileOptions counting = routing::fitting_options({}, trace.info.experts);
     routing::Profile whole(trace.info, counting);
     whole.add(trace);
+    if (examples >= kLeastToFit) whole.set_fitted(routing::fit(trace, counting, counting.max_order, {}));
     whole.write(stages_ / "profile.json");
     say(fmt::format("profile: {} steps of {} examples", whole.steps(), examples));
     if (examples >= kHeldOut) expect(trace, counting, examples - examples / kHeldOut, examples);
@@ -206,12 +210,14 @@ class Compiler {
   void expect(const routing::Trace& trace, const routing::ProfileOptions& counting, std::size_t first,
               std::size_t end) {
     routing::Profile seen(trace.info, counting);
-    seen.add(part_of(trace, 0, first));
+    const routing::Trace others = part_of(trace, 0, first);
+    seen.add(others);
+    if (end >= kLeastToFit) seen.set_fitted(routing::fit(others, counting, counting.max_order, {}));
     const routing::Trace held_out = part_of(trace, first, end);
     const std::size_t all = (std::size_t{trace.info.encoder_layers} + trace.info.decoder_layers) * trace.info.experts;
     std::vector<BufferCase> cases;
     for (const std::size_t eighth : {1U, 2U, 3U, 4U, 6U}) {
-      for (const char* predictor : {"lru", "cepr", "belady"}) {
+      for (const char* predictor : {"lru", "auto", "belady"}) {
         BufferCase setting;
         setting.predictor = predictor;
         setting.context = options_.context;

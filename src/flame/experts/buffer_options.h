@@ -27,8 +27,8 @@ enum class Replacement : std::uint8_t {
 struct BufferOptions {
   std::uint64_t budget_bytes = 0;  ///< --expert-memory; 0: not given
   std::size_t slots = 0;           ///< --slots; 0: not given. Neither given: a slot for every expert
-  /// Any causal predictor of routing; "none"; "auto": cepr when the bundle has a profile, else none. "lru" and "lifo"
-  /// stand for that replacement without prediction.
+  /// Any causal predictor of routing; "none"; "auto": the best that the bundle's profile has data for (mix-hidden, mix,
+  /// cepr), without a profile none. "lru" and "lifo" stand for that replacement without prediction.
   std::string predictor = "auto";
   int context = 3;                 ///< m, the experts a predictor looks back on
   Replacement replacement = Replacement::kNextUse;

@@ -22,8 +22,16 @@ namespace {
 /// Rows are computed when so many more bytes have arrived: often enough to keep up, seldom enough to start threads for.
 constexpr std::uint64_t kComputeStep = 4 * kBundleBlockBytes;
 
-PredictorChoice choose(const Bundle& bundle, const BufferOptions& options) {
-  PredictorChoice choice = choose_predictor(options.predictor, options.replacement, bundle.has_profile());
+std::optional<routing::Profile> profile_of(const Bundle& bundle, const BufferOptions& options) {
+  if (bundle.has_profile()) return bundle.profile();
+  if (!choose_predictor(options.predictor, options.replacement, nullptr).predictor.empty()) {
+    static_cast<void>(bundle.profile());  // throws what is missing and how to get it
+  }
+  return std::nullopt;
+}
+
+PredictorChoice choose(const BufferOptions& options, const routing::Profile* profile) {
+  PredictorChoice choice = choose_predictor(options.predictor, options.replacement, profile);
   if (!choice.predictor.empty() && !routing::is_causal(choice.predictor)) {
     throw UsageError(fmt::format("predictor \"{}\" knows the future: it is a bound for replays (flame eval buffer)",
                                  choice.predictor));
@@ -39,7 +47,6 @@ struct BufferedDevice::Implementation {
   Implementation(std::shared_ptr<const Bundle> the_bundle, const model::DenseWeights& dense,
                  const BufferOptions& options, std::unique_ptr<io::AsyncReader> reader)
       : bundle(std::move(the_bundle)),
-        choice(choose(*bundle, options)),
         routers(routers_of(bundle->config(), dense)),
         memory(slots_for(*bundle, options), bundle->slot_bytes()),
         loader(*bundle, memory, std::move(reader), options, timeline) {
@@ -55,8 +62,9 @@ struct BufferedDevice::Implementation {
     }
     std::vector<float> popularity;
     std::unique_ptr<Forecaster> forecaster;
-    if (bundle->has_profile()) {
-      const routing::Profile profile = bundle->profile();
+    if (const std::optional<routing::Profile> found = profile_of(*bundle, options)) {
+      const routing::Profile& profile = *found;
+      choice = choose(options, &profile);
       popularity = popularity_of(profile, grid);
       if (!choice.predictor.empty()) {
         forecaster = make_forecaster(
@@ -64,8 +72,8 @@ struct BufferedDevice::Implementation {
             profile, grid);
         predictor_name = forecaster->name();
       }
-    } else if (!choice.predictor.empty()) {
-      static_cast<void>(bundle->profile());  // throws what is missing and how to get it
+    } else {
+      choice = choose(options, nullptr);
     }
     PipelineOptions pipeline_options;
     pipeline_options.prefetch = options.prefetch;

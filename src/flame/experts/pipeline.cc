@@ -100,12 +100,14 @@ void ExpertPipeline::feed(std::span<const std::int32_t> tokens) {
 
 void ExpertPipeline::approach(model::MoeLayer layer, MatrixView<const float> hidden) {
   if (forecaster_ == nullptr || layer.stack != model::Stack::kDecoder || !forecaster_->needs_approach()) return;
+  if (all_resident()) return;
   forecaster_->approach(layer.index, hidden);
   look_ahead();
 }
 
 void ExpertPipeline::hidden(model::MoeLayer layer, MatrixView<const float> hidden) {
-  if (forecaster_ != nullptr && layer.stack == model::Stack::kDecoder) forecaster_->hidden(layer.index, hidden);
+  if (forecaster_ == nullptr || layer.stack != model::Stack::kDecoder || all_resident()) return;
+  forecaster_->hidden(layer.index, hidden);
 }
 
 void ExpertPipeline::routed(model::MoeLayer layer, std::span<const model::RoutingDecision> decisions,

@@ -13,8 +13,16 @@ std::uint32_t depth_of(const routing::Profile& profile) { return std::min(kDepth
 
 }  // namespace
 
-PredictorChoice choose_predictor(const std::string& name, Replacement replacement, bool has_profile) {
-  if (name == "auto") return {has_profile ? "cepr" : "", replacement};
+PredictorChoice choose_predictor(const std::string& name, Replacement replacement, const routing::Profile* profile) {
+  if (name == "auto" && profile == nullptr) return {"", replacement};
+  if (name == "auto") {
+    for (const char* best : {"mix-hidden", "mix"}) {
+      for (const routing::Mixture& mixture : profile->fitted().mixtures) {
+        if (mixture.name == best && !mixture.parts.empty()) return {best, replacement};
+      }
+    }
+    return {"cepr", replacement};
+  }
   if (name == "none") return {"", replacement};
   if (name == "lru") return {"", Replacement::kLru};
   if (name == "lifo") return {"", Replacement::kLifo};

@@ -19,9 +19,10 @@ struct PredictorChoice {
   Replacement replacement = Replacement::kNextUse;
 };
 
-/// "auto" is cepr where there is a profile, else nothing; "none" is nothing; "lru" and "lifo" are those replacements
-/// with nothing predicted.
-[[nodiscard]] PredictorChoice choose_predictor(const std::string& name, Replacement replacement, bool has_profile);
+/// "auto" is the best that `profile` has the data for: mix-hidden or mix where they were fitted, else cepr; nothing where
+/// there is no profile (null). "none" is nothing; "lru" and "lifo" are those replacements with nothing predicted.
+[[nodiscard]] PredictorChoice choose_predictor(const std::string& name, Replacement replacement,
+                                               const routing::Profile* profile);
 
 /// [experts of the grid]: the share of its layer's tokens that took each expert while profiling.
 [[nodiscard]] std::vector<float> popularity_of(const routing::Profile& profile, const ExpertGrid& grid);
