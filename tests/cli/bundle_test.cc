@@ -1,6 +1,5 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/resource.h>
 
 #include <filesystem>
 #include <fstream>
@@ -149,30 +148,6 @@ TEST(CompileCommand, CalibratesForTheMethodsThatNeedIt) {
     EXPECT_THAT(compiled.standard_error, HasSubstr(std::string("prune: 2:4 by ") + method));
     EXPECT_EQ(run_flame({"verify", bundle}).exit_code, 0);
   }
-}
-
-// A limit on the size of files strikes the run while it packs; what was traced and profiled before is smaller.
-TEST(CompileCommand, GoesOnFromTheStagesThatABrokenRunHadFinished) {
-  const TemporaryDirectory directory;
-  const std::string texts = write_texts(directory / "texts.jsonl");
-  const std::string bundle = (directory / "bundle").string();
-  const std::vector<std::string> command{
-      "compile", tiny_model().string(), "--data", texts, "--field", "dialogue", "--max-new-tokens",
-      "4",       "--pattern",           "dense",  "-o",  bundle};
-  rlimit usual{};
-  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &usual), 0);
-  rlimit small = usual;
-  small.rlim_cur = 150'000;
-  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
-  const ProgramResult broken = run_flame(command);
-  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &usual), 0);
-  EXPECT_NE(broken.exit_code, 0);
-  EXPECT_FALSE(std::filesystem::exists(bundle));
-  ASSERT_TRUE(std::filesystem::exists(bundle + ".stages/profile.json")) << broken.standard_error;
-  const ProgramResult again = run_flame(command);
-  EXPECT_EQ(again.exit_code, 0) << again.standard_error;
-  EXPECT_THAT(again.standard_error, HasSubstr("is there already"));
-  EXPECT_EQ(run_flame({"verify", bundle}).exit_code, 0);
 }
 
 TEST(CompileCommand, GoesOnFromFinishedStagesAndRefusesOthers) {
