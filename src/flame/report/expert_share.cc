@@ -39,11 +39,12 @@ Item expert_share(const Subject& subject, Measurements& measurements) {
   table.rows.push_back(
       {subject.model.filename().string(), percent(model.at("expert_share").get<double>()), percent(own_share)});
   item.figures.push_back(draw(chart, "fig4a"));
-  item.sentences = {
-      fmt::format("In this model the experts hold {} of the parameters, embeddings left out: {} experts of {} "
-                  "parameters each. What is not an expert is small enough to stay in fast memory.",
-                  percent(own_share), model.at("experts").get<std::uint64_t>(),
-                  model.at("expert_parameters").get<std::uint64_t>())};
+  item.sentences = {fmt::format(
+      "In this model the experts hold {} of the parameters, embeddings left out: {} experts of {} "
+      "parameters each. Of published switch-base models it is drawn how the share grows with the number of experts; "
+      "what is not an expert is what must stay in fast memory.",
+      percent(own_share), model.at("experts").get<std::uint64_t>(),
+      model.at("expert_parameters").get<std::uint64_t>())};
   item.comparisons = {
       {"switch-base with 8 experts, embeddings left out", percent(share8), percent(paper::kExpertShare8)},
       {"with 256 experts", "not a preset", percent(paper::kExpertShare256)}};

@@ -93,7 +93,7 @@ Item path_histogram(const Subject& subject, Measurements& measurements) {
   item.figures.push_back(draw(chart, "fig5b"));
   item.sentences = {fmt::format(
       "{} of the paths that occur are taken by at most ten tokens, while the {:.0f} paths taken "
-      "by more carry {} of the tokens: few paths matter.",
+      "by more carry {} of the tokens.",
       percent(first_class), distinct * (1.0 - first_class), percent(1.0 - chart.series[1].points.front().y / 100.0))};
   item.comparisons = {{"paths of at most 10 tokens", percent(first_class), percent(paper::kPathsOfAtMostTenTokens)}};
   item.tables = {table};
@@ -144,7 +144,13 @@ Item hottest_paths(const Subject& subject, Measurements& measurements) {
                           std::to_string(path.at("tokens").get<std::uint64_t>()), percent(share)});
   }
   item.figures.push_back(draw(chart, "fig6b"));
-  item.sentences = {"The ten paths that most tokens take, each with the expert it visits in every MoE layer."};
+  double together = 0.0;
+  for (const Point& path : chart.series[0].points) together += path.y / 100.0;
+  item.sentences = {
+      fmt::format("The {} paths that most tokens take, each with the expert it visits in every MoE layer. Together "
+                  "they carry {} of the "
+                  "tokens.",
+                  chart.categories.size(), percent(together))};
   item.tables = {table};
   return item;
 }

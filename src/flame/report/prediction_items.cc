@@ -150,8 +150,10 @@ Item index_storage(const Subject& subject, Measurements& measurements) {
   chart.series = {dense, seen};
   item.figures.push_back(draw(chart, "fig9a"));
   item.sentences = {
-      "A table for every context grows by the number of experts with each step of m; a table of the "
-      "contexts that were seen while profiling grows much more slowly, but has to keep its keys."};
+      "A table for every context grows by the factor of the number of experts with each step of m. One that holds only "
+      "the "
+      "contexts seen while profiling has to keep their keys, but cannot outgrow the data: it pays where the two lines "
+      "cross."};
   return item;
 }
 

@@ -138,10 +138,10 @@ Item pruning_strategies(const Subject& subject, Measurements& measurements) {
                                     : "–"});
   }
   item.sentences = {
-      "N:M removes weights within small groups, so it keeps nearly the freedom of unstructured pruning, and an index "
-      "costs "
-      "it two bits a weight. Whole columns of blocks are cheap to index, but take what matters along with what does "
-      "not."};
+      "N:M removes weights within small groups, so it can choose nearly as freely as unstructured pruning, and 2:4 "
+      "needs two "
+      "bits of index for each weight it keeps. Whole columns of blocks need hardly any index, but stay or go "
+      "together."};
   if (!verdict.empty()) {
     item.sentences.push_back(fmt::format("On these {} examples ROUGE-1 of 2:4 is {}.", subject.test_examples, verdict));
   }

@@ -229,13 +229,16 @@ std::filesystem::path make_report(const ReportOptions& options, const ReportCall
   page.title = fmt::format("FLAME on {}", subject.model.filename().string());
   page.ours = fmt::format("{} on {}", subject.model.filename().string(), subject.data.filename().string());
   page.facts = facts_of(subject, JsonView(measured, subject_path));
+  // From the page to the data, wherever the two were said to be.
+  const std::filesystem::path links =
+      std::filesystem::absolute(data_directory).lexically_relative(std::filesystem::absolute(options.output));
   for (const ItemMaker& maker : makers) {
     ++progress.item;
     progress.id = maker.id;
     Item item = make_item(maker, subject, measurements);
     time_left.finish_item(progress.item);
     for (std::string& file : item.data_files) {
-      file = data_directory.lexically_proximate(options.output).generic_string() + "/" + file;
+      file = (links / file).generic_string();
     }
     if (!item.absent.empty() && callbacks.on_absent) callbacks.on_absent(item.id, item.absent);
     page.items.push_back(std::move(item));
