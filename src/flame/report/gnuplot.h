@@ -13,8 +13,8 @@ struct CanvasSize {
 };
 
 /// Runs gnuplot on `script` (without terminal and output) and returns its SVG made fit for a page: no XML header, no
-/// background, `palette_colour(i)` and black and grey replaced by the page's custom properties, ids prefixed by `id`.
-/// Throws DeviceError when gnuplot is not installed or rejects the script.
+/// background, classes `plain` and `label` (see page.cc), `palette_colour(i)` and black and grey replaced by the page's
+/// custom properties, ids prefixed by `id`. Throws DeviceError when gnuplot is not installed or rejects the script.
 [[nodiscard]] std::string run_gnuplot(const std::string& script, const CanvasSize& size, std::string_view id);
 
 /// How a script names the i-th colour of the palette.

@@ -56,7 +56,7 @@ void replace_output(std::vector<std::string>& arguments, const std::filesystem::
 
 void write_json(const std::filesystem::path& path, const Json& value) {
   io::AtomicFile file(path, io::Existing::kReplace);
-  file.file().append(value.dump(1) + "\n");
+  file.file().append(to_text(value) + "\n");
   file.commit();
 }
 

@@ -18,6 +18,8 @@ constexpr std::string_view kColours = R"css(
 @media (prefers-color-scheme: dark) { :root { --paper: #16181b; --ink: #e8e6e3; --grid: #4a4d52; --quiet: #a5a29d;
   --box: #202328; --series-0: #2f95d8; --series-1: #ff8a3c; --series-2: #2ec79b; --series-3: #eee;
   --series-4: #e08ec0; --series-5: #a5d8f7; --series-6: #f0b030; --series-7: #a0a0a0; } }
+svg .plain { fill: none; color: var(--ink); stroke: currentColor; stroke-width: 1; }
+svg .label { stroke: none; fill: var(--ink); font-size: 13px; }
 )css";
 
 constexpr std::string_view kStyle = R"css(
