@@ -46,8 +46,7 @@ Item accuracy_by_dtype(const Subject& subject, Measurements& measurements) {
   note_source(item, measurements, model);
   LineChart chart{
       .x_label = "bytes of one expert", .y_label = "ROUGE-1", .logarithmic_x = true, .y_minimum = 0.0, .series = {}};
-  Table table{.header = {"experts", "bytes of one", "slots in " + subject.budget + " of the 2:4 int8 ones", "ROUGE-1",
-                         "ROUGE-2", "ROUGE-L"},
+  Table table{.header = {"experts", "bytes of one", "slots in the budget", "ROUGE-1", "ROUGE-2", "ROUGE-L"},
               .rows = {}};
   double reference = 0.0;
   double reference_low = 0.0;
