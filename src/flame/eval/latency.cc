@@ -259,6 +259,8 @@ routing::Trace map_trace(const routing::Trace& trace, const routing::TraceInfo& 
 
 namespace {
 
+constexpr std::size_t kReadsUnderWay = 8;
+
 double read_plainly(io::AsyncReader& reader, std::span<std::byte> memory, std::uint64_t total, std::uint64_t piece,
                     std::size_t depth) {
   std::vector<io::ReadCompletion> completions(depth);
@@ -287,9 +289,9 @@ double read_plainly(io::AsyncReader& reader, std::span<std::byte> memory, std::u
 double read_queued(io::ReadQueue& queue, std::span<std::byte> memory, std::uint64_t total, std::uint64_t piece) {
   const auto begin = Clock::now();
   std::uint64_t next = 0;
-  // Two loads under way, as in a run.
+  // As many loads under way as the plain loop has reads: what an encoder pass asks for.
   std::size_t entry = 0;
-  std::vector<bool> used(2);
+  std::vector<bool> used(kReadsUnderWay);
   const auto finish = [&](std::size_t number) {
     if (!used[number]) return;
     const auto state = queue.wait(number, piece, Clock::now() + std::chrono::seconds(30));
@@ -299,11 +301,10 @@ double read_queued(io::ReadQueue& queue, std::span<std::byte> memory, std::uint6
     finish(entry);
     queue.start(entry, {next, piece, memory.data() + entry * piece, {}, 0}, io::ReadPriority::kDemand);
     used[entry] = true;
-    entry = 1 - entry;
+    entry = (entry + 1) % kReadsUnderWay;
     next += piece;
   }
-  finish(0);
-  finish(1);
+  for (std::size_t number = 0; number < kReadsUnderWay; ++number) finish(number);
   return static_cast<double>(next) / seconds_since(begin);
 }
 
@@ -319,10 +320,10 @@ std::vector<StorageSpeed> measure_storage(const std::filesystem::path& path,
     const std::uint64_t piece =
         std::min(size, (asked + io::kReadAlignment - 1) / io::kReadAlignment * io::kReadAlignment);
     const std::uint64_t total = std::min<std::uint64_t>(size, std::max<std::uint64_t>(piece, 512ULL << 20));
-    experts::SlotMemory memory(8, piece);
+    experts::SlotMemory memory(kReadsUnderWay, piece);
     for (const io::StorageBackend backend :
          {io::StorageBackend::kAutomatic, io::StorageBackend::kThreads, io::StorageBackend::kMemoryMap}) {
-      for (const std::size_t depth : {1U, 8U, 0U}) {
+      for (const std::size_t depth : {std::size_t{1}, kReadsUnderWay, std::size_t{0}}) {
         if (backend == io::StorageBackend::kMemoryMap && depth != 0) continue;
         StorageSpeed speed;
         speed.piece_bytes = piece;
@@ -337,7 +338,7 @@ std::vector<StorageSpeed> measure_storage(const std::filesystem::path& path,
             speed.how = fmt::format("{} reads under way, {}", depth, reader->describe());
             rate = read_plainly(*reader, memory.all(), total, piece, std::min(depth, reader->depth()));
           } else {
-            io::ReadQueue queue(std::move(reader), 2, {});
+            io::ReadQueue queue(std::move(reader), kReadsUnderWay, {});
             speed.how = "read queue, " + queue.describe();
             rate = read_queued(queue, memory.all(), total, piece);
           }
