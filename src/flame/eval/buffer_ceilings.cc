@@ -79,9 +79,11 @@ experts::PipelineStatistics replay_uses(const experts::UseLog& uses, const Exper
 DecoderBounds decoder_bounds(double decoder_seconds, const experts::PipelineStatistics& run, double load_seconds,
                              const BufferCeilings& ceilings) {
   DecoderBounds bounds;
+  const double loading = static_cast<double>(run.decoder.loaded) * load_seconds;
   bounds.resident_seconds = std::max(0.0, decoder_seconds - run.decoder_wait_seconds);
-  bounds.least_seconds = std::max(bounds.resident_seconds, ceilings.least_decoder_load_seconds);
-  bounds.needed_seconds = std::max(bounds.resident_seconds, static_cast<double>(run.decoder.loaded) * load_seconds);
+  bounds.needed_seconds = std::max(bounds.resident_seconds, loading);
+  // Belady's replacement was reckoned from empty slots; a run that found some full may have needed less.
+  bounds.least_seconds = std::max(bounds.resident_seconds, std::min(loading, ceilings.least_decoder_load_seconds));
   return bounds;
 }
 
