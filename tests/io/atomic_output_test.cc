@@ -45,6 +45,15 @@ TEST_F(AtomicOutputTest, AFileAppearsOnlyWithItsCommit) {
   EXPECT_THAT(files_.list("/out"), ElementsAre("f"));
 }
 
+TEST_F(AtomicOutputTest, WhatCannotBecomeAFileIsRefusedBeforeAnythingIsDone) {
+  EXPECT_THAT(message_of<UsageError>([] { require_file_target("-"); }), HasSubstr("standard output"));
+  EXPECT_THAT(message_of<UsageError>([] { require_file_target("/dev/full"); }), HasSubstr("not a regular file"));
+  EXPECT_THAT(message_of<UsageError>([&] { require_file_target("/out", files_); }), HasSubstr("is a directory"));
+  EXPECT_THAT(message_of<UsageError>([&] { AtomicDirectory("-", Existing::kRefuse, files_); }),
+              HasSubstr("standard output"));
+  EXPECT_NO_THROW(require_file_target("/out/new", files_));
+}
+
 TEST_F(AtomicOutputTest, AnAbandonedFileLeavesNothingAndTheOldOneAlone) {
   files_.put("/out/f", "old");
   {

@@ -4,6 +4,7 @@
 
 #include "flame/base/error.h"
 #include "flame/io/atomic_output.h"
+#include "flame/io/file.h"
 
 namespace flame::experts {
 namespace {
@@ -18,10 +19,14 @@ double microseconds(io::Clock::duration duration) {
 }  // namespace
 
 void Timeline::open(const std::filesystem::path& path) {
+  const std::filesystem::path directory = path.parent_path();
+  if (!directory.empty() && !io::FileSystem::real().is_directory(directory)) {
+    throw FileError(path, "cannot write the timeline: there is no such directory");
+  }
+  const io::AtomicFile writable(path);  // an unwritable path is found now, not after the run
   path_ = path;
   enabled_ = true;
   start_ = io::Clock::now();
-  const io::AtomicFile writable(path);  // an unwritable path is found now, not after the run
 }
 
 Timeline::~Timeline() {

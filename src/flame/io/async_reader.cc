@@ -1,7 +1,9 @@
 #include "flame/io/async_reader.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <array>
 #include <cerrno>
 #include <cstring>
 
@@ -10,13 +12,25 @@
 #include "flame/io/uring_reader.h"
 
 namespace flame::io {
+namespace {
+
+constexpr std::array kBackends{StorageBackend::kAutomatic, StorageBackend::kUring, StorageBackend::kThreads,
+                               StorageBackend::kMemoryMap};
+
+}  // namespace
+
+std::vector<std::string_view> storage_backend_names() {
+  std::vector<std::string_view> names;
+  for (const StorageBackend backend : kBackends) names.push_back(name_of(backend));
+  return names;
+}
 
 StorageBackend parse_storage_backend(std::string_view name) {
-  for (const StorageBackend backend :
-       {StorageBackend::kAutomatic, StorageBackend::kUring, StorageBackend::kThreads, StorageBackend::kMemoryMap}) {
+  for (const StorageBackend backend : kBackends) {
     if (name == name_of(backend)) return backend;
   }
-  throw UsageError(fmt::format("unknown storage back end \"{}\": use auto, io_uring, threads or mmap", name));
+  throw UsageError(
+      fmt::format("unknown storage back end \"{}\": use one of {}", name, fmt::join(storage_backend_names(), ", ")));
 }
 
 std::string_view name_of(StorageBackend backend) {

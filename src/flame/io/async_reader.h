@@ -8,6 +8,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace flame::io {
 
@@ -57,7 +58,9 @@ class AsyncReader {
 
 enum class StorageBackend : std::uint8_t { kAutomatic, kUring, kThreads, kMemoryMap };
 
-/// "auto", "io_uring", "threads", "mmap". Throws UsageError for another name.
+/// Every name that parse_storage_backend takes, the default first.
+[[nodiscard]] std::vector<std::string_view> storage_backend_names();
+/// Throws UsageError for a name that is not one of them.
 [[nodiscard]] StorageBackend parse_storage_backend(std::string_view name);
 [[nodiscard]] std::string_view name_of(StorageBackend backend);
 

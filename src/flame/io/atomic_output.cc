@@ -57,14 +57,19 @@ bool still_runs(std::string_view process_text) {
 
 }  // namespace
 
+void require_file_target(const std::filesystem::path& target, FileSystem& files) {
+  if (target == "-") throw UsageError("-: this output cannot go to standard output; name a file");
+  if (files.is_directory(target)) {
+    throw UsageError(fmt::format("{}: is a directory; name a file to write", target.string()));
+  }
+  if (files.exists(target) && !files.is_regular(target)) {
+    throw UsageError(fmt::format("{}: is not a regular file; name one to write", target.string()));
+  }
+}
+
 AtomicFile::AtomicFile(std::filesystem::path target, Existing existing, FileSystem& files)
     : files_(files), target_(std::move(target)), temporary_(temporary_name(target_, kPartial)) {
-  if (files_.is_directory(target_)) {
-    throw UsageError(fmt::format("{}: is a directory; name a file to write", target_.string()));
-  }
-  if (files_.exists(target_) && !files_.is_regular(target_)) {
-    throw UsageError(fmt::format("{}: is not a regular file; name one to write", target_.string()));
-  }
+  require_file_target(target_, files_);
   if (existing == Existing::kRefuse && files_.exists(target_)) {
     throw UsageError(fmt::format("{}: is there already; remove it or name another file", target_.string()));
   }
@@ -93,6 +98,7 @@ void AtomicFile::commit() {
 
 AtomicDirectory::AtomicDirectory(std::filesystem::path target, Existing existing, FileSystem& files)
     : files_(files), target_(without_trailing_slash(target)), temporary_(temporary_name(target_, kPartial)) {
+  if (target_ == "-") throw UsageError("-: a directory cannot go to standard output; name one");
   if (files_.exists(target_)) {
     if (!files_.is_directory(target_)) {
       throw UsageError(fmt::format("{}: is a file; name a directory to write", target_.string()));

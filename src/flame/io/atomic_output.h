@@ -12,12 +12,16 @@ namespace flame::io {
 /// What to do when the target is there already. An empty directory never counts as being there.
 enum class Existing : std::uint8_t { kRefuse, kReplace };
 
+/// Throws UsageError for a target that cannot become a file: a directory, a pipe or device (it would be replaced by a
+/// file, not written to), or "-".
+void require_file_target(const std::filesystem::path& target, FileSystem& files = FileSystem::real());
+
 /// A file that is whole or absent: written to "NAME.partial-<process id>" beside the target, synced and renamed by
 /// commit(). Without commit() the destructor removes it, and the target is as it was.
 class AtomicFile {
  public:
-  /// Throws UsageError when the target exists and `existing` is kRefuse, or is not a regular file (a device would be
-  /// replaced by a file, not written to). Makes missing parent directories.
+  /// Throws UsageError as require_file_target does, and when the target exists and `existing` is kRefuse. Makes missing
+  /// parent directories.
   AtomicFile(std::filesystem::path target, Existing existing = Existing::kReplace,
              FileSystem& files = FileSystem::real());
   ~AtomicFile();

@@ -36,6 +36,11 @@ class Descriptor {
   /// Closes now; returns errno, 0 for success. An error at closing is how network file systems report a full disk.
   int close() { return ::close(std::exchange(number_, -1)) == 0 ? 0 : errno; }
 
+  /// Not a pipe, socket or device: every byte has a position.
+  [[nodiscard]] bool is_regular() const {
+    struct stat status {};
+    return fstat(number_, &status) == 0 && S_ISREG(status.st_mode);
+  }
   /// Size of a regular file. Throws FileError for a directory.
   [[nodiscard]] std::uint64_t size(const std::filesystem::path& path) const {
     struct stat status {};
@@ -78,7 +83,8 @@ class RealReadableFile : public ReadableFile {
 
 class RealWritableFile : public WritableFile {
  public:
-  RealWritableFile(const std::filesystem::path& path, int flags) : path_(path), descriptor_(path, flags) {}
+  RealWritableFile(const std::filesystem::path& path, int flags)
+      : path_(path), descriptor_(path, flags), stream_(!descriptor_.is_regular()) {}
   RealWritableFile(const std::filesystem::path& path, std::uint64_t keep) : path_(path), descriptor_(path, O_WRONLY) {
     const std::uint64_t length = descriptor_.size(path);
     if (keep > length) throw FileError(path, fmt::format("cannot go on after byte {}: it has {}", keep, length));
@@ -94,6 +100,7 @@ class RealWritableFile : public WritableFile {
     if (offset > size_ || bytes.size() > size_ - offset) {
       throw std::logic_error(fmt::format("{}: write past its end", path_.string()));
     }
+    if (stream_) throw FileError(path_, "cannot go back in a pipe or device");
     write_all(offset, bytes);
   }
   [[nodiscard]] std::uint64_t size() const override { return size_; }
@@ -111,7 +118,9 @@ class RealWritableFile : public WritableFile {
     std::size_t done = 0;
     while (done < bytes.size()) {
       const std::size_t wanted = std::min(bytes.size() - done, kLargestTransfer);
-      const ssize_t put = pwrite(descriptor_.number(), bytes.data() + done, wanted, static_cast<off_t>(offset + done));
+      const std::byte* const from = bytes.data() + done;
+      const ssize_t put = stream_ ? ::write(descriptor_.number(), from, wanted)
+                                  : pwrite(descriptor_.number(), from, wanted, static_cast<off_t>(offset + done));
       if (put < 0 && errno == EINTR) continue;
       if (put < 0) throw FileError(path_, fmt::format("cannot write {} bytes at {}", bytes.size(), offset), errno);
       done += static_cast<std::size_t>(put);
@@ -120,6 +129,7 @@ class RealWritableFile : public WritableFile {
 
   std::filesystem::path path_;
   Descriptor descriptor_;
+  bool stream_ = false;  ///< a pipe or device: bytes go where the last ones ended
   std::uint64_t size_ = 0;
 };
 
