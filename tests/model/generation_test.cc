@@ -56,7 +56,7 @@ class GenerationTest : public testing::Test {
     const std::vector<GenerationResult> together = generator->generate(inputs, options);
     for (std::size_t i = 0; i < inputs.size(); ++i) {
       GenerationOptions alone = options;
-      alone.first_input = i;
+      alone.input_numbers = {i};
       expect_equal(generator->generate({&inputs[i], 1}, alone).front(), together[i]);
     }
   }

@@ -113,6 +113,23 @@ TEST_F(WeightsTest, NamesEveryMissingTensor) {
                                                      HasSubstr("encoder.final_layer_norm.weight")));
 }
 
+TEST_F(WeightsTest, NamesTensorsThatAreNotTheModelsBesideTheMissingOnes) {
+  const auto checkpoint = with([](auto& tensors) { find(tensors, kQuery).name = "decoder.renamed.weight"; });
+  EXPECT_THAT(message_of(checkpoint), testing::AllOf(HasSubstr("missing " + std::string(kQuery)),
+                                                     HasSubstr("not part of the model: decoder.renamed.weight")));
+}
+
+TEST_F(WeightsTest, ListsTenNamesAndCountsTheRest) {
+  const auto checkpoint = with([](auto& tensors) {
+    for (StoredTensor& tensor : tensors) {
+      if (tensor.shape.size() == 2) std::swap(tensor.shape[0], tensor.shape[1]);
+    }
+  });
+  const std::string message = message_of(checkpoint);
+  EXPECT_THAT(message, testing::ContainsRegex("and [0-9]+ more$"));
+  EXPECT_LT(message.size(), 2000U);
+}
+
 TEST_F(WeightsTest, NamesAWrongShapeAndWhatItShouldBe) {
   const auto checkpoint = with([](auto& tensors) { find(tensors, kQuery).shape = {64, 16}; });
   EXPECT_THAT(message_of(checkpoint),

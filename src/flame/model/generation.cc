@@ -66,6 +66,10 @@ void throw_if_asked(const GenerationCallbacks& callbacks) {
   if (callbacks.interrupted && callbacks.interrupted()) throw Interrupted("interrupted while generating");
 }
 
+std::uint64_t number_of(const GenerationOptions& options, std::size_t input) {
+  return options.input_numbers.empty() ? input : options.input_numbers[input];
+}
+
 bool is_end(const GenerationOptions& options, std::int32_t token) {
   return std::ranges::find(options.eos_token_ids, token) != options.eos_token_ids.end();
 }
@@ -91,6 +95,7 @@ struct Generator::Implementation {
               const GenerationCallbacks& callbacks);
   void step(std::span<const std::int32_t> tokens, const GenerationCallbacks& callbacks);
   void reorder(std::span<const std::uint32_t> parents);
+  void finish(std::size_t input, const GenerationResult& result, const GenerationCallbacks& callbacks);
   std::vector<GenerationResult> run_rows(std::size_t inputs, const GenerationOptions& options,
                                          const GenerationCallbacks& callbacks);
   std::vector<GenerationResult> run_beams(std::size_t inputs, const GenerationOptions& options,
@@ -104,6 +109,7 @@ struct Generator::Implementation {
   GenerationStatistics statistics;
   Matrix<float> logits;  // [rows, vocab]
   Clock::time_point start;
+  Clock::time_point decoding_since;
   std::vector<LogitsProcessor> processors;  // one a batch row, as rows are processed in parallel
 };
 
@@ -125,6 +131,13 @@ void Generator::Implementation::step(std::span<const std::int32_t> tokens, const
   if (statistics.decoder_steps == 0) statistics.first_token_seconds = seconds_since(start);
   ++statistics.decoder_steps;
   statistics.decoder_tokens += tokens.size();
+}
+
+void Generator::Implementation::finish(std::size_t input, const GenerationResult& result,
+                                       const GenerationCallbacks& callbacks) {
+  statistics.decoder_seconds = seconds_since(decoding_since);
+  for (const GeneratedSequence& sequence : result.sequences) statistics.output_tokens += sequence.tokens.size();
+  if (callbacks.on_result) callbacks.on_result(input, result);
 }
 
 void Generator::Implementation::reorder(std::span<const std::uint32_t> parents) {
@@ -158,7 +171,7 @@ std::vector<GenerationResult> Generator::Implementation::run_rows(std::size_t in
     rows.push_back({.input = input,
                     .sequence = i % sequences,
                     .tokens = {options.decoder_start_token_id},
-                    .random = Random(options.seed, options.first_input * sequences + i)});
+                    .random = Random(options.seed, number_of(options, input) * sequences + i % sequences)});
     rows.back().tokens.reserve(std::min(options.length_limit(), kPositionsAhead) + 1);
     parents.push_back(static_cast<std::uint32_t>(input));
     results[input].sequences.resize(sequences);
@@ -186,7 +199,7 @@ std::vector<GenerationResult> Generator::Implementation::run_rows(std::size_t in
         continue;
       }
       results[input].sequences[rows[i].sequence].tokens.assign(rows[i].tokens.begin() + 1, rows[i].tokens.end());
-      if (--unfinished[input] == 0 && callbacks.on_result) callbacks.on_result(input, results[input]);
+      if (--unfinished[input] == 0) finish(input, results[input], callbacks);
     }
     rows.resize(kept);
     if (!rows.empty()) reorder(parents);
@@ -239,7 +252,7 @@ std::vector<GenerationResult> Generator::Implementation::run_beams(std::size_t i
       for (const Beam& beam : search.finished().first(options.num_return_sequences)) {
         results[input].sequences.push_back({{beam.tokens.begin() + 1, beam.tokens.end()}, beam.score});
       }
-      if (callbacks.on_result) callbacks.on_result(input, results[input]);
+      finish(input, results[input], callbacks);
     }
     running.resize(kept);
     if (!running.empty()) reorder(parents);
@@ -259,28 +272,22 @@ std::vector<GenerationResult> Generator::generate(std::span<const std::vector<st
   self.statistics = {};
   check_options(options, self.config.vocab_size);
   check_inputs(inputs, self.config.vocab_size);
+  if (!options.input_numbers.empty() && options.input_numbers.size() != inputs.size()) {
+    throw UsageError("the batch has " + std::to_string(inputs.size()) + " inputs, and numbers for " +
+                     std::to_string(options.input_numbers.size()));
+  }
   if (inputs.empty()) return {};
 
   self.encode(inputs, options, callbacks);
-  const Clock::time_point start = Clock::now();
+  self.decoding_since = Clock::now();
   // The counts stand when a callback or the device throws, too.
   struct Stopwatch {
-    GenerationStatistics& statistics;
-    Clock::time_point start;
-    ~Stopwatch() { statistics.decoder_seconds = seconds_since(start); }
+    Implementation& self;
+    ~Stopwatch() { self.statistics.decoder_seconds = seconds_since(self.decoding_since); }
   };
-  std::vector<GenerationResult> results;
-  {
-    const Stopwatch stopwatch{self.statistics, start};
-    results = options.num_beams > 1 ? self.run_beams(inputs.size(), options, callbacks)
-                                    : self.run_rows(inputs.size(), options, callbacks);
-  }
-  for (const GenerationResult& result : results) {
-    for (const GeneratedSequence& sequence : result.sequences) {
-      self.statistics.output_tokens += sequence.tokens.size();
-    }
-  }
-  return results;
+  const Stopwatch stopwatch{self};
+  return options.num_beams > 1 ? self.run_beams(inputs.size(), options, callbacks)
+                               : self.run_rows(inputs.size(), options, callbacks);
 }
 
 const GenerationStatistics& Generator::statistics() const { return implementation_->statistics; }

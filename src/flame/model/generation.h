@@ -30,7 +30,7 @@ struct GenerationStatistics {
   double decoder_seconds = 0.0;
   double first_token_seconds = 0.0;  ///< from the start to the first step's logits
   std::uint64_t input_tokens = 0;
-  std::uint64_t output_tokens = 0;  ///< in the sequences returned
+  std::uint64_t output_tokens = 0;  ///< in the sequences returned; of inputs that are done, while others still run
   std::uint64_t decoder_steps = 0;
   std::uint64_t decoder_tokens = 0;  ///< rows of all decoder steps: every beam counts
 };
@@ -62,7 +62,7 @@ class Generator {
   std::vector<GenerationResult> generate(std::span<const std::vector<std::int32_t>> inputs,
                                          const GenerationOptions& options, const GenerationCallbacks& callbacks = {});
 
-  /// Of the last generate(), also of one that threw.
+  /// Of the last generate(), also of one that threw; in callbacks, of the present one up to the last step.
   [[nodiscard]] const GenerationStatistics& statistics() const;
 
   /// Bytes of the caches of keys and values now held.

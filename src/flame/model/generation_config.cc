@@ -141,9 +141,9 @@ void apply(const JsonView& object, GenerationDefaults& defaults) {
   }
 }
 
-std::optional<std::string> read_if_there(const std::filesystem::path& path) {
-  if (!io::FileSystem::real().exists(path)) return std::nullopt;
-  return io::read_file(path);
+std::optional<std::string> read_if_there(const std::filesystem::path& path, io::FileSystem& files) {
+  if (!files.exists(path)) return std::nullopt;
+  return io::read_file(path, files);
 }
 
 void apply_task(const JsonView& config, const std::string& task, GenerationDefaults& defaults) {
@@ -198,10 +198,10 @@ std::size_t GenerationOptions::length_floor() const {
 }
 
 GenerationDefaults load_generation_defaults(const std::filesystem::path& model, const SwitchConfig& config,
-                                            const std::optional<std::string>& task) {
-  const bool directory = io::FileSystem::real().is_directory(model);
+                                            const std::optional<std::string>& task, io::FileSystem& files) {
+  const bool directory = files.is_directory(model);
   const std::filesystem::path config_path = directory ? model / "config.json" : model;
-  const std::optional<std::string> config_text = read_if_there(config_path);
+  const std::optional<std::string> config_text = read_if_there(config_path, files);
   if (!config_text) throw ModelError(config_path.string() + ": not found; a model directory needs its config.json");
   const Json config_document = parse_json(*config_text, config_path);
   const JsonView config_view(config_document, config_path);
@@ -209,7 +209,7 @@ GenerationDefaults load_generation_defaults(const std::filesystem::path& model, 
   GenerationDefaults defaults;
   use_config_tokens(config, model, defaults);
   const std::filesystem::path path = model / "generation_config.json";
-  const std::optional<std::string> text = directory ? read_if_there(path) : std::nullopt;
+  const std::optional<std::string> text = directory ? read_if_there(path, files) : std::nullopt;
   if (text) {
     const Json document = parse_json(*text, path);
     const JsonView view(document, path);

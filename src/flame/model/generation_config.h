@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "flame/io/file.h"
 #include "flame/model/config.h"
 
 namespace flame::model {
@@ -44,9 +45,9 @@ struct GenerationOptions {
   std::size_t top_k = 50;  ///< 0: all
   double top_p = 1.0;
   std::uint64_t seed = 0;
-  /// With the seed, gives input i of a call the random numbers of input first_input + i: the same whatever the batch
-  /// size.
-  std::uint64_t first_input = 0;
+  /// The number of each input of a call, which with the seed decides its random numbers: so they are the same whatever
+  /// the batch. Empty: 0, 1, ….
+  std::vector<std::uint64_t> input_numbers;
 
   std::int32_t decoder_start_token_id = 0;
   std::int32_t pad_token_id = 0;
@@ -72,7 +73,8 @@ struct GenerationDefaults {
 /// values of wrong type or range.
 [[nodiscard]] GenerationDefaults load_generation_defaults(const std::filesystem::path& model,
                                                           const SwitchConfig& config,
-                                                          const std::optional<std::string>& task = std::nullopt);
+                                                          const std::optional<std::string>& task = std::nullopt,
+                                                          io::FileSystem& files = io::FileSystem::real());
 
 /// Throws UsageError for options that are out of range or exclude each other; `vocab_size` bounds the ids.
 void check_options(const GenerationOptions& options, std::size_t vocab_size);

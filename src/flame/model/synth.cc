@@ -251,9 +251,17 @@ const Preset* find_preset(std::string_view name) {
   return found == presets().end() ? nullptr : &*found;
 }
 
-SwitchConfig load_config_or_preset(const std::filesystem::path& model) {
-  const Preset* preset = find_preset(model.string());
-  return preset != nullptr ? preset->config : load_config(model);
+std::string preset_names() {
+  std::string names;
+  for (const Preset& preset : presets()) names += (names.empty() ? "" : ", ") + std::string(preset.name);
+  return names;
+}
+
+SwitchConfig load_config_or_preset(const std::filesystem::path& name) {
+  if (const Preset* preset = find_preset(name.string()); preset != nullptr) return preset->config;
+  if (io::FileSystem::real().exists(name)) return load_config(name);
+  throw FileError(name,
+                  "there is no such config.json or model directory, and it is none of the presets " + preset_names());
 }
 
 void synthesise(const SwitchConfig& config, const std::filesystem::path& directory, const SynthOptions& options,

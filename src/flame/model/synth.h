@@ -25,8 +25,12 @@ struct Preset {
 /// The preset of that name, or nullptr.
 [[nodiscard]] const Preset* find_preset(std::string_view name);
 
-/// The configuration of a checkpoint directory, a config.json, or a preset's name. Throws what load_config() throws.
-[[nodiscard]] SwitchConfig load_config_or_preset(const std::filesystem::path& model);
+/// "switch-base-8, switch-base-16, …".
+[[nodiscard]] std::string preset_names();
+
+/// The preset of that name, or the configuration of a config.json or model directory. Throws FileError that names the
+/// presets when there is neither, and as load_config does.
+[[nodiscard]] SwitchConfig load_config_or_preset(const std::filesystem::path& name);
 
 struct SynthOptions {
   DataType type = DataType::kBF16;  ///< of all tensors: kF32, kBF16 or kF16

@@ -18,7 +18,7 @@
 namespace flame::model {
 namespace {
 
-constexpr std::size_t kMostNamesInMessage = 8;
+constexpr std::size_t kMostNamesInMessage = 10;
 constexpr std::size_t kConversionGrain = std::size_t{1} << 16;  // elements a thread takes at a time
 constexpr std::size_t kAlignment = 64;                          // of converted copies: a cache line
 
@@ -128,11 +128,13 @@ class TensorCheck {
     return tensor != nullptr;
   }
 
-  void throw_if_any() const {
+  // `extra`: tensors that are not the model's. They do no harm, but may tell why others are missing.
+  void throw_if_any(const std::vector<std::string>& extra = {}) const {
     std::string message;
     if (!missing_.empty()) message += "missing " + listed(missing_);
     if (!wrong_.empty()) message += (message.empty() ? "" : "; ") + listed(wrong_);
     if (message.empty()) return;
+    if (!extra.empty()) message += "; and not part of the model: " + listed(extra);
     throw ModelError(checkpoint_.path().string() + ": not the model that its config.json describes: " + message);
   }
 
@@ -319,7 +321,7 @@ struct EmbeddingNames {
 // checkpoints of transformers 4 left the encoder's and decoder's out all the same, and mean `shared` (transformers 5
 // makes random ones).
 EmbeddingNames choose_embeddings(const io::Checkpoint& checkpoint, const SwitchConfig& config, TensorCheck& check,
-                                 std::vector<std::string>& warnings) {
+                                 const std::vector<std::string>& extra, std::vector<std::string>& warnings) {
   const std::vector<std::uint64_t> shape{config.vocab_size, config.d_model};
   std::vector<std::string> present;
   for (const std::string_view name : {kSharedEmbedding, kEncoderEmbedding, kDecoderEmbedding, kHead}) {
@@ -330,7 +332,7 @@ EmbeddingNames choose_embeddings(const io::Checkpoint& checkpoint, const SwitchC
     check.require({std::string(kSharedEmbedding), shape});
     return {};
   }
-  check.throw_if_any();  // wrong shapes cannot be compared
+  check.throw_if_any(extra);  // wrong shapes cannot be compared
   if (!config.tie_word_embeddings) {
     check.require({std::string(kHead), shape});
     const auto own = [&](std::string_view name) {
@@ -365,8 +367,8 @@ void load_embeddings(Loader& loader, const EmbeddingNames& names, DenseWeights& 
 
 bool is_expert_name(std::string_view name) { return name.find(".mlp.experts.expert_") != std::string_view::npos; }
 
-void warn_of_extra_tensors(const io::Checkpoint& checkpoint, const std::vector<NamedShape>& dense,
-                           const std::vector<NamedShape>& experts, std::vector<std::string>& warnings) {
+std::vector<std::string> extra_tensors(const io::Checkpoint& checkpoint, const std::vector<NamedShape>& dense,
+                                       const std::vector<NamedShape>& experts) {
   std::unordered_set<std::string_view> known{kSharedEmbedding, kEncoderEmbedding, kDecoderEmbedding, kHead};
   for (const auto* list : {&dense, &experts}) {
     for (const NamedShape& tensor : *list) known.insert(tensor.name);
@@ -376,7 +378,7 @@ void warn_of_extra_tensors(const io::Checkpoint& checkpoint, const std::vector<N
     const bool is_filler = name.starts_with("__padding__.");  // of SafetensorsWriter
     if (!known.contains(name) && !is_filler) extra.push_back(name);
   }
-  if (!extra.empty()) warnings.push_back("not part of the model, ignored: " + listed(extra));
+  return extra;
 }
 
 }  // namespace
@@ -411,9 +413,10 @@ DenseWeights load_dense_weights(std::shared_ptr<const io::Checkpoint> checkpoint
   if (std::ranges::any_of(checkpoint->names(), is_expert_name)) {
     for (const NamedShape& tensor : experts) check.require(tensor);
   }
-  const EmbeddingNames embeddings = choose_embeddings(*checkpoint, config, check, weights.warnings);
-  check.throw_if_any();
-  warn_of_extra_tensors(*checkpoint, dense, experts, weights.warnings);
+  const std::vector<std::string> extra = extra_tensors(*checkpoint, dense, experts);
+  const EmbeddingNames embeddings = choose_embeddings(*checkpoint, config, check, extra, weights.warnings);
+  check.throw_if_any(extra);
+  if (!extra.empty()) weights.warnings.push_back("not part of the model, ignored: " + listed(extra));
 
   Loader loader(*checkpoint, options, weights.copies);
   load_embeddings(loader, embeddings, weights);
