@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
 #include <memory>
@@ -345,7 +346,8 @@ void add_bench_command(CLI::App& app) {
   command->add_option("--work", options->work, "Directory for the bundles; kept, and used again");
   command->add_option("--storage-bandwidth", options->bandwidth, "As if the storage were this slow, for example 1GB/s");
   command->add_option("--storage-latency-us", options->latency_us, "Added to every read");
-  command->add_option("--storage", options->storage, "auto, io_uring, threads or mmap")->capture_default_str();
+  command->add_option("--storage", options->storage, fmt::format("{}", fmt::join(io::storage_backend_names(), ", ")))
+      ->capture_default_str();
   command->add_option("--input-tokens", options->run.input_tokens, "Of the encoder")->capture_default_str();
   command->add_option("--tokens", options->run.output_tokens, "Decoded in one run")->capture_default_str();
   command->add_option("--batch", options->run.batch, "Inputs decoded together")

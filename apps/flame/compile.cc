@@ -13,6 +13,8 @@
 #include "flame/base/thread_pool.h"
 #include "flame/commands.h"
 #include "flame/console.h"
+#include "flame/options.h"
+#include "flame/sparsity/prune.h"
 
 namespace flame::cli {
 namespace {
@@ -97,7 +99,14 @@ void add_compile_command(CLI::App& app) {
   command->add_flag("--replace", options->replace, "Replace the bundle when it is there");
   command->add_option("--threads", options->threads, "Threads (default: every processor)")->check(CLI::Range(1, 1024));
   command->add_flag("--json", options->json, "One JSON object on standard output");
-  command->callback([options] { compile(*options); });
+  command->callback([options, command] {
+    if (options->compile.pattern == "dense") refuse_flags(*command, {"--method"}, "with --pattern dense");
+    if (!sparsity::needs_calibration(sparsity::parse_method(options->compile.method))) {
+      refuse_flags(*command, {"--calibration-samples"},
+                   fmt::format("with --method {}, which uses no example texts", options->compile.method));
+    }
+    compile(*options);
+  });
 }
 
 }  // namespace flame::cli

@@ -1,6 +1,8 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -14,6 +16,8 @@
 #include "flame/commands.h"
 #include "flame/console.h"
 #include "flame/eval/buffer.h"
+#include "flame/options.h"
+#include "flame/routing/predictor.h"
 
 namespace flame::cli {
 namespace {
@@ -44,10 +48,6 @@ double bytes_per_second(std::string text) {
   return static_cast<double>(rate);
 }
 
-bool has_order(const std::string& predictor) {
-  return predictor == "cepr" || predictor == "incremental" || predictor == "backoff" || predictor == "online";
-}
-
 std::vector<eval::BufferCase> cases_of(const Options& options, const routing::Trace& trace) {
   std::vector<std::size_t> runtime_slots = options.slots;
   std::vector<std::size_t> paper_slots = options.slots;
@@ -74,7 +74,7 @@ std::vector<eval::BufferCase> cases_of(const Options& options, const routing::Tr
       for (const std::string& predictor : options.predictors) {
         if (mode == "paper" && predictor == "none") continue;
         const std::vector<std::uint32_t> contexts =
-            has_order(predictor) ? options.contexts : std::vector<std::uint32_t>{options.contexts.front()};
+            routing::has_order(predictor) ? options.contexts : std::vector<std::uint32_t>{options.contexts.front()};
         for (const std::uint32_t context : contexts) {
           for (const std::size_t slots : mode == "paper" ? paper_slots : runtime_slots) {
             eval::BufferCase setting;
@@ -170,7 +170,9 @@ void add_eval_buffer_command(CLI::App& eval) {
   command->add_option("--slots", options->slots, "Paper mode: of each layer (default 1 … E); runtime: in all (eighths)")
       ->check(CLI::PositiveNumber);
   command->add_option("--mode", options->modes, "paper, runtime")->capture_default_str();
-  command->add_option("--replacement", options->replacement, "next-use, lru, lifo, lfu, layer-distance or static")
+  command
+      ->add_option("--replacement", options->replacement,
+                   fmt::format("{}", fmt::join(experts::replacement_names(), ", ")))
       ->capture_default_str();
   command->add_flag("--speculate-always", options->speculate_always, "Load ahead without asking whether it pays");
   command->add_option("--expert-bytes", options->expert_bytes, "Packed bytes of one expert, one or several");
@@ -182,7 +184,19 @@ void add_eval_buffer_command(CLI::App& eval) {
                     "Leave out examples that the profile counted, instead of refusing the trace");
   command->add_option("--threads", options->threads, "Threads (default: every processor)")->check(CLI::Range(1, 1024));
   command->add_flag("--json", options->json, "One JSON object on standard output");
-  command->callback([options] { evaluate(*options); });
+  command->callback([options, command] {
+    if (std::none_of(options->predictors.begin(), options->predictors.end(), routing::has_order)) {
+      refuse_flags(*command, {"--context"}, "with predictors that look back on nothing");
+    }
+    if (command->count("--expert-bytes") == 0) {
+      refuse_flags(*command, {"--bandwidth", "--latency-us"},
+                   "without --expert-bytes: a load then takes as long as --gap-us");
+    }
+    if (std::find(options->modes.begin(), options->modes.end(), "runtime") == options->modes.end()) {
+      refuse_flags(*command, {"--replacement", "--speculate-always"}, "without --mode runtime");
+    }
+    evaluate(*options);
+  });
 }
 
 }  // namespace flame::cli

@@ -1,6 +1,8 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -124,7 +126,7 @@ void add_eval_pruning_command(CLI::App& eval) {
       "Run again with the same -o, it goes on where it stopped: a finished cell is not run again.");
   command->add_option("MODEL", options->model, "Directory of a Hugging Face checkpoint")->required();
   command->add_option("-o,--output", options->directory, "Directory that keeps what was measured")->required();
-  command->add_option("--methods", options->methods, "magnitude, wanda, sparsegpt, unstructured, column-block")
+  command->add_option("--methods", options->methods, fmt::format("{}", fmt::join(sparsity::method_names(), ", ")))
       ->capture_default_str();
   command->add_option("--patterns", options->patterns,
                       "N:M; baselines take their sparsities (default: 25, 50, 75, 87.5 % for M = 4, 8, 16)");
@@ -160,7 +162,19 @@ void add_eval_pruning_command(CLI::App& eval) {
       ->capture_default_str()
       ->group(group);
   add_generation_options(*command, options->generation);
-  command->callback([options] { run(*options); });
+  command->callback([options, command] {
+    const std::vector<sparsity::Method> methods = methods_of(*options);
+    if (std::none_of(methods.begin(), methods.end(), sparsity::needs_calibration)) {
+      refuse_flags(*command, {"--calibration", "--target", "--samples", "--min-tokens"},
+                   "without a method that uses example texts (wanda, sparsegpt)");
+    }
+    const auto has = [&](sparsity::Method method) {
+      return std::find(methods.begin(), methods.end(), method) != methods.end();
+    };
+    if (!has(sparsity::Method::kSparseGpt)) refuse_flags(*command, {"--damping"}, "without the method sparsegpt");
+    if (!has(sparsity::Method::kColumnBlock)) refuse_flags(*command, {"--block"}, "without the method column-block");
+    run(*options);
+  });
 }
 
 }  // namespace flame::cli

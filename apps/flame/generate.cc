@@ -2,11 +2,9 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <set>
 #include <string>
 
 #include "flame/base/byte_size.h"
@@ -17,11 +15,10 @@
 #include "flame/console.h"
 #include "flame/device_options.h"
 #include "flame/engine/engine.h"
+#include "flame/engine/output_file.h"
 #include "flame/engine/text_generation.h"
 #include "flame/eval/buffer_report.h"
 #include "flame/experts/buffered_device.h"
-#include "flame/io/file.h"
-#include "flame/io/json_lines.h"
 #include "flame/options.h"
 
 namespace flame::cli {
@@ -40,33 +37,18 @@ struct GenerateOptions {
   bool stats = false;
 };
 
-void check(const GenerateOptions& options) {
+/// Standard output takes the place of a file named "-".
+bool writes_file(const GenerateOptions& options) { return !options.output.empty() && options.output != "-"; }
+
+void check(const GenerateOptions& options, bool batch_given) {
   check_input_options(options.input);
-  if (options.resume && options.output.empty()) throw UsageError("--resume has no effect without -o FILE");
+  if (options.resume && !writes_file(options)) throw UsageError("--resume has no effect without -o FILE");
   if (options.json && !options.output.empty()) {
-    throw UsageError("--json has no effect with -o: the file holds JSON lines already");
+    throw UsageError("--json has no effect with -o: JSON lines are what it writes already");
   }
-}
-
-/// The output file of -o, and which prompts an earlier run finished.
-struct OutputFile {
-  io::JsonLinesWriter writer;
-  std::set<std::uint64_t> finished;
-};
-
-OutputFile open_output(const GenerateOptions& options) {
-  io::FileSystem& files = io::FileSystem::real();
-  if (!files.exists(options.output)) return {io::JsonLinesWriter::create(options.output), {}};
-  if (!options.resume) {
-    throw UsageError(fmt::format("{}: exists already; go on from it with --resume, or remove it", options.output));
+  if (batch_given && options.batch > 1 && has_one_prompt(options.input)) {
+    throw UsageError("--batch has no effect: there is one prompt");
   }
-  std::set<std::uint64_t> finished;
-  const io::FinishedLines lines =
-      io::scan_finished_lines(options.output, files, [&](std::uint64_t number, const Json& line) {
-        const JsonView view(line, fmt::format("{}: line {}", options.output, number));
-        finished.insert(view.at("index").as_unsigned());
-      });
-  return {io::JsonLinesWriter::resume(options.output, lines), std::move(finished)};
 }
 
 void print_statistics(const engine::RunStatistics& statistics, const engine::Engine& engine, bool json) {
@@ -96,9 +78,11 @@ void print_statistics(const engine::RunStatistics& statistics, const engine::Eng
 }
 
 void generate(const GenerateOptions& options) {
-  check(options);
-  std::optional<OutputFile> file;
-  if (!options.output.empty()) file = open_output(options);
+  std::optional<engine::OutputFile> file;
+  if (writes_file(options)) {
+    file.emplace(options.output, options.resume ? engine::OutputFile::Mode::kResume : engine::OutputFile::Mode::kNew);
+  }
+  const bool json_lines = options.json || options.output == "-";
 
   engine::EngineOptions engine_setup = engine_options(options.model);
   engine_setup.buffer = buffer_options(options.buffer);
@@ -110,24 +94,25 @@ void generate(const GenerateOptions& options) {
   const model::GenerationDefaults defaults = generation_options(options.generation, engine);
   const engine::TextGenerationOptions text_options{.generation = defaults.options,
                                                    .prefix = options.input.prefix.value_or(defaults.prefix),
-                                                   .batch_size = options.batch};
+                                                   .batch_size = options.batch,
+                                                   .keep_order = !file && !json_lines};
+  if (file) file->begin_run(engine::run_fingerprint(engine, text_options));
   if (options.stats) tell(engine.describe());
 
   std::optional<Progress> progress;
   if (file) progress.emplace("generating", options.input.limit.value_or(0));
-  bool streamed = false;
-  std::uint64_t skipped = 0;
+  bool streamed = false;  // a text without its end has been printed
+  Skipped skipped;
 
   engine::TextGenerationCallbacks callbacks;
   callbacks.on_warning = [](const std::string& message) { warn(message); };
-  const bool many = options.input.texts.size() > 1 || !options.input.file.empty() || !options.input.ids_file.empty();
-  if (many && !options.input.strict) {
+  if (!has_one_prompt(options.input) && !options.input.strict) {
     callbacks.on_skipped = [&](const engine::Prompt& prompt, const std::string& why) {
-      ++skipped;
+      ++skipped.prompts;
       warn(fmt::format("prompt {}: {} (skipped)", prompt.index + 1, why));
     };
   }
-  if (!file && !options.json) {
+  if (!file && !json_lines) {
     callbacks.on_text = [&](std::string_view piece) {
       streamed = true;
       print(piece);
@@ -135,9 +120,9 @@ void generate(const GenerateOptions& options) {
   }
   callbacks.on_output = [&](const engine::TextOutput& output) {
     if (file) {
-      file->writer.append(to_json(output));
+      file->append(output);
       progress->advance();
-    } else if (options.json) {
+    } else if (json_lines) {
       print(to_text(to_json(output)) + "\n");
     } else if (streamed) {
       print("\n");
@@ -151,15 +136,24 @@ void generate(const GenerateOptions& options) {
     }
   };
 
-  const engine::PromptSource prompts =
-      open_prompts(options.input, file ? std::move(file->finished) : std::set<std::uint64_t>{});
-  const engine::RunStatistics statistics = generate_texts(engine, prompts, text_options, callbacks);
+  const engine::PromptSource prompts = [&, source = open_prompts(options.input, skipped)] {
+    std::optional<engine::Prompt> prompt = source();
+    while (file && prompt && !file->begin_prompt(*prompt)) prompt = source();
+    return prompt;
+  };
+  engine::RunStatistics statistics;
+  try {
+    statistics = generate_texts(engine, prompts, text_options, callbacks);
+  } catch (const Error&) {
+    if (streamed) print("\n");  // the message gets a line of its own
+    throw;
+  }
   if (file) {
     progress->finish();
-    file->writer.close();
+    file->close();
   }
-  if (options.stats) print_statistics(statistics, engine, options.json);
-  if (skipped > 0) throw ModelError(fmt::format("{} prompts could not be run (see the warnings above)", skipped));
+  if (options.stats) print_statistics(statistics, engine, json_lines);
+  skipped.throw_if_any();
 }
 
 }  // namespace
@@ -171,7 +165,8 @@ void add_generate_command(CLI::App& app) {
       "Example:\n"
       "  flame generate models/switch-dialogsum-8 --task summarization --text \"Ann: Are you coming? Bob: At six.\"\n"
       "  flame generate models/switch-dialogsum-8 --task summarization --input data/dialogues.jsonl --field dialogue "
-      "--stats");
+      "--stats\n"
+      "Exit code 1 when a prompt or line could not be run, with all others done; --strict stops at the first.");
   add_model_options(*command, options->model);
   add_input_options(*command, options->input);
   add_generation_options(*command, options->generation);
@@ -180,17 +175,20 @@ void add_generate_command(CLI::App& app) {
   command
       ->add_option(
           "--batch", options->batch,
-          "Prompts decoded together and written when all are done; never changes a result. The figures are the batch's")
+          "Prompts decoded together, each written as soon as it is done; never changes a result. Seconds and lookups "
+          "of --json are then the batch's until there")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
-  command->add_option("-o,--output", options->output, "Write JSON lines to this file, each as soon as it is done");
+  command->add_option("-o,--output", options->output,
+                      "Write JSON lines to this file (- for standard output), each as soon as it is done");
   command->add_flag("--resume", options->resume, "Go on where the run that wrote -o's file stopped");
   command->add_flag("--json", options->json, "One JSON object a prompt on standard output");
   command->add_flag("--stats", options->stats,
                     "After the text, figures of the whole run on standard error (a buffer's as JSON with --json)");
   command->callback([options, command] {
+    check(*options, command->count("--batch") > 0);
     check_device_options(*command, options->device);
-    check_buffer_options(*command, options->model.model);
+    check_buffer_options(*command, options->model.model, options->buffer);
     generate(*options);
   });
 }

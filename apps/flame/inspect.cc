@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "flame/base/byte_size.h"
 #include "flame/base/json.h"
@@ -41,6 +42,7 @@ void add_inspect_command(CLI::App& app) {
   struct Options {
     std::string model;
     std::string expert_memory;
+    std::vector<std::string> patterns;
     bool json = false;
   };
   const auto options = std::make_shared<Options>();
@@ -50,11 +52,16 @@ void add_inspect_command(CLI::App& app) {
   command->add_option("MODEL", options->model, "Checkpoint directory, config.json or preset (switch-base-8, …)")
       ->required();
   command->add_option("--expert-memory", options->expert_memory, "Count the experts that fit, for example 16MiB");
+  command->add_option("--pattern", options->patterns, "N:M to give an expert's bytes for, one or several")
+      ->default_str("dense and the usual ones");
   command->add_flag("--json", options->json, "One JSON object on standard output");
   command->callback([options] {
     std::optional<std::uint64_t> budget;
     if (!options->expert_memory.empty()) budget = parse_byte_size(options->expert_memory, "--expert-memory");
-    const engine::Inspection inspection = engine::inspect(options->model, budget);
+    std::vector<sparsity::Pattern> patterns;
+    for (const std::string& pattern : options->patterns) patterns.push_back(sparsity::parse_pattern(pattern));
+    if (patterns.empty()) patterns = engine::usual_patterns();
+    const engine::Inspection inspection = engine::inspect(options->model, budget, patterns);
     Json json = engine::to_json(inspection);
     std::string text = engine::to_text(inspection);
     if (experts::Bundle::is_bundle(options->model)) add_bundle(options->model, budget, json, text);

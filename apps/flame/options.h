@@ -2,21 +2,31 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <optional>
-#include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "flame/engine/engine.h"
 #include "flame/engine/text_generation.h"
 #include "flame/experts/buffer_options.h"
+#include "flame/io/json_lines.h"
+#include "flame/model/generation_overrides.h"
 
 namespace CLI {
 class App;
-}
+class Validator;
+}  // namespace CLI
 
 // Groups of options that several subcommands share: each is declared, checked and explained once.
 namespace flame::cli {
+
+/// Refuses what is not a number above 0, and says so.
+[[nodiscard]] CLI::Validator above_zero();
+
+/// Throws UsageError "FLAG has no effect WHY" for the first of `flags` that was given on the command line.
+void refuse_flags(const CLI::App& command, std::initializer_list<const char*> flags, std::string_view why);
 
 /// Which model, and how it is held. `flame generate MODEL --dtype bf16 --threads 2`.
 struct ModelOptions {
@@ -46,8 +56,9 @@ struct BufferFlags {
 void add_buffer_options(CLI::App& command, BufferFlags& flags);
 /// Throws UsageError for values that cannot be read.
 [[nodiscard]] experts::BufferOptions buffer_options(const BufferFlags& flags);
-/// Throws UsageError naming the flags given on `command`, when `model` is a checkpoint, whose experts are all in memory.
-void check_buffer_options(const CLI::App& command, const std::string& model);
+/// Throws UsageError naming a flag given on `command` that changes nothing with `model`: any at all for a checkpoint,
+/// whose experts are all in memory.
+void check_buffer_options(const CLI::App& command, const std::string& model, const BufferFlags& flags);
 
 /// Where the prompts come from: --text, --input with --field, --input-ids, or standard input.
 struct InputOptions {
@@ -56,32 +67,38 @@ struct InputOptions {
   std::string field;
   std::string ids_file;
   std::optional<std::string> prefix;
+  std::size_t skip = 0;
   std::optional<std::size_t> limit;
   bool strict = false;
 };
 void add_input_options(CLI::App& command, InputOptions& options);
 /// Throws UsageError for options that exclude each other or have no effect together.
 void check_input_options(const InputOptions& options);
-/// The prompts in order, without those whose index is in `finished`. Bad lines are reported on stderr and skipped, or
-/// throw when options.strict.
-[[nodiscard]] engine::PromptSource open_prompts(const InputOptions& options, std::set<std::uint64_t> finished = {});
-/// The first prompts of the input as one value, for commands that need them all.
-[[nodiscard]] std::vector<engine::Prompt> read_prompts(const InputOptions& options);
+/// True for one --text, or the whole of standard input.
+[[nodiscard]] bool has_one_prompt(const InputOptions& options);
+
+/// What of the input could not be run, counted over a command.
+struct Skipped {
+  std::uint64_t prompts = 0;  ///< empty, not UTF-8, ids out of range
+  std::uint64_t lines = 0;    ///< not JSON, or without the wanted field
+  /// Ends the command with exit code 1 when something was left out. Called last: all others are done by then.
+  void throw_if_any() const;
+};
+
+/// Bad lines are counted in `skipped` and warned of, or throw when options.strict.
+[[nodiscard]] io::JsonLinesOptions line_options(const InputOptions& options, Skipped& skipped);
+/// The prompts in order.
+[[nodiscard]] engine::PromptSource open_prompts(const InputOptions& options, Skipped& skipped);
 
 /// How to generate. What is not given comes from the model's own files.
 struct GenerationFlags {
   std::optional<std::string> task;
-  std::optional<std::size_t> max_new_tokens, min_new_tokens, max_length, min_length;
-  std::optional<std::size_t> beams, returned;
-  std::optional<float> length_penalty, repetition_penalty, temperature, top_p;
-  std::optional<std::string> early_stopping;
-  std::optional<std::size_t> no_repeat_ngram, top_k;
-  std::optional<std::uint64_t> seed;
-  bool sample = false;
+  model::GenerationOverrides wanted;
+  std::string early_stopping;
 };
 void add_generation_options(CLI::App& command, GenerationFlags& flags);
-/// The model's defaults (for flags.task) with the flags over them. Options that have no effect together, and keys of
-/// the model's files that FLAME does not have, are warned of.
+/// The model's defaults (for flags.task) with the flags over them. Keys of the model's files that FLAME does not have
+/// are warned of. Throws as model::apply.
 [[nodiscard]] model::GenerationDefaults generation_options(const GenerationFlags& flags, const engine::Engine& engine);
 
 }  // namespace flame::cli

@@ -13,6 +13,7 @@
 #include "flame/console.h"
 #include "flame/experts/bundle.h"
 #include "flame/experts/pack_bundle.h"
+#include "flame/options.h"
 
 namespace flame::cli {
 namespace {
@@ -93,7 +94,10 @@ void add_pack_command(CLI::App& app) {
   command->add_option("--threads", options->threads, "Threads that compute (default: every processor)")
       ->check(CLI::Range(1, 1024));
   command->add_flag("--json", options->json, "One JSON object on standard output");
-  command->callback([options] { pack(*options); });
+  command->callback([options, command] {
+    if (options->type != "int4") refuse_flags(*command, {"--int4-group"}, "without --dtype int4");
+    pack(*options);
+  });
 }
 
 }  // namespace flame::cli

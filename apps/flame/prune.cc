@@ -1,6 +1,7 @@
 #include "flame/sparsity/prune.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
 #include <memory>
@@ -19,6 +20,7 @@
 #include "flame/model/config.h"
 #include "flame/model/generation_config.h"
 #include "flame/model/tensor_names.h"
+#include "flame/options.h"
 #include "flame/text/tokenizer.h"
 
 namespace flame::cli {
@@ -56,7 +58,6 @@ void add_calibration(const Options& options, sparsity::PruneOptions& prune) {
     if (needed) throw UsageError(fmt::format("--method {} needs --calibration FILE --field NAME", options.method));
     return;
   }
-  if (!needed) throw UsageError(fmt::format("--calibration has no effect with --method {}", options.method));
   if (options.field.empty()) throw UsageError("--calibration needs --field: the key that holds the input text");
   eval::CalibrationSource source{.file = options.calibration,
                                  .field = options.field,
@@ -102,6 +103,18 @@ void warn_of_fallbacks(const sparsity::PruneReport& report, const Options& optio
                     "layer's statistics: {}",
                     model::name_of(layer.stack), layer.index, options.minimum_tokens, fmt::join(experts, ", ")));
   }
+}
+
+void check(const CLI::App& command, const Options& options) {
+  const sparsity::Method method = sparsity::parse_method(options.method);
+  if (!sparsity::needs_calibration(method)) {
+    refuse_flags(command, {"--calibration", "--field", "--target", "--prefix", "--task", "--samples", "--min-tokens"},
+                 fmt::format("with --method {}, which uses no example texts", options.method));
+  }
+  if (method != sparsity::Method::kSparseGpt) refuse_flags(command, {"--damping"}, "without --method sparsegpt");
+  if (method != sparsity::Method::kColumnBlock) refuse_flags(command, {"--block"}, "without --method column-block");
+  if (!options.prefix) return;
+  refuse_flags(command, {"--task"}, "beside --prefix: only the task's prefix is used here");
 }
 
 void prune(const Options& options) {
@@ -152,7 +165,7 @@ void add_prune_command(CLI::App& app) {
   command->add_option("-o,--output", options->output, "Directory to write")->required();
   command->add_option("--pattern", options->pattern,
                       "N:M, or a list such as encoder=4:8,decoder=1:4,decoder.3=2:4 (MoE layers counted from 0)");
-  command->add_option("--method", options->method, "magnitude, wanda, sparsegpt, unstructured or column-block")
+  command->add_option("--method", options->method, fmt::format("{}", fmt::join(sparsity::method_names(), ", ")))
       ->capture_default_str();
   command->add_option("--sparsity", options->sparsity, "unstructured, column-block: the share of weights to remove");
   command->add_option("--block", options->block, "column-block: rows x columns of a block")->capture_default_str();
@@ -187,7 +200,10 @@ void add_prune_command(CLI::App& app) {
   command->add_option("--damping", options->damping, "sparsegpt: share of the mean diagonal added to the Hessian")
       ->capture_default_str()
       ->group(group);
-  command->callback([options] { prune(*options); });
+  command->callback([options, command] {
+    check(*command, *options);
+    prune(*options);
+  });
 }
 
 }  // namespace flame::cli

@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -59,6 +60,57 @@ TEST(PackCommand, PackedDenselyInF32ItIsTheCheckpoint) {
   const std::string bundle = (directory / "bundle").string();
   EXPECT_EQ(run_flame({"pack", tiny_model().string(), "-o", bundle, "--dtype", "f32"}).exit_code, 0);
   EXPECT_EQ(tokens_of(bundle, {"--slots", "2"}), tokens_of(tiny_model().string(), {}));
+}
+
+TEST(GenerateWithABundle, RefusesOptionsWithoutEffectAndSaysWhatIsOff) {
+  const TemporaryDirectory directory;
+  const std::string bundle = (directory / "bundle").string();
+  ASSERT_EQ(run_flame({"pack", tiny_model().string(), "-o", bundle, "--dtype", "int8"}).exit_code, 0);
+  const auto generate = [&](std::vector<std::string> options) {
+    options.insert(options.begin(), {"generate", bundle, "--text", "Hello.", "--max-new-tokens", "3"});
+    return run_flame(options);
+  };
+  for (const std::vector<std::string>& options : std::vector<std::vector<std::string>>{
+           {"--context", "2"}, {"--predictor", "none", "--context", "2"}, {"--no-prefetch"}, {"--dtype", "f32"}}) {
+    const ProgramResult result = generate(options);
+    EXPECT_EQ(result.exit_code, 2) << options.front();
+    EXPECT_EQ(result.standard_output, "") << options.front();
+  }
+  const ProgramResult more_slots = generate({"--slots", "1000"});
+  EXPECT_EQ(more_slots.exit_code, 0);
+  EXPECT_THAT(more_slots.standard_error, HasSubstr("--slots 1000"));
+  const ProgramResult unverified = generate({"--no-verify", "--stats"});
+  EXPECT_EQ(unverified.exit_code, 0);
+  EXPECT_THAT(unverified.standard_error, HasSubstr("checksums not looked at"));
+}
+
+TEST(GenerateWithABundle, AnUnwritableTimelineIsOneMessageAndLeavesNothing) {
+  const TemporaryDirectory directory;
+  const std::string bundle = (directory / "bundle").string();
+  ASSERT_EQ(run_flame({"pack", tiny_model().string(), "-o", bundle, "--dtype", "int8"}).exit_code, 0);
+  const ProgramResult result =
+      run_flame({"generate", bundle, "--text", "x", "--timeline", (directory / "none" / "t.json").string()});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.standard_error, HasSubstr("no such directory"));
+  EXPECT_EQ(std::count(result.standard_error.begin(), result.standard_error.end(), '\n'), 1) << result.standard_error;
+  EXPECT_FALSE(std::filesystem::exists(directory / "none"));
+}
+
+TEST(PackCommand, OptionsOfAnotherKindAreRefused) {
+  const TemporaryDirectory directory;
+  const std::string model = tiny_model().string();
+  const std::string out = (directory / "out").string();
+  for (const std::vector<std::string>& command :
+       std::vector<std::vector<std::string>>{{"pack", model, "-o", out, "--dtype", "int8", "--int4-group", "32"},
+                                             {"prune", model, "-o", out, "--pattern", "2:4", "--samples", "3"},
+                                             {"prune", model, "-o", out, "--pattern", "2:4", "--damping", "0.1"},
+                                             {"prune", model, "-o", out, "--pattern", "2:4", "--block", "4x4"},
+                                             {"compile", model, "-o", out, "--data", "x", "--field", "d", "--method",
+                                              "magnitude", "--calibration-samples", "3"}}) {
+    const ProgramResult result = run_flame(command);
+    EXPECT_EQ(result.exit_code, 2) << command.back();
+    EXPECT_THAT(result.standard_error, HasSubstr("has no effect")) << result.standard_error;
+  }
 }
 
 TEST(VerifyCommand, NamesWhatIsDamaged) {

@@ -122,6 +122,8 @@ TEST_F(Generate, SkipsABadLineWithItsNumberAndGoesOn) {
   const ProgramResult result = generate({"--input", input, "--field", "d", "--json", "--max-new-tokens", "3"});
   EXPECT_EQ(json_lines(result.standard_output).size(), 2U);
   EXPECT_THAT(result.standard_error, HasSubstr("line 2"));
+  EXPECT_EQ(result.exit_code, 1) << "as for a prompt that cannot be run";
+  EXPECT_THAT(result.standard_error, HasSubstr("1 bad line could not be run"));
 }
 
 TEST_F(Generate, StopsAtABadLineWhenStrict) {
@@ -159,6 +161,46 @@ TEST_F(Generate, ResumesAnInterruptedOutputWithTheLinesThatAreMissing) {
     EXPECT_EQ(resumed[i].at("index"), expected[i].at("index"));
     EXPECT_EQ(resumed[i].at("tokens"), expected[i].at("tokens"));
   }
+}
+
+TEST_F(Generate, ResumesOnlyWhatTheSameCommandBegan) {
+  const std::string input = write_input(kThreeLines);
+  const std::string file = (directory_ / "out.jsonl").string();
+  const std::vector<std::string> common = {"--input", input, "--field", "d", "-o", file};
+  std::vector<std::string> arguments = common;
+  arguments.insert(arguments.end(), {"--max-new-tokens", "4", "--limit", "2"});
+  ASSERT_EQ(generate(arguments).exit_code, 0);
+  const std::string before = read_text(file);
+
+  arguments = common;
+  arguments.insert(arguments.end(), {"--max-new-tokens", "5", "--resume"});
+  const ProgramResult other_options = generate(arguments);
+  EXPECT_EQ(other_options.exit_code, 2);
+  EXPECT_THAT(other_options.standard_error, HasSubstr("other options"));
+
+  write_input("{\"d\": \"Another day.\"}\n{\"d\": \"b\"}\n{\"d\": \"c\"}\n");
+  arguments = common;
+  arguments.insert(arguments.end(), {"--max-new-tokens", "4", "--resume"});
+  const ProgramResult other_prompt = generate(arguments);
+  EXPECT_EQ(other_prompt.exit_code, 2);
+  EXPECT_THAT(other_prompt.standard_error, HasSubstr("another prompt"));
+  EXPECT_EQ(read_text(file), before);
+}
+
+TEST_F(Generate, WritesJsonLinesToStandardOutputForADash) {
+  const ProgramResult dash = generate({"--text", "Hello.", "-o", "-", "--max-new-tokens", "3"});
+  ASSERT_EQ(dash.exit_code, 0) << dash.standard_error;
+  EXPECT_EQ(json_lines(dash.standard_output).size(), 1U);
+  EXPECT_EQ(generate({"--text", "Hello.", "-o", "/dev/null", "--max-new-tokens", "3"}).exit_code, 0);
+  const ProgramResult full = generate({"--text", "Hello.", "-o", "/dev/full", "--max-new-tokens", "3"});
+  EXPECT_EQ(full.exit_code, 1);
+  EXPECT_THAT(full.standard_error, HasSubstr("/dev/full: cannot write"));
+}
+
+TEST_F(Generate, WarnsWhenSamplingSetsTheTasksBeamsAside) {
+  const ProgramResult result = generate({"--text", "Hello.", "--task", "summarization", "--sample"});
+  ASSERT_EQ(result.exit_code, 0) << result.standard_error;
+  EXPECT_THAT(result.standard_error, HasSubstr("beams"));
 }
 
 TEST_F(Generate, SamplesTheSameTextFromTheSameSeed) {
@@ -228,6 +270,17 @@ INSTANTIATE_TEST_SUITE_P(
                       Refusal{"SeedWithoutSampling", {"--text", "x", "--seed", "1"}, 2, "--sample"},
                       Refusal{"LengthPenaltyWithoutBeams", {"--text", "x", "--length-penalty", "2"}, 2, "--beams"},
                       Refusal{"ResumeWithoutOutput", {"--text", "x", "--resume"}, 2, "-o"},
+                      Refusal{"MinimumAboveMaximum",
+                              {"--text", "x", "--min-new-tokens", "9", "--max-new-tokens", "5"},
+                              2,
+                              "at least 9 new tokens"},
+                      Refusal{"NoPrompts", {"--text", "x", "--limit", "0"}, 2, "--limit"},
+                      Refusal{"TemperatureOfNothing", {"--text", "x", "--sample", "--temperature", "0"}, 2, "above 0"},
+                      Refusal{"BatchOfOnePrompt", {"--text", "x", "--batch", "4"}, 2, "--batch has no effect"},
+                      Refusal{"JsonWithOutput", {"--text", "x", "--json", "-o", "-"}, 2, "--json has no effect"},
+                      Refusal{"ResumeOfStandardOutput", {"--text", "x", "--resume", "-o", "-"}, 2, "--resume"},
+                      Refusal{"BufferOfACheckpoint", {"--text", "x", "--slots", "4"}, 2, "--slots has no effect"},
+                      Refusal{"LanesOfTheProcessor", {"--text", "x", "--lanes", "64"}, 2, "--lanes has no effect"},
                       Refusal{"UnknownFlag", {"--text", "x", "--beam-size", "4"}, 2, "--beam-size"},
                       Refusal{"TwoSources", {"--text", "x", "--input", "f", "--field", "d"}, 2, "exclude"},
                       Refusal{"UnknownType", {"--text", "x", "--dtype", "int3"}, 2, "--dtype"}),

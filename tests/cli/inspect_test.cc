@@ -5,6 +5,7 @@
 #include <string>
 
 #include "cli/program.h"
+#include "support/test_data.h"
 
 namespace flame::test {
 namespace {
@@ -57,6 +58,36 @@ TEST(Inspect, TakesABareConfiguration) {
 TEST(Inspect, AgreesBetweenACheckpointAndItsConfiguration) {
   EXPECT_EQ(inspect({tiny_model().string()}).at("parameters"),
             inspect({(tiny_model() / "config.json").string()}).at("parameters"));
+}
+
+TEST(Inspect, GivesAnExpertsBytesForTheUsualPatternsOrThoseAskedFor) {
+  std::vector<std::string> patterns;
+  const json usual = inspect({"switch-base-8"});
+  for (const json& format : usual.at("formats")) {
+    if (format.at("dtype") == "int8") patterns.push_back(format.at("pattern"));
+  }
+  EXPECT_THAT(patterns, ::testing::ElementsAre("1:1", "4:8", "2:4", "2:8", "1:4", "1:8", "4:16", "2:16"));
+  const json asked = inspect({"switch-base-8", "--pattern", "3:5"});
+  for (const json& format : asked.at("formats")) EXPECT_EQ(format.at("pattern"), "3:5");
+  EXPECT_EQ(run_flame({"inspect", "switch-base-8", "--pattern", "5:3"}).exit_code, 2);
+}
+
+TEST(Synth, NamesThePresetsForANameThatIsNone) {
+  const ProgramResult result = run_flame({"synth", "switch-base-7", "-o", "/nowhere"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.standard_error, HasSubstr("switch-base-128"));
+}
+
+TEST(Synth, SaysWhatItWroteAsJson) {
+  const TemporaryDirectory directory;
+  const std::string out = (directory / "m").string();
+  const std::string config = (tiny_model() / "config.json").string();
+  EXPECT_EQ(run_flame({"synth", config, "-o", out, "--shard-size", "0"}).exit_code, 2);
+  const ProgramResult result = run_flame({"synth", config, "-o", out, "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.standard_error;
+  const json written = json::parse(result.standard_output);
+  EXPECT_EQ(written.at("output"), out);
+  EXPECT_EQ(written.at("parameters"), inspect({out}).at("parameters").at("total"));
 }
 
 TEST(Inspect, RefusesASizeItCannotRead) {

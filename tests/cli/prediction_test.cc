@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
@@ -68,6 +69,32 @@ TEST_F(PredictionCommands, LeadFromTextsToAccuracies) {
   const ProgramResult table = run({"eval", "prediction", path("test"), "--profile", path("p")});
   expect_ok(table);
   EXPECT_THAT(table.standard_output, HasSubstr("accuracy at equal index storage"));
+}
+
+TEST_F(PredictionCommands, RefuseOptionsWithoutEffectAndOutputsThatAreNoFiles) {
+  for (const std::vector<std::string>& options :
+       std::vector<std::vector<std::string>>{{"--teacher-forced", "s"}, {"--limit", "0"}, {"--beams", "2"}}) {
+    EXPECT_EQ(trace("t", options).exit_code, 2) << options.front();  // --max-new-tokens is given, too
+  }
+  for (const char* target : {"-", "/dev/full"}) {
+    const ProgramResult result = run({"trace", tiny_model().string(), "--text", "x", "-o", target});
+    EXPECT_EQ(result.exit_code, 2) << target;
+    EXPECT_FALSE(std::filesystem::exists(std::string(target) + ".parts"));
+  }
+  expect_ok(trace("t", {"--limit", "2"}));
+  EXPECT_EQ(run({"profile", path("t"), "-o", path("p"), "--fit-context", "2"}).exit_code, 2);
+  EXPECT_EQ(run({"profile", path("t"), "-o", "/dev/full"}).exit_code, 2);
+  const ProgramResult counted = run({"profile", path("t"), "-o", path("p"), "--json"});
+  expect_ok(counted);
+  EXPECT_EQ(json::parse(counted.standard_output).at("examples"), 2);
+}
+
+TEST_F(PredictionCommands, ExitWithOneWhenALineOfATraceWasBad) {
+  std::ofstream(directory_ / "input.jsonl", std::ios::app) << "not json\n";
+  const ProgramResult result = trace("t", {});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.standard_error, HasSubstr("1 bad line"));
+  EXPECT_THAT(result.standard_output, HasSubstr("8 examples"));
 }
 
 TEST_F(PredictionCommands, MergeProfilesOfPartsIntoThatOfTheWhole) {
@@ -150,7 +177,8 @@ TEST_F(PredictionCommands, RouteAPublishedModelsSizeOnTheAcceleratorAsTheirTrace
 }
 
 TEST_F(PredictionCommands, FollowReferences) {
-  expect_ok(trace("a", {"--teacher-forced", "s"}));
+  expect_ok(run({"trace", tiny_model().string(), "--input", path("input.jsonl"), "--field", "d", "--teacher-forced",
+                 "s", "-o", path("a")}));
   const ProgramResult shown = run({"profile", "--show", "--json", path("a")});
   expect_ok(shown);
   EXPECT_EQ(json::parse(shown.standard_output).at("examples"), 8);

@@ -3,10 +3,15 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "flame/base/error.h"
@@ -114,6 +119,114 @@ TEST_F(TextGeneration, KeepsWhatWasFinishedWhenInterrupted) {
   clear_interrupt();
   EXPECT_EQ(finished, (std::vector<std::uint64_t>{0}));
   EXPECT_EQ(run({"One."}).size(), 1U) << "the engine can be used again";
+}
+
+TEST_F(TextGeneration, GivesAnOutputOfABatchAsSoonAsItIsDone) {
+  // The end token of one becomes what the other must not stop at: they finish at different steps.
+  options_.generation.max_new_tokens = 12;
+  options_.batch_size = 2;
+  const std::vector<std::string> texts = {"One.", "Two birds sang, and then a third."};
+  const auto alone = run(texts);
+  const auto& first = alone.at(0).sequences.front().tokens;
+  const auto& second = alone.at(1).sequences.front().tokens;
+  const auto different = std::find_if(second.begin(), second.end(), [&](std::int32_t token) {
+    return std::find(first.begin(), first.end(), token) == first.end();
+  });
+  ASSERT_NE(different, second.end());
+  options_.generation.eos_token_ids = {*different};
+  std::vector<std::uint64_t> order;
+  std::vector<std::uint64_t> steps;
+  callbacks_.on_output = [&](const TextOutput& output) {
+    order.push_back(output.index);
+    steps.push_back(engine_.generator().statistics().decoder_steps);
+  };
+  total_ = generate_texts(engine_, from(texts), options_, callbacks_);
+  EXPECT_THAT(order, ::testing::ElementsAre(1, 0));
+  EXPECT_LT(steps[0], steps[1]) << "the first was given while the other was still running";
+  order.clear();
+  options_.keep_order = true;
+  total_ = generate_texts(engine_, from(texts), options_, callbacks_);
+  EXPECT_THAT(order, ::testing::ElementsAre(0, 1));
+}
+
+TEST_F(TextGeneration, GivesWhatWasDoneWhenTheBatchFails) {
+  options_.generation.max_new_tokens = 12;
+  options_.batch_size = 2;
+  options_.keep_order = true;
+  const std::vector<std::string> texts = {"One.", "Two birds sang, and then a third."};
+  const auto alone = run(texts);
+  const auto& first = alone.at(0).sequences.front().tokens;
+  const auto& second = alone.at(1).sequences.front().tokens;
+  const auto different = std::find_if(second.begin(), second.end(), [&](std::int32_t token) {
+    return std::find(first.begin(), first.end(), token) == first.end();
+  });
+  ASSERT_NE(different, second.end());
+  options_.generation.eos_token_ids = {*different};
+  // The device of this engine fails once the second prompt is done.
+  struct Failing final : model::MoeDevice {
+    explicit Failing(std::unique_ptr<model::MoeDevice> wrapped, std::size_t allowed)
+        : device(std::move(wrapped)), steps_left(allowed) {}
+    void begin_batch(std::size_t sequences) override { device->begin_batch(sequences); }
+    void reorder(std::span<const std::uint32_t> parents) override { device->reorder(parents); }
+    void feed(std::span<const std::int32_t> tokens) override {
+      if (steps_left-- == 0) throw DeviceError("broken");
+      device->feed(tokens);
+    }
+    void approach(model::MoeLayer layer, MatrixView<const float> hidden) override { device->approach(layer, hidden); }
+    void route(const model::MoeInput& input, std::span<model::RoutingDecision> decisions) override {
+      device->route(input, decisions);
+    }
+    void compute(const model::MoeInput& input, std::span<const model::RoutingDecision> decisions,
+                 MatrixView<float> output) override {
+      device->compute(input, decisions, output);
+    }
+    void begin_statistics() override { device->begin_statistics(); }
+    [[nodiscard]] model::MoeStatistics statistics() const override { return device->statistics(); }
+    [[nodiscard]] std::string describe() const override { return device->describe(); }
+    std::unique_ptr<model::MoeDevice> device;
+    std::size_t steps_left = 0;
+  };
+  const auto steps = static_cast<std::size_t>(different - second.begin()) + 1;
+  EngineOptions setup;
+  setup.decorate = [&](std::unique_ptr<model::MoeDevice> device) {
+    return std::make_unique<Failing>(std::move(device), steps);
+  };
+  Engine failing = Engine::open(test::tiny_checkpoint(), setup);
+  std::vector<std::uint64_t> given;
+  callbacks_.on_output = [&](const TextOutput& output) { given.push_back(output.index); };
+  EXPECT_THROW(generate_texts(failing, from(texts), options_, callbacks_), DeviceError);
+  EXPECT_THAT(given, ::testing::ElementsAre(1));
+}
+
+TEST_F(TextGeneration, AnOutputsTokensAreItsOwnAndItsTimesTheBatchs) {
+  options_.batch_size = 3;
+  const auto outputs = run({"One.", "Two birds sang, and then a third.", "Three."});
+  for (const auto& [index, output] : outputs) {
+    EXPECT_EQ(output.statistics.prompts, 3U);
+    EXPECT_EQ(output.statistics.input_tokens, output.input_tokens);
+    EXPECT_EQ(output.statistics.output_tokens, output.sequences.front().tokens.size());
+    EXPECT_EQ(output.statistics.encoder_seconds, outputs.at(0).statistics.encoder_seconds);
+    EXPECT_LE(output.statistics.decoder_seconds, total_.decoder_seconds);
+  }
+  EXPECT_EQ(total_.prompts, 3U);
+}
+
+TEST_F(TextGeneration, SamplesTheSameTextsInAnyBatch) {
+  options_.generation.do_sample = true;
+  options_.generation.top_k = 0;
+  options_.generation.temperature = 3.0;
+  options_.generation.seed = 5;
+  const std::vector<std::string> texts = {"One.", "One.", "", "One."};
+  callbacks_.on_skipped = [](const Prompt&, const std::string&) {};
+  const auto alone = run(texts);
+  EXPECT_NE(alone.at(0).sequences.front().tokens, alone.at(1).sequences.front().tokens) << "each has its own numbers";
+  for (const std::size_t batch : {2U, 4U}) {
+    options_.batch_size = batch;
+    const auto together = run(texts);
+    for (const auto& [index, output] : alone) {
+      EXPECT_EQ(together.at(index).sequences.front().tokens, output.sequences.front().tokens) << batch;
+    }
+  }
 }
 
 TEST_F(TextGeneration, RefusesABatchOfNothing) {

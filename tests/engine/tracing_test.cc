@@ -139,7 +139,7 @@ TEST_F(Tracing, FollowsAReference) {
 
 TEST_F(Tracing, SkipsPromptsThatCannotBeRun) {
   std::vector<std::string> warnings;
-  callbacks_.on_warning = [&](const std::string& message) { warnings.push_back(message); };
+  callbacks_.on_skipped = [&](const Prompt&, const std::string& why) { warnings.push_back(why); };
   std::vector<std::string> texts = {"", "Two.", "\xff"};
   const TracePromptSource source = [&, next = std::size_t{0}]() mutable -> std::optional<TracePrompt> {
     if (next == texts.size()) return std::nullopt;

@@ -23,19 +23,20 @@ using kernels::PackedType;
 
 constexpr std::uint64_t kPageBytes = 4096;
 
-std::vector<PackedFormat> listed_formats() {
+std::vector<PackedFormat> listed_formats(const std::vector<sparsity::Pattern>& patterns) {
   std::vector<PackedFormat> formats;
-  for (const auto& [n, m] : {std::pair{1, 1}, std::pair{2, 4}, std::pair{1, 4}}) {
+  for (const sparsity::Pattern& pattern : patterns) {
     for (const PackedType type : {PackedType::kF32, PackedType::kBF16, PackedType::kInt8, PackedType::kInt4}) {
-      formats.push_back({.n = static_cast<std::uint8_t>(n), .m = static_cast<std::uint8_t>(m), .type = type});
+      formats.push_back(
+          {.n = static_cast<std::uint8_t>(pattern.n), .m = static_cast<std::uint8_t>(pattern.m), .type = type});
     }
   }
   return formats;
 }
 
-std::vector<ExpertFootprint> footprints(const Inspection& inspection) {
+std::vector<ExpertFootprint> footprints(const Inspection& inspection, const std::vector<sparsity::Pattern>& patterns) {
   std::vector<ExpertFootprint> result;
-  for (const PackedFormat& format : listed_formats()) {
+  for (const PackedFormat& format : listed_formats(patterns)) {
     const kernels::PackedExpertLayout layout{.format = format,
                                              .d_model = inspection.config.d_model,
                                              .d_ff = inspection.config.d_ff,
@@ -69,18 +70,16 @@ std::string stack_line(const model::SwitchConfig& config, model::Stack stack) {
 
 }  // namespace
 
-Inspection inspect(const std::filesystem::path& model, std::optional<std::uint64_t> expert_memory) {
+std::vector<sparsity::Pattern> usual_patterns() {
+  return {{1, 1}, {4, 8}, {2, 4}, {2, 8}, {1, 4}, {1, 8}, {4, 16}, {2, 16}};
+}
+
+Inspection inspect(const std::filesystem::path& model, std::optional<std::uint64_t> expert_memory,
+                   const std::vector<sparsity::Pattern>& patterns) {
   Inspection inspection;
   inspection.path = model;
   inspection.expert_memory = expert_memory;
-  if (const model::Preset* preset = model::find_preset(model.string()); preset != nullptr) {
-    inspection.config = preset->config;
-  } else {
-    if (!io::FileSystem::real().exists(model)) {
-      throw FileError(model, "there is no such model directory, config.json or preset");
-    }
-    inspection.config = model::load_config(model);
-  }
+  inspection.config = model::load_preset_or_config(model);
   if (has_weights(model)) {
     const io::Checkpoint checkpoint = io::Checkpoint::open(model);
     inspection.checkpoint_bytes = checkpoint.total_bytes();
@@ -89,7 +88,7 @@ Inspection inspect(const std::filesystem::path& model, std::optional<std::uint64
   inspection.parameters = model::count_parameters(inspection.config, inspection.gating);
   inspection.experts = model::expert_count(inspection.config);
   inspection.expert_parameters = model::expert_parameters(inspection.config, inspection.gating);
-  inspection.footprints = footprints(inspection);
+  inspection.footprints = footprints(inspection, patterns);
   return inspection;
 }
 

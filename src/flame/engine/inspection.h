@@ -11,6 +11,7 @@
 #include "flame/kernels/packed_matrix.h"
 #include "flame/model/config.h"
 #include "flame/model/inspect.h"
+#include "flame/sparsity/pattern.h"
 
 namespace flame::engine {
 
@@ -35,9 +36,13 @@ struct Inspection {
   std::vector<ExpertFootprint> footprints;
 };
 
+/// Dense, and the N:M that papers and hardware use, from half to an eighth of the weights.
+[[nodiscard]] std::vector<sparsity::Pattern> usual_patterns();
+
 /// `model` is a checkpoint directory, a config.json, or the name of a preset of model/synth.h.
-/// `expert_memory` is the budget in bytes that slots are counted for.
-[[nodiscard]] Inspection inspect(const std::filesystem::path& model, std::optional<std::uint64_t> expert_memory);
+/// `expert_memory` is the budget in bytes that slots are counted for, `patterns` those that footprints are given for.
+[[nodiscard]] Inspection inspect(const std::filesystem::path& model, std::optional<std::uint64_t> expert_memory,
+                                 const std::vector<sparsity::Pattern>& patterns = usual_patterns());
 
 [[nodiscard]] Json to_json(const Inspection& inspection);
 /// For people: several lines.

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -61,7 +62,7 @@ Batch next_batch(const Engine& engine, const PromptSource& source, const TextGen
   return batch;
 }
 
-RunStatistics collect(Engine& engine) {
+RunStatistics collect(Engine& engine, std::size_t prompts) {
   const model::GenerationStatistics& generation = engine.generator().statistics();
   RunStatistics statistics;
   statistics.encoder_seconds = generation.encoder_seconds;
@@ -70,13 +71,50 @@ RunStatistics collect(Engine& engine) {
   statistics.batches = 1;
   statistics.input_tokens = generation.input_tokens;
   statistics.output_tokens = generation.output_tokens;
+  statistics.prompts = prompts;
   statistics.peak_memory_bytes = memory_usage().peak;
   statistics.cache_bytes = engine.generator().cache_bytes();
   statistics.experts = engine.device().statistics();
   return statistics;
 }
 
-/// Runs one batch and hands out its results with the statistics of the whole batch.
+/// Gives the outputs of one batch to the caller, at once or in the batch's order.
+class HandOut {
+ public:
+  HandOut(std::size_t prompts, bool keep_order, const TextGenerationCallbacks& callbacks)
+      : waiting_(prompts), keep_order_(keep_order), callbacks_(callbacks) {}
+
+  void add(std::size_t place, TextOutput output) {
+    if (!keep_order_) return give(output);
+    waiting_[place] = std::move(output);
+    while (next_ < waiting_.size() && waiting_[next_]) give_waiting(next_++);
+  }
+
+  /// Nothing more will be done: gives what still waits for one before it.
+  void give_rest() {
+    while (next_ < waiting_.size()) {
+      const std::size_t place = next_++;
+      if (waiting_[place]) give_waiting(place);
+    }
+  }
+
+ private:
+  void give(const TextOutput& output) const {
+    if (callbacks_.on_output) callbacks_.on_output(output);
+  }
+  void give_waiting(std::size_t place) {
+    const TextOutput output = std::move(*waiting_[place]);
+    waiting_[place].reset();
+    give(output);
+  }
+
+  std::vector<std::optional<TextOutput>> waiting_;  ///< [prompts]
+  std::size_t next_ = 0;                            ///< all before it have been given
+  bool keep_order_;
+  const TextGenerationCallbacks& callbacks_;
+};
+
+/// Runs one batch, hands out its results, and returns the figures of the whole batch.
 RunStatistics run_batch(Engine& engine, const Batch& batch, const TextGenerationOptions& options,
                         const TextGenerationCallbacks& callbacks) {
   const text::Tokenizer* tokenizer = engine.tokenizer();
@@ -90,20 +128,24 @@ RunStatistics run_batch(Engine& engine, const Batch& batch, const TextGeneration
     output.index = batch.prompts[input].index;
     output.input_tokens = batch.inputs[input].size();
     output.sequences = result.sequences;
-    if (tokenizer != nullptr) {
-      for (const model::GeneratedSequence& sequence : result.sequences) {
-        output.texts.push_back(tokenizer->decode(sequence.tokens));
-      }
+    output.statistics = collect(engine, batch.prompts.size());
+    output.statistics.input_tokens = output.input_tokens;
+    output.statistics.output_tokens = 0;
+    for (const model::GeneratedSequence& sequence : result.sequences) {
+      output.statistics.output_tokens += sequence.tokens.size();
+      if (tokenizer != nullptr) output.texts.push_back(tokenizer->decode(sequence.tokens));
     }
     return output;
   };
 
-  // An interrupted batch still owes the prompts that were finished by then, so results are kept as they come.
-  std::vector<TextOutput> finished;
+  HandOut hand_out(batch.prompts.size(), options.keep_order, callbacks);
   model::GenerationCallbacks generation_callbacks;
   generation_callbacks.interrupted = [] { return interrupted(); };
   generation_callbacks.on_result = [&](std::size_t input, const model::GenerationResult& result) {
-    finished.push_back(output_of(input, result));
+    if (streams) {
+      if (const std::string rest = decoder->finish(); !rest.empty()) callbacks.on_text(rest);
+    }
+    hand_out.add(input, output_of(input, result));
   };
   if (streams) {
     generation_callbacks.on_token = [&](std::size_t, std::int32_t token) {
@@ -111,27 +153,17 @@ RunStatistics run_batch(Engine& engine, const Batch& batch, const TextGeneration
     };
   }
 
+  model::GenerationOptions generation = options.generation;
+  generation.input_numbers.clear();
+  for (const Prompt& prompt : batch.prompts) generation.input_numbers.push_back(prompt.index);
   engine.device().begin_statistics();
-  const auto hand_out = [&] {
-    const RunStatistics statistics = collect(engine);
-    std::sort(finished.begin(), finished.end(),
-              [](const TextOutput& a, const TextOutput& b) { return a.index < b.index; });
-    for (TextOutput& output : finished) {
-      output.statistics = statistics;
-      if (callbacks.on_output) callbacks.on_output(output);
-    }
-    return statistics;
-  };
   try {
-    engine.generator().generate(batch.inputs, options.generation, generation_callbacks);
-  } catch (const Interrupted&) {
-    hand_out();
+    engine.generator().generate(batch.inputs, generation, generation_callbacks);
+  } catch (...) {
+    hand_out.give_rest();
     throw;
   }
-  if (streams) {
-    if (const std::string rest = decoder->finish(); !rest.empty()) callbacks.on_text(rest);
-  }
-  return hand_out();
+  return collect(engine, batch.prompts.size());
 }
 
 }  // namespace
@@ -147,6 +179,7 @@ RunStatistics& RunStatistics::operator+=(const RunStatistics& other) {
   batches += other.batches;
   input_tokens += other.input_tokens;
   output_tokens += other.output_tokens;
+  prompts += other.prompts;
   peak_memory_bytes = std::max(peak_memory_bytes, other.peak_memory_bytes);
   cache_bytes = std::max(cache_bytes, other.cache_bytes);
   experts.hits += other.experts.hits;
@@ -165,6 +198,7 @@ Json to_json(const RunStatistics& statistics) {
           {"first_token_seconds", statistics.first_token_seconds},
           {"input_tokens", statistics.input_tokens},
           {"output_tokens", statistics.output_tokens},
+          {"prompts", statistics.prompts},
           {"tokens_per_second", statistics.tokens_per_second()},
           {"peak_memory_bytes", statistics.peak_memory_bytes},
           {"cache_bytes", statistics.cache_bytes},

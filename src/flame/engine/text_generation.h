@@ -23,7 +23,9 @@ struct Prompt {
 /// The next prompt, or nothing at the end of the input.
 using PromptSource = std::function<std::optional<Prompt>()>;
 
-/// What producing one output (or the batch it was part of) took.
+/// What producing one output took, or all of a run. Prompts that are decoded together share the work: an output's
+/// seconds, lookups and bytes are then its batch's, from the batch's start until the output was done. Its tokens are
+/// its own.
 struct RunStatistics {
   double encoder_seconds = 0.0;
   double decoder_seconds = 0.0;
@@ -31,6 +33,7 @@ struct RunStatistics {
   std::uint64_t batches = 0;
   std::uint64_t input_tokens = 0;
   std::uint64_t output_tokens = 0;
+  std::uint64_t prompts = 0;            ///< decoded together (of a run: in all); 1: every figure is the output's own
   std::uint64_t peak_memory_bytes = 0;  ///< of the process, so far
   std::uint64_t cache_bytes = 0;        ///< keys and values
   model::MoeStatistics experts;
@@ -50,7 +53,7 @@ struct TextOutput {
   std::vector<std::string> texts;  ///< one a returned sequence, the best first; empty without tokenizer
   std::vector<model::GeneratedSequence> sequences;
   std::uint64_t input_tokens = 0;
-  RunStatistics statistics;  ///< of the batch that the prompt was part of
+  RunStatistics statistics;
 };
 
 /// One line of `flame generate --json`: index, text, tokens, input_tokens, stats; with several returned sequences also
@@ -61,14 +64,18 @@ struct TextGenerationOptions {
   model::GenerationOptions generation;
   std::string prefix;          ///< put before every text
   std::size_t batch_size = 1;  ///< prompts decoded together
+  /// False: an output is given as soon as it is done. True: as soon as it and all before it are done.
+  bool keep_order = false;
 };
 
 struct TextGenerationCallbacks {
   /// With one prompt at a time, one sequence and no beams: text as soon as it is certain.
   std::function<void(std::string_view piece)> on_text;
-  /// A prompt is done. Called in the order of the input, for all prompts of a batch when the batch ends.
+  /// A prompt is done, while others of its batch may still run. When the batch fails or is interrupted, those that were
+  /// done by then have been given.
   std::function<void(const TextOutput& output)> on_output;
-  /// A prompt that cannot be run (empty, invalid UTF-8, ids out of range) is skipped with this message; without it the error is thrown.
+  /// A prompt that cannot be run (empty, invalid UTF-8, ids out of range) is skipped with this message; without it the
+  /// error is thrown.
   std::function<void(const Prompt& prompt, const std::string& why)> on_skipped;
   /// Worth telling, but not an error: a prompt longer than the model was made for.
   std::function<void(const std::string& message)> on_warning;

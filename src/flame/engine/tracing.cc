@@ -120,8 +120,9 @@ std::string decoding_text(const TracingOptions& options) {
 
 struct Batch {
   std::vector<Ids> inputs;
-  std::vector<Ids> references;  ///< as long as inputs, or empty
-  std::uint64_t drawn = 0;      ///< from the source
+  std::vector<std::uint64_t> numbers;  ///< of the inputs, as Prompt::index
+  std::vector<Ids> references;         ///< as long as inputs, or empty
+  std::uint64_t drawn = 0;             ///< from the source
 };
 
 Batch next_batch(const Engine& engine, const TracePromptSource& source, const TracingOptions& options,
@@ -139,10 +140,10 @@ Batch next_batch(const Engine& engine, const TracePromptSource& source, const Tr
       Ids ids = prompt.tokens.empty() ? engine.require_tokenizer().encode(options.prefix + prompt.text) : prompt.tokens;
       if (next->reference) batch.references.push_back(engine.require_tokenizer().encode(*next->reference));
       batch.inputs.push_back(std::move(ids));
+      batch.numbers.push_back(prompt.index);
     } catch (const UsageError& error) {
-      if (callbacks.on_warning) {
-        callbacks.on_warning(fmt::format("prompt {}: {} (skipped)", prompt.index + 1, error.what()));
-      }
+      if (!callbacks.on_skipped) throw;
+      callbacks.on_skipped(prompt, error.what());
     }
   }
   return batch;
@@ -238,7 +239,9 @@ TracingSummary trace_prompts(Engine& engine, routing::TraceRecorder& recorder, c
     if (!batch.inputs.empty()) {
       try {
         if (batch.references.empty()) {
-          (void)engine.generator().generate(batch.inputs, options.generation, generation_callbacks);
+          model::GenerationOptions generation = options.generation;
+          generation.input_numbers = batch.numbers;
+          (void)engine.generator().generate(batch.inputs, generation, generation_callbacks);
         } else {
           throw_if_interrupted();
           follow_references(engine, batch, options.generation.decoder_start_token_id);

@@ -35,7 +35,9 @@ struct TracingOptions {
 
 struct TracingCallbacks {
   std::function<void(std::uint64_t prompts_done)> on_progress;
-  std::function<void(const std::string& message)> on_warning;  ///< a prompt that was skipped, or is very long
+  /// A prompt that cannot be run is left out with this message; without it the error is thrown.
+  std::function<void(const Prompt& prompt, const std::string& why)> on_skipped;
+  std::function<void(const std::string& message)> on_warning;  ///< a prompt that is very long
 };
 
 struct TracingSummary {

@@ -183,6 +183,9 @@ class Compiler {
     tracing.data = fmt::format("{}, {}", options_.data.string(), options_.field);
     Progress progress("tracing", options_.trace_samples);
     engine::TracingCallbacks callbacks;
+    callbacks.on_skipped = [&](const engine::Prompt& prompt, const std::string& why) {
+      if (note_) note_(fmt::format("trace: text {} is left out: {}", prompt.index + 1, why));
+    };
     callbacks.on_progress = [&](std::uint64_t done) { progress.set(done); };
     const engine::TracingSummary summary =
         engine::trace_prompts(engine, *recorder, prompts_of(options_), tracing, callbacks, trace);

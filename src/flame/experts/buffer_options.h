@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "flame/io/async_reader.h"
 
@@ -19,7 +21,9 @@ enum class Replacement : std::uint8_t {
   kStatic,         ///< least popular in the profile
 };
 
-/// "next-use", "lru", "lifo", "lfu", "layer-distance", "static". Throws UsageError for another name.
+/// Every name that parse_replacement takes, the default first.
+[[nodiscard]] std::vector<std::string_view> replacement_names();
+/// Throws UsageError for a name that is not one of them.
 [[nodiscard]] Replacement parse_replacement(const std::string& name);
 [[nodiscard]] const char* name_of(Replacement replacement);
 
@@ -30,15 +34,15 @@ struct BufferOptions {
   /// Any causal predictor of routing; "none"; "auto": the best that the bundle's profile has data for (mix-hidden, mix,
   /// cepr), without a profile none. "lru" and "lifo" stand for that replacement without prediction.
   std::string predictor = "auto";
-  int context = 3;                 ///< m, the experts a predictor looks back on
+  int context = 3;  ///< m, the experts a predictor looks back on
   Replacement replacement = Replacement::kNextUse;
   io::StorageBackend storage = io::StorageBackend::kAutomatic;
   /// No slots at all: the experts are computed where their file is mapped (MappedDevice), and the kernel decides what
   /// stays in memory. For comparison; the rest of the options then says nothing.
   bool mapped = false;
-  io::Throttle throttle;           ///< --storage-bandwidth, --storage-latency
-  bool prefetch = true;            ///< false: load on demand only
-  bool speculate_always = false;   ///< keep two loads under way, whether that pays or not: for comparison
+  io::Throttle throttle;          ///< --storage-bandwidth, --storage-latency
+  bool prefetch = true;           ///< false: load on demand only
+  bool speculate_always = false;  ///< keep two loads under way, whether that pays or not: for comparison
   /// Each load ends before anything goes on, as if storage took no time: for comparing a run with its replay.
   bool wait_for_loads = false;
   bool verify = true;              ///< check each block's XXH3 as it arrives

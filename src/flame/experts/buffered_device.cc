@@ -47,9 +47,11 @@ struct BufferedDevice::Implementation {
   Implementation(std::shared_ptr<const Bundle> the_bundle, const model::DenseWeights& dense,
                  const BufferOptions& options, std::unique_ptr<io::AsyncReader> reader)
       : bundle(std::move(the_bundle)),
+        switched_off(options.prefetch ? "" : "; prefetch off"),
         routers(routers_of(bundle->config(), dense)),
         memory(slots_for(*bundle, options), bundle->slot_bytes()),
         loader(*bundle, memory, std::move(reader), options, timeline) {
+    if (!options.verify) switched_off += "; checksums not looked at";
     const ExpertGrid& grid = bundle->grid();
     if (routers.size() != grid.layers()) throw std::logic_error("the weights are another model's than the bundle");
     if (!options.timeline.empty()) {
@@ -93,6 +95,7 @@ struct BufferedDevice::Implementation {
 
   std::shared_ptr<const Bundle> bundle;
   PredictorChoice choice;
+  std::string switched_off;            ///< for describe()
   std::vector<model::Router> routers;  ///< [layers of the grid]
   Timeline timeline;
   SlotMemory memory;
@@ -239,11 +242,11 @@ model::MoeStatistics BufferedDevice::statistics() const {
 
 std::string BufferedDevice::describe() const {
   const Implementation& self = *implementation_;
-  return fmt::format("cpu, {} slots of {} for {} experts ({}); predictor {}, replacement {}; storage {}",
+  return fmt::format("cpu, {} slots of {} for {} experts ({}); predictor {}, replacement {}; storage {}{}",
                      self.pipeline->pool().slots(), format_byte_size(self.bundle->slot_bytes()),
                      self.bundle->grid().size(), self.bundle->describe(),
                      self.predictor_name.empty() ? "none" : self.predictor_name,
-                     experts::name_of(self.choice.replacement), self.loader.describe());
+                     experts::name_of(self.choice.replacement), self.loader.describe(), self.switched_off);
 }
 
 void BufferedDevice::force_routing(routing::ForcedRouting routing) {

@@ -1,6 +1,7 @@
 #include "flame/experts/replacement.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <array>
 #include <limits>
@@ -112,12 +113,18 @@ class StaticPopular final : public ReplacementPolicy {
 
 }  // namespace
 
+std::vector<std::string_view> replacement_names() {
+  std::vector<std::string_view> names;
+  for (const auto& [replacement, text] : kNames) names.emplace_back(text);
+  return names;
+}
+
 Replacement parse_replacement(const std::string& name) {
   for (const auto& [replacement, text] : kNames) {
     if (name == text) return replacement;
   }
   throw UsageError(
-      fmt::format("unknown replacement policy \"{}\": use next-use, lru, lifo, lfu, layer-distance or static", name));
+      fmt::format("unknown replacement policy \"{}\": use one of {}", name, fmt::join(replacement_names(), ", ")));
 }
 
 const char* name_of(Replacement replacement) {

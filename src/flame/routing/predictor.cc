@@ -55,6 +55,14 @@ void Predictor::foresee(std::size_t /*sequence*/, std::span<const std::uint16_t>
 
 std::span<const std::string_view> predictor_names() { return kNames; }
 
+std::vector<std::string_view> causal_predictor_names() {
+  std::vector<std::string_view> names;
+  for (const std::string_view name : kNames) {
+    if (is_causal(name)) names.push_back(name);
+  }
+  return names;
+}
+
 bool is_causal(std::string_view name) { return name != "oracle" && name != "belady"; }
 
 bool has_order(std::string_view name) {

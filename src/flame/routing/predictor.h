@@ -94,6 +94,9 @@ struct PredictorOptions {
 /// Every name that make_predictor takes, the paper's first.
 [[nodiscard]] std::span<const std::string_view> predictor_names();
 
+/// Those of them that is_causal.
+[[nodiscard]] std::vector<std::string_view> causal_predictor_names();
+
 /// True for the predictors that a program may use while decoding; false for the bounds `oracle` and `belady`.
 [[nodiscard]] bool is_causal(std::string_view name);
 

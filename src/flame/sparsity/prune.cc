@@ -67,8 +67,8 @@ PrunedTensor compare(const PlannedTensor& tensor, const PruneOptions& options, s
                      std::span<const std::byte> pruned) {
   PrunedTensor result;
   result.name = tensor.name;
-  result.how =
-      is_pattern_method(options.method) ? tensor.pattern.to_string() : fmt::format("{:.4g} % removed", 100.0 * tensor.sparsity);
+  result.how = is_pattern_method(options.method) ? tensor.pattern.to_string()
+                                                 : fmt::format("{:.4g} % removed", 100.0 * tensor.sparsity);
   result.weights = std::uint64_t{tensor.shape.rows} * tensor.shape.columns;
   if (!options.measure_error) return result;
   struct RowSums {
@@ -217,13 +217,17 @@ class Job {
 
 std::string_view name_of(Method method) { return kMethods[static_cast<std::size_t>(method)].second; }
 
-Method parse_method(std::string_view name) {
+std::vector<std::string_view> method_names() {
   std::vector<std::string_view> names;
+  for (const auto& [method, name] : kMethods) names.push_back(name);
+  return names;
+}
+
+Method parse_method(std::string_view name) {
   for (const auto& [method, own_name] : kMethods) {
     if (name == own_name) return method;
-    names.push_back(own_name);
   }
-  throw UsageError(fmt::format("method \"{}\": expected one of {}", name, fmt::join(names, ", ")));
+  throw UsageError(fmt::format("method \"{}\": expected one of {}", name, fmt::join(method_names(), ", ")));
 }
 
 bool needs_calibration(Method method) { return method == Method::kWanda || method == Method::kSparseGpt; }

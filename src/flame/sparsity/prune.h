@@ -28,8 +28,9 @@ enum class Method : std::uint8_t {
   kColumnBlock,   ///< whole columns of blocks
 };
 
-/// "magnitude", "wanda", "sparsegpt", "unstructured", "column-block".
 [[nodiscard]] std::string_view name_of(Method method);
+/// Every name that parse_method takes, the paper's first.
+[[nodiscard]] std::vector<std::string_view> method_names();
 /// UsageError that lists the names.
 [[nodiscard]] Method parse_method(std::string_view name);
 [[nodiscard]] bool needs_calibration(Method method);
