@@ -35,7 +35,7 @@ struct SynthCommand {
 
 void synth(const SynthCommand& command) {
   ThreadPool::set_threads(command.threads);
-  const model::SwitchConfig config = model::load_preset_or_config(command.config);
+  const model::SwitchConfig config = model::load_config_or_preset(command.config);
   model::SynthOptions options;
   options.type = command.type == "f32" ? DataType::kF32 : command.type == "f16" ? DataType::kF16 : DataType::kBF16;
   options.seed = command.seed;

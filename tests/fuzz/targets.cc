@@ -6,16 +6,23 @@
 #include <stdexcept>
 #include <string>
 
+#include "flame/base/byte_size.h"
+#include "flame/base/duration.h"
 #include "flame/base/error.h"
 #include "flame/base/json.h"
+#include "flame/experts/bundle_json.h"
+#include "flame/io/checkpoint.h"
 #include "flame/io/json_lines.h"
 #include "flame/io/memory_file_system.h"
 #include "flame/io/pickle_reader.h"
 #include "flame/io/pytorch_checkpoint.h"
 #include "flame/io/safetensors.h"
+#include "flame/io/safetensors_writer.h"
 #include "flame/model/config.h"
+#include "flame/model/generation_config.h"
 #include "flame/routing/profile.h"
 #include "flame/routing/trace.h"
+#include "flame/sparsity/pattern.h"
 #include "flame/text/tokenizer.h"
 
 namespace flame::fuzz {
@@ -111,6 +118,68 @@ void trace(std::span<const std::byte> input) {
   demand(counted.steps() == read.decoder.steps(), "steps that were not counted");
 }
 
+constexpr const char* kSmallConfig =
+    R"({"model_type": "switch_transformers", "vocab_size": 32, "d_model": 8, "d_kv": 4, "d_ff": 8, "num_heads": 2,
+        "num_layers": 2, "num_decoder_layers": 2, "num_sparse_encoder_layers": 1, "num_sparse_decoder_layers": 1,
+        "encoder_sparse_step": 2, "decoder_sparse_step": 2, "num_experts": 2, "decoder_start_token_id": 0})";
+
+void bundle(std::span<const std::byte> input) {
+  const experts::ExpertGrid grid = experts::grid_of(model::parse_config(kSmallConfig, "config.json"));
+  const experts::BundleManifest manifest = experts::parse_manifest(text_of(input), "flame.json", grid);
+  demand(manifest.formats.size() == grid.layers() && manifest.names.size() == grid.size() &&
+             manifest.checksums.size() == grid.size(),
+         "a manifest of another grid");
+}
+
+void index(std::span<const std::byte> input) {
+  io::MemoryFileSystem files;
+  {
+    const auto file = files.create("/m/a.safetensors");
+    io::SafetensorsWriter writer(*file, {});
+    writer.declare("a", DataType::kF32, {2});
+    writer.begin();
+    writer.append("a", std::as_bytes(std::span(std::array{1.0F, 2.0F})));
+    writer.finish();
+    file->close();
+  }
+  files.put("/m/model.safetensors.index.json", input);
+  const io::Checkpoint checkpoint = io::Checkpoint::open("/m", files);
+  for (const std::string& name : checkpoint.names()) {
+    demand(checkpoint.tensor(name).bytes.size() == 8, "a tensor that no shard holds");
+  }
+}
+
+void generation_config(std::span<const std::byte> input) {
+  io::MemoryFileSystem files;
+  files.put("/m/config.json", std::as_bytes(std::span(std::string_view(kSmallConfig))));
+  files.put("/m/generation_config.json", input);
+  const model::SwitchConfig config = model::parse_config(kSmallConfig, "config.json");
+  const model::GenerationDefaults defaults = model::load_generation_defaults("/m", config, std::nullopt, files);
+  model::check_options(defaults.options, config.vocab_size);
+  static_cast<void>(model::options_without_effect(defaults.options));
+}
+
+/// Texts of the command line.
+void values(std::span<const std::byte> input) {
+  const std::string text = text_of(input);
+  const auto attempt = [](auto&& parse) {
+    try {
+      parse();
+    } catch (const UsageError&) {  // refused
+    }
+  };
+  attempt([&] { static_cast<void>(parse_byte_size(text)); });
+  attempt([&] { demand(parse_duration(text) >= 0.0, "a negative time"); });
+  attempt([&] {
+    const sparsity::Pattern pattern = sparsity::parse_pattern(text);
+    demand(pattern.n >= 1 && pattern.n <= pattern.m && pattern.m <= 16, "a pattern out of range");
+  });
+  attempt([&] {
+    const sparsity::LayerPatterns patterns = sparsity::LayerPatterns::parse(text);
+    demand(sparsity::LayerPatterns::parse(patterns.to_string()) == patterns, "a list that reads back as another");
+  });
+}
+
 /// Lets pass what a target may throw.
 template <void (*Run)(std::span<const std::byte>)>
 void refusing(std::span<const std::byte> input) {
@@ -120,14 +189,18 @@ void refusing(std::span<const std::byte> input) {
   }
 }
 
-constexpr std::array<Target, 8> kTargets = {{{"safetensors", refusing<safetensors>},
-                                             {"pickle", refusing<pickle>},
-                                             {"pytorch", refusing<pytorch>},
-                                             {"config", refusing<config>},
-                                             {"json_lines", refusing<json_lines>},
-                                             {"tokenizer", refusing<tokenizer>},
-                                             {"profile", refusing<profile>},
-                                             {"trace", refusing<trace>}}};
+constexpr std::array<Target, 12> kTargets = {{{"safetensors", refusing<safetensors>},
+                                              {"pickle", refusing<pickle>},
+                                              {"pytorch", refusing<pytorch>},
+                                              {"config", refusing<config>},
+                                              {"json_lines", refusing<json_lines>},
+                                              {"tokenizer", refusing<tokenizer>},
+                                              {"profile", refusing<profile>},
+                                              {"trace", refusing<trace>},
+                                              {"bundle", refusing<bundle>},
+                                              {"index", refusing<index>},
+                                              {"generation_config", refusing<generation_config>},
+                                              {"values", refusing<values>}}};
 
 }  // namespace
 

@@ -79,7 +79,7 @@ Inspection inspect(const std::filesystem::path& model, std::optional<std::uint64
   Inspection inspection;
   inspection.path = model;
   inspection.expert_memory = expert_memory;
-  inspection.config = model::load_preset_or_config(model);
+  inspection.config = model::load_config_or_preset(model);
   if (has_weights(model)) {
     const io::Checkpoint checkpoint = io::Checkpoint::open(model);
     inspection.checkpoint_bytes = checkpoint.total_bytes();
