@@ -168,7 +168,7 @@ void add_eval_buffer_command(CLI::App& eval) {
       ->check(CLI::Range(1, 16))
       ->capture_default_str();
   command->add_option("--slots", options->slots, "Paper mode: of each layer (default 1 … E); runtime: in all (eighths)")
-      ->check(CLI::PositiveNumber);
+      ->check(above_zero());
   command->add_option("--mode", options->modes, "paper, runtime")->capture_default_str();
   command
       ->add_option("--replacement", options->replacement,

@@ -136,7 +136,7 @@ void add_eval_pruning_command(CLI::App& eval) {
   command->add_option("--reference", options->references, "Key of a reference, a text or an array (may be repeated)")
       ->allow_extra_args(false)
       ->required();
-  command->add_option("--limit", options->limit, "Only the first so many examples")->check(CLI::PositiveNumber);
+  command->add_option("--limit", options->limit, "Only the first so many examples")->check(above_zero());
   command->add_option("--prefix", options->prefix, "Put before every input text (default: the task's)");
   command->add_option("--batch", options->batch, "Texts generated together; never changes a result")
       ->check(CLI::Range(1, 1024))
@@ -152,7 +152,7 @@ void add_eval_pruning_command(CLI::App& eval) {
   command->add_option("--target", options->target, "Key of the output text (default: what the model says itself)")
       ->group(group);
   command->add_option("--samples", options->samples, "Lines of the file to use")
-      ->check(CLI::PositiveNumber)
+      ->check(above_zero())
       ->capture_default_str()
       ->group(group);
   command->add_option("--min-tokens", options->minimum_tokens, "Fewer calibration tokens: the layer's statistics")

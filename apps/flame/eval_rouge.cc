@@ -115,7 +115,7 @@ void add_eval_rouge_command(CLI::App& eval) {
                    "Key of a reference, a text or an array of texts (may be repeated)")
       ->allow_extra_args(false)
       ->required();
-  command->add_option("--limit", options->limit, "Only the first so many examples")->check(CLI::PositiveNumber);
+  command->add_option("--limit", options->limit, "Only the first so many examples")->check(above_zero());
   command->add_option("--prefix", options->prefix, "Put before every input text (default: the task's)");
   command->add_option("-o,--output", options->output, "Keep the generated texts in this file");
   command->add_flag("--resume", options->resume, "Go on where the run that wrote -o's file stopped");
@@ -134,7 +134,19 @@ void add_eval_rouge_command(CLI::App& eval) {
   command->add_option("--bootstrap-seed", options->bootstrap.seed, "Seed of the bootstrap")->capture_default_str();
   command->add_flag("--json", options->json, "One JSON object on standard output");
   add_generation_options(*command, options->generation);
-  command->callback([options] { run(*options); });
+  command->callback([options, command] {
+    if (options->model.empty()) {
+      constexpr const char* kWhy = "with --predictions: no text is generated";
+      refuse_flags(*command, {"--prefix", "--batch", "--threads"}, kWhy);
+      refuse_generation_flags(*command, kWhy);
+    } else {
+      refuse_flags(*command, {"--prediction-field"}, "without --predictions");
+    }
+    if (options->bootstrap.samples == 0) {
+      refuse_flags(*command, {"--confidence", "--bootstrap-seed"}, "with --samples 0: there are no intervals");
+    }
+    run(*options);
+  });
 }
 
 }  // namespace flame::cli

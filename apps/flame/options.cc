@@ -31,6 +31,7 @@ std::optional<DataType> weight_type(const std::string& name) {
 }
 
 constexpr const char* kBufferGroup = "Experts of a bundle";
+constexpr const char* kGenerationGroup = "Generation (defaults: the model's own)";
 
 model::EarlyStopping early_stopping(const std::string& name) {
   if (name == "true") return model::EarlyStopping::kTrue;
@@ -51,6 +52,14 @@ engine::PromptSource all_prompts(const InputOptions& options, Skipped& skipped) 
 void refuse_flags(const CLI::App& command, std::initializer_list<const char*> flags, std::string_view why) {
   for (const char* flag : flags) {
     if (command.count(flag) > 0) throw UsageError(fmt::format("{} has no effect {}", flag, why));
+  }
+}
+
+void refuse_generation_flags(const CLI::App& command, std::string_view why) {
+  for (const CLI::Option* option : command.get_options()) {
+    if (option->get_group() == kGenerationGroup && option->count() > 0) {
+      throw UsageError(fmt::format("{} has no effect {}", option->get_name(), why));
+    }
   }
 }
 
@@ -241,7 +250,7 @@ engine::PromptSource open_prompts(const InputOptions& options, Skipped& skipped)
 }
 
 void add_generation_options(CLI::App& command, GenerationFlags& flags) {
-  const std::string group = "Generation (defaults: the model's own)";
+  const std::string group = kGenerationGroup;
   command.add_option("--task", flags.task, "A task of the model's config, for example summarization")->group(group);
   command.add_option("--max-new-tokens", flags.wanted.max_new_tokens, "Tokens to generate at most")
       ->check(CLI::Range(1, 1'000'000))

@@ -97,6 +97,8 @@ struct GenerationFlags {
   std::string early_stopping;
 };
 void add_generation_options(CLI::App& command, GenerationFlags& flags);
+/// Throws UsageError "FLAG has no effect WHY" for the first flag of add_generation_options that was given.
+void refuse_generation_flags(const CLI::App& command, std::string_view why);
 /// The model's defaults (for flags.task) with the flags over them. Keys of the model's files that FLAME does not have
 /// are warned of. Throws as model::apply.
 [[nodiscard]] model::GenerationDefaults generation_options(const GenerationFlags& flags, const engine::Engine& engine);

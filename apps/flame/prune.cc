@@ -189,7 +189,7 @@ void add_prune_command(CLI::App& app) {
   command->add_option("--prefix", options->prefix, "Put before every input text (default: the task's)")->group(group);
   command->add_option("--task", options->task, "A task of the model's config, for example summarization")->group(group);
   command->add_option("--samples", options->samples, "Lines of the file to use")
-      ->check(CLI::PositiveNumber)
+      ->check(above_zero())
       ->capture_default_str()
       ->group(group);
   command

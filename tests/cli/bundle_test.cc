@@ -76,12 +76,15 @@ TEST(GenerateWithABundle, RefusesOptionsWithoutEffectAndSaysWhatIsOff) {
     EXPECT_EQ(result.exit_code, 2) << options.front();
     EXPECT_EQ(result.standard_output, "") << options.front();
   }
+  const ProgramResult unknown = generate({"--predictor", "ceppr"});
+  EXPECT_EQ(unknown.exit_code, 2);
+  EXPECT_THAT(unknown.standard_error, HasSubstr("unknown predictor \"ceppr\""));
   const ProgramResult more_slots = generate({"--slots", "1000"});
   EXPECT_EQ(more_slots.exit_code, 0);
   EXPECT_THAT(more_slots.standard_error, HasSubstr("--slots 1000"));
   const ProgramResult unverified = generate({"--no-verify", "--stats"});
   EXPECT_EQ(unverified.exit_code, 0);
-  EXPECT_THAT(unverified.standard_error, HasSubstr("checksums not looked at"));
+  EXPECT_THAT(unverified.standard_error, HasSubstr("not verified"));
 }
 
 TEST(GenerateWithABundle, AnUnwritableTimelineIsOneMessageAndLeavesNothing) {

@@ -85,6 +85,11 @@ TEST(EvalRougeCommand, ScoresTextsThatAreThere) {
   EXPECT_DOUBLE_EQ(rouge.at("rouge1").at("f").at("mean").get<double>(), (1.0 + 2.0 / 3.0) / 2.0);
   EXPECT_DOUBLE_EQ(rouge.at("rouge1").at("recall").at("mean").get<double>(), 0.75);
   EXPECT_THAT(run_flame(command).standard_output, HasSubstr("rougeLsum"));
+  std::vector<std::string> with_beams = command;
+  with_beams.insert(with_beams.end(), {"--beams", "2"});
+  const ProgramResult refused = run_flame(with_beams);
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_THAT(refused.standard_error, HasSubstr("--beams has no effect with --predictions"));
 }
 
 TEST(EvalRougeCommand, GeneratesAndGoesOn) {

@@ -84,6 +84,7 @@ class Compiler {
         note_(note) {}
 
   CompileReport run() {
+    io::require_directory_target(output_);
     if (io::FileSystem::real().exists(output_) && options_.existing == io::Existing::kRefuse) {
       throw UsageError(fmt::format("{}: exists already; give --replace to make it anew", output_.string()));
     }

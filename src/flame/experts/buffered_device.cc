@@ -1,6 +1,7 @@
 #include "flame/experts/buffered_device.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <stdexcept>
@@ -22,11 +23,18 @@ namespace {
 /// Rows are computed when so many more bytes have arrived: often enough to keep up, seldom enough to start threads for.
 constexpr std::uint64_t kComputeStep = 4 * kBundleBlockBytes;
 
+void require_known(const std::string& predictor) {
+  const auto known = routing::predictor_names();
+  if (predictor.empty() || std::find(known.begin(), known.end(), predictor) != known.end()) return;
+  throw UsageError(fmt::format("unknown predictor \"{}\": use auto, none, or one of {}", predictor,
+                               fmt::join(routing::causal_predictor_names(), ", ")));
+}
+
 std::optional<routing::Profile> profile_of(const Bundle& bundle, const BufferOptions& options) {
+  const std::string wanted = choose_predictor(options.predictor, options.replacement, nullptr).predictor;
+  require_known(wanted);
   if (bundle.has_profile()) return bundle.profile();
-  if (!choose_predictor(options.predictor, options.replacement, nullptr).predictor.empty()) {
-    static_cast<void>(bundle.profile());  // throws what is missing and how to get it
-  }
+  if (!wanted.empty()) static_cast<void>(bundle.profile());  // throws what is missing and how to get it
   return std::nullopt;
 }
 
@@ -51,7 +59,6 @@ struct BufferedDevice::Implementation {
         routers(routers_of(bundle->config(), dense)),
         memory(slots_for(*bundle, options), bundle->slot_bytes()),
         loader(*bundle, memory, std::move(reader), options, timeline) {
-    if (!options.verify) switched_off += "; checksums not looked at";
     const ExpertGrid& grid = bundle->grid();
     if (routers.size() != grid.layers()) throw std::logic_error("the weights are another model's than the bundle");
     if (!options.timeline.empty()) {

@@ -67,6 +67,13 @@ void require_file_target(const std::filesystem::path& target, FileSystem& files)
   }
 }
 
+void require_directory_target(const std::filesystem::path& target, FileSystem& files) {
+  if (target == "-") throw UsageError("-: a directory cannot go to standard output; name one");
+  if (files.exists(target) && !files.is_directory(target)) {
+    throw UsageError(fmt::format("{}: is a file; name a directory to write", target.string()));
+  }
+}
+
 AtomicFile::AtomicFile(std::filesystem::path target, Existing existing, FileSystem& files)
     : files_(files), target_(std::move(target)), temporary_(temporary_name(target_, kPartial)) {
   require_file_target(target_, files_);
@@ -98,15 +105,10 @@ void AtomicFile::commit() {
 
 AtomicDirectory::AtomicDirectory(std::filesystem::path target, Existing existing, FileSystem& files)
     : files_(files), target_(without_trailing_slash(target)), temporary_(temporary_name(target_, kPartial)) {
-  if (target_ == "-") throw UsageError("-: a directory cannot go to standard output; name one");
-  if (files_.exists(target_)) {
-    if (!files_.is_directory(target_)) {
-      throw UsageError(fmt::format("{}: is a file; name a directory to write", target_.string()));
-    }
-    if (existing == Existing::kRefuse && !files_.list(target_).empty()) {
-      throw UsageError(
-          fmt::format("{}: is there already and not empty; remove it or name another directory", target_.string()));
-    }
+  require_directory_target(target_, files_);
+  if (existing == Existing::kRefuse && files_.exists(target_) && !files_.list(target_).empty()) {
+    throw UsageError(
+        fmt::format("{}: is there already and not empty; remove it or name another directory", target_.string()));
   }
   files_.remove(temporary_);  // of a crashed run that had this process id
   files_.create_directories(temporary_);

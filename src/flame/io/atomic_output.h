@@ -16,6 +16,9 @@ enum class Existing : std::uint8_t { kRefuse, kReplace };
 /// file, not written to), or "-".
 void require_file_target(const std::filesystem::path& target, FileSystem& files = FileSystem::real());
 
+/// The same for a target that cannot become a directory: a file of any kind, or "-".
+void require_directory_target(const std::filesystem::path& target, FileSystem& files = FileSystem::real());
+
 /// A file that is whole or absent: written to "NAME.partial-<process id>" beside the target, synced and renamed by
 /// commit(). Without commit() the destructor removes it, and the target is as it was.
 class AtomicFile {
