@@ -138,7 +138,8 @@ void index(std::span<const std::byte> input) {
     io::SafetensorsWriter writer(*file, {});
     writer.declare("a", DataType::kF32, {2});
     writer.begin();
-    writer.append("a", std::as_bytes(std::span(std::array{1.0F, 2.0F})));
+    const std::array<float, 2> values{1.0F, 2.0F};
+    writer.append("a", std::as_bytes(std::span(values)));
     writer.finish();
     file->close();
   }
