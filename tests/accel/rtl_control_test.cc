@@ -654,6 +654,18 @@ TEST(RtlSequencer, StopsAtTheFirstBadCommandAndSaysWhichAndWhy) {
   }
 }
 
+TEST(RtlSequencer, AnErrorOfTheMemoryEndsTheListAndIsKept) {
+  for (const auto& [error, read] : {std::pair{6U, true}, {7U, false}}) {
+    Sequencer sequencer(error);
+    (read ? sequencer->read_error_i : sequencer->write_error_i) = 1;
+    CommandList commands;
+    for (std::size_t i = 0; i < 4; ++i) commands.clear_sequence(i);
+    EXPECT_LE(sequencer.run(commands).size(), 1U);  // the command at hand ends in its own time
+    EXPECT_EQ(sequencer->error_o, error);
+    EXPECT_LE(sequencer->command_index_o, 1U);
+  }
+}
+
 TEST(RtlSequencer, RefusesShapesAndSlotsThatTheKernelDoesNotHold) {
   struct Bad {
     std::uint32_t error;
