@@ -2,6 +2,7 @@
 // the definition in plain loops, the matrix-vector kernel token by token, and the matrix-matrix product.
 
 #include <cmath>
+#include <cstring>
 
 #include "flame/kernels/attention.h"
 #include "flame/kernels/gemm.h"
