@@ -57,17 +57,24 @@ HWY_INLINE void multiply_tile(const Element* weight, std::size_t columns, const 
   for (std::size_t r = 0; r < Rows; ++r) {
     for (std::size_t t = 0; t < Tokens; ++t) sums[r][t] = hn::Zero(df);
   }
-  std::size_t c = 0;
-  for (; c + lanes <= columns; c += lanes) {
+  const auto add_vector = [&](std::size_t c) HWY_ATTR {
     Vector x[Tokens];
     for (std::size_t t = 0; t < Tokens; ++t) x[t] = hn::LoadU(df, input + t * input_stride + c);
     for (std::size_t r = 0; r < Rows; ++r) {
-      const Element* const position = weight + r * columns + c;
-      hwy::Prefetch(reinterpret_cast<const std::byte*>(position) + ahead);
-      const Vector w = load_widened(df, position);
+      const Vector w = load_widened(df, weight + r * columns + c);
       for (std::size_t t = 0; t < Tokens; ++t) sums[r][t] = hn::MulAdd(w, x[t], sums[r][t]);
     }
+  };
+  // Narrow elements fill a cache line with several vectors: one prefetch a line leaves the load ports to them.
+  constexpr std::size_t kVectors = sizeof(float) / sizeof(Element);
+  std::size_t c = 0;
+  for (; c + kVectors * lanes <= columns; c += kVectors * lanes) {
+    for (std::size_t r = 0; r < Rows; ++r) {
+      hwy::Prefetch(reinterpret_cast<const std::byte*>(weight + r * columns + c) + ahead);
+    }
+    for (std::size_t v = 0; v < kVectors; ++v) add_vector(c + v * lanes);
   }
+  for (; c + lanes <= columns; c += lanes) add_vector(c);
   if (c < columns) {
     HWY_ALIGN Element row_tail[HWY_MAX_BYTES / sizeof(float)] = {};
     HWY_ALIGN float input_tail[Tokens][HWY_MAX_BYTES / sizeof(float)] = {};
