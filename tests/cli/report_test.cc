@@ -1,6 +1,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -63,6 +65,23 @@ TEST_F(ReportCommand, DrawsElsewhereWhatHasBeenMeasured) {
   EXPECT_THAT(page, HasSubstr("../out/data/inspect.json"));
   EXPECT_THAT(page, HasSubstr("has not been run")) << "the items that were not measured say so";
   EXPECT_EQ(run_flame({"report", "--from", data, "--quick", "-o", elsewhere}).exit_code, 2);
+}
+
+TEST_F(ReportCommand, DrawsEveryItemOfTheRepositorysData) {
+  const ProgramResult drawn = run_flame(
+      {"report", "--from", source_path("docs/results/data").string(), "-o", (directory_ / "elsewhere").string()});
+  EXPECT_EQ(drawn.exit_code, 0);
+  EXPECT_THAT(drawn.standard_error, Not(HasSubstr("is left out")));
+  const std::string page = read_text(directory_ / "elsewhere" / "index.html");
+  EXPECT_THAT(page, HasSubstr("--profile build/results")) << "commands are those that were run";
+  // What the table of 2,048 bytes has at k = 1 and 2.
+  for (const json& result :
+       json::parse(read_text(source_path("docs/results/data/prediction.json")))["output"]["results"]) {
+    if (result["predictor"] != "token" || result.value("budget_bytes", 0) != 2048 || result["k"] > 2) continue;
+    std::array<char, 16> percent{};
+    std::snprintf(percent.data(), percent.size(), "%.2f %%", 100.0 * result["accuracy"].get<double>());
+    EXPECT_THAT(page, HasSubstr(percent.data()));
+  }
 }
 
 TEST_F(ReportCommand, RefusesMeasurementsOfOtherWeights) {

@@ -69,6 +69,19 @@ TEST_F(MeasurementsTest, MeasuresNothingWhenOnlyWhatIsStoredMayBeUsed) {
   EXPECT_EQ(runs(), 1U);
 }
 
+TEST_F(MeasurementsTest, OfStoredOnesNeedsNoTraceAndTellsTheCommandThatWasRun) {
+  program("echo '{}'");
+  (void)open().json({.name = "there", .arguments = {"a", "elsewhere/a.trace"}});
+  Measurements stored = open(true);
+  const std::filesystem::path trace = stored.file({.name = "a.trace", .arguments = {"trace", "-o", "{output}"}});
+  EXPECT_EQ(trace, directory_ / "data" / "a.trace");
+  const Measurement measurement{.name = "there", .arguments = {"a", trace.string()}};
+  EXPECT_NO_THROW((void)stored.json(measurement));
+  EXPECT_EQ(stored.command(measurement), "flame a elsewhere/a.trace");
+  EXPECT_THROW((void)stored.file({.name = "a.trace.json", .arguments = {"generate", "{output}"}}), NotMeasured)
+      << "that is a result";
+}
+
 TEST_F(MeasurementsTest, PassesOnWhatAFailingCommandSaid) {
   program("echo 'flame: no such model' >&2; exit 1");
   EXPECT_THAT([&] { (void)open().json({.name = "x", .arguments = {"a"}}); },

@@ -87,7 +87,8 @@ Item accelerator_cycles(const Subject& subject, Measurements& measurements) {
     item.figures.push_back(draw(cycles.chart, id, name));
     item.tables.push_back(cycles.table);
     item.sentences.push_back(fmt::format(
-        "{}: with both ideas at 2:4 most of them, {}, go to \"{}\"; the share that waits for weights is {} with "
+        "{}: with both ideas at 2:4 the largest share of them, {}, goes to \"{}\"; the share that waits for weights is "
+        "{} with "
         "neither idea and {} with both.",
         name, percent(cycles.most_share), cycles.most_kind, percent(cycles.wait_neither), percent(cycles.wait_both)));
   }

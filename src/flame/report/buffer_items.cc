@@ -108,8 +108,8 @@ Item hit_ratio(const Subject& subject, Measurements& measurements) {
   for (std::size_t slots = 1; slots <= most; ++slots) table.header.push_back(fmt::format("C = {}", slots));
   item.figures.push_back(
       draw(orders, "fig8b", "CEPR by m, and the best replacement there can be on the same slots (Belady's)"));
-  item.figures.push_back(
-      draw(others, "fig8b-others", "Every other way to fill the slots, those with an order at m = 3"));
+  item.figures.push_back(draw(others, "fig8b-others",
+                              "The other ways to fill the slots that are measured here, those with an order at m = 3"));
 
   double best = 0.0;
   std::string best_label;
@@ -129,11 +129,12 @@ Item hit_ratio(const Subject& subject, Measurements& measurements) {
       "what "
       "has been used, Belady's with knowledge of the future."};
   if (belady && cepr && lru) {
-    item.sentences.push_back(fmt::format(
-        "With two slots a layer, {} is the best of those that can be had, {:.2f} %; CEPR with m = 3 reaches "
-        "{:.2f} %, LRU {:.2f} %, Belady's replacement {:.2f} %: a prediction that loads ahead {} the best "
-        "that keeping alone can do.",
-        best_label, best, *cepr, *lru, *belady, *cepr > *belady ? "passes" : "does not reach"));
+    item.sentences.push_back(
+        fmt::format("With two slots a layer, {} is the best of those measured here that can be had, {:.2f} %; CEPR "
+                    "with m = 3 reaches "
+                    "{:.2f} %, LRU {:.2f} %, Belady's replacement {:.2f} %: a prediction that loads ahead {} the best "
+                    "that keeping alone can do.",
+                    best_label, best, *cepr, *lru, *belady, *cepr > *belady ? "passes" : "does not reach"));
   }
   double best_cepr = 0.0;
   for (const Series& one : orders.series) {
@@ -230,7 +231,9 @@ Item latency_by_slots(const Subject& subject, Measurements& measurements) {
       "makes "
       "each load shorter. The same bytes also hold more sparse experts, which moves a point to the right as well "
       "(PA-BUF); "
-      "the tables give the bytes."};
+      "the tables give the bytes. The oracle of the table knows the next experts, but loads them no further ahead than "
+      "the "
+      "predictors do and keeps what it has as they do: it is no bound."};
   if (dense_at_first > 0.0 && sparse_at_first > 0.0) {
     item.sentences.push_back(fmt::format(
         "With {} slots the replayed CPU takes {:.2f} ms a token for dense and {:.2f} ms for 2:4 experts, {} apart.",

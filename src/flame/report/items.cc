@@ -305,12 +305,9 @@ const Json& result_with(const Json& measured, const std::vector<std::pair<std::s
 }
 
 void note_source(Item& item, const Measurements& measurements, const Measurement& measurement) {
-  std::vector<std::string> arguments = measurement.arguments;
+  const std::vector<std::string>& arguments = measurement.arguments;
   const bool makes_file = std::find(arguments.begin(), arguments.end(), "{output}") != arguments.end();
-  for (std::string& argument : arguments) {
-    if (argument == "{output}") argument = (measurements.directory() / measurement.name).string();
-  }
-  item.commands.push_back(command_line(arguments));
+  item.commands.push_back(measurements.command(measurement));
   if (!makes_file) item.data_files.push_back(measurement.name + ".json");
 }
 

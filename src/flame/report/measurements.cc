@@ -95,6 +95,7 @@ Json Measurements::json(const Measurement& measurement) {
     const Json stored = parse_json(io::read_file(path), path);
     const JsonView view(stored, path);
     if (only_stored_ || (view.at("command").as_string() == command && !older_than_inputs(path, measurement))) {
+      commands_[measurement.name] = view.at("command").as_string();
       return view.at("output").value();
     }
   }
@@ -105,7 +106,15 @@ Json Measurements::json(const Measurement& measurement) {
   Json stored = {{"command", command}, {"seconds", seconds}, {"output", parse_json(io::read_file(output), output)}};
   write_json(path, stored);
   files.remove(output);
+  commands_[measurement.name] = command;
   return stored["output"];
+}
+
+std::string Measurements::command(const Measurement& measurement) const {
+  if (const auto known = commands_.find(measurement.name); known != commands_.end()) return known->second;
+  std::vector<std::string> arguments = measurement.arguments;
+  replace_output(arguments, directory_ / measurement.name);
+  return command_line(arguments);
 }
 
 std::filesystem::path Measurements::file(const Measurement& measurement) {
@@ -117,7 +126,8 @@ std::filesystem::path Measurements::file(const Measurement& measurement) {
   replace_output(arguments, path);
   const std::string command = command_line(arguments);
   if (only_stored_) {
-    if (files.exists(path) || files.exists(made_by)) return path;
+    // A trace, profile or bundle may be left out where what was measured with it is there; a result may not.
+    if (path.extension() != ".json" || files.exists(path)) return path;
     throw NotMeasured(fmt::format("`{}` has not been run", command));
   }
   // The command is noted before it runs: a file without its note would be taken for another command's.

@@ -50,8 +50,12 @@ class Measurements {
 
   /// A command that makes a file or directory, DIRECTORY/name, instead of JSON: "{output}" in its arguments stands for
   /// that path. Run unless it is there already and was made by the same command, which DIRECTORY/name.made.json tells.
-  /// Returns the path.
+  /// Returns the path; with `only_stored` also that of a trace, profile or bundle that is not there any more, since it
+  /// is only named in the commands of what was measured with it, but not that of a result, NAME.json.
   std::filesystem::path file(const Measurement& measurement);
+
+  /// The command that made what json() returned, as a person would type it; of a file, the one that file() would run.
+  [[nodiscard]] std::string command(const Measurement& measurement) const;
 
   /// DIRECTORY/name.json as it was put there by a person or another program; NotMeasured, with `how` it is made, where
   /// it is absent.
@@ -76,7 +80,8 @@ class Measurements {
   bool only_stored_;
   MeasurementCallbacks callbacks_;
   std::set<std::string> asked_;
-  std::map<std::string, std::string> failed_;  ///< command, and what it said: not tried again for the next item
+  std::map<std::string, std::string> commands_;  ///< by the name of what json() returned
+  std::map<std::string, std::string> failed_;    ///< command, and what it said: not tried again for the next item
 };
 
 /// "flame eval prediction test.trace --json": the command with the quotes that a shell needs.

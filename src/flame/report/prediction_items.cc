@@ -25,11 +25,13 @@ Json predictions(const Subject& subject, Measurements& measurements, Item& item)
   return result;
 }
 
-/// The result of one predictor; `m` is ignored for predictors without order.
-std::optional<Json> find(const Json& predictions, const std::string& predictor, std::size_t m, std::size_t k) {
+/// The result of one predictor, of the table cut to `budget_bytes` (0: of the whole one); m is 0 for predictors without
+/// order.
+std::optional<Json> find(const Json& predictions, const std::string& predictor, std::size_t m, std::size_t k,
+                         std::uint64_t budget_bytes = 0) {
   for (const Json& result : predictions.at("results")) {
     if (result.at("predictor") == predictor && result.at("m") == m && result.at("k") == k &&
-        result.value("depth", 1) == 1) {
+        result.value("depth", 1) == 1 && result.value("budget_bytes", std::uint64_t{0}) == budget_bytes) {
       return result;
     }
   }
@@ -179,7 +181,7 @@ Item accuracy_against_bytes(const Subject& subject, Measurements& measurements) 
     Series& series = families[predictor];
     series.label = predictor;
     series.points.push_back(with_interval(bytes, result));
-    const std::optional<Json> two = find(all, predictor, m, 2);
+    const std::optional<Json> two = find(all, predictor, m, 2, result.value("budget_bytes", std::uint64_t{0}));
     table.rows.push_back({predictor, std::to_string(m), percent(accuracy),
                           two ? percent(two->at("accuracy").get<double>()) : "–", fmt::format("{:.0f}", bytes),
                           fmt::format("{:.0f}", result.value("operations", 0.0))});
@@ -194,8 +196,8 @@ Item accuracy_against_bytes(const Subject& subject, Measurements& measurements) 
   }
   item.figures.push_back(draw(chart, "bytes"));
   item.sentences = {
-      fmt::format("The best predictor a program can use while decoding is {}, with {} at k = 1. Further left "
-                  "is cheaper, further up is better; bars are 95 % intervals over examples.",
+      fmt::format("Of the predictors measured here that a program can use while decoding, {} is the best, with {} "
+                  "at k = 1. Further left is cheaper, further up is better; bars are 95 % intervals over examples.",
                   best, percent(best_accuracy))};
   item.tables = {table};
   return item;
