@@ -89,6 +89,7 @@ void add_eval_prediction_command(CLI::App& eval) {
   command->add_flag("--skip-overlapping", options->request.skip_overlapping,
                     "Leave out examples that the profile counted, instead of refusing the trace");
   command->add_option("--samples", options->request.bootstrap.samples, "Bootstrap samples of the intervals; 0: none")
+      ->check(CLI::Range(0, 100'000))
       ->capture_default_str();
   command->add_option("--seed", options->request.bootstrap.seed, "Seed of the bootstrap")->capture_default_str();
   command->add_flag("--layers", options->layers, "Also the accuracy of every layer");

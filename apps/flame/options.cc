@@ -205,7 +205,9 @@ void add_input_options(CLI::App& command, InputOptions& options) {
                   "JSON-lines file of token ids, {\"tokens\": [..]} a line, for a model without tokenizer")
       ->group(group);
   command.add_option("--prefix", options.prefix, "Put before every prompt (default: the task's)")->group(group);
-  command.add_option("--skip", options.skip, "Leave out this many prompts at the beginning")->group(group);
+  command.add_option("--skip", options.skip, "Leave out this many prompts at the beginning")
+      ->check(CLI::NonNegativeNumber)
+      ->group(group);
   command.add_option("--limit", options.limit, "Stop after this many prompts")->check(above_zero())->group(group);
   command.add_flag("--strict", options.strict, "Stop at a bad line instead of skipping it")->group(group);
 }

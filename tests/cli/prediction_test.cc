@@ -71,6 +71,40 @@ TEST_F(PredictionCommands, LeadFromTextsToAccuracies) {
   EXPECT_THAT(table.standard_output, HasSubstr("accuracy at equal index storage"));
 }
 
+TEST_F(PredictionCommands, ScoreNoPredictorOfHiddenStatesOnATraceWithoutThem) {
+  expect_ok(trace("train", {"--limit", "5", "--hidden"}));
+  expect_ok(trace("test", {"--skip", "5"}));
+  expect_ok(run({"profile", path("train"), "-o", path("p"), "--fit", "--model", tiny_model().string()}));
+  const std::vector<std::string> command = {"eval", "prediction", path("test"), "--profile", path("p"), "--json"};
+  const ProgramResult every = run(command);
+  expect_ok(every);
+  EXPECT_THAT(every.standard_output, HasSubstr("\"mix\""));
+  for (const char* name : {"pre-attention", "lookahead", "next-router", "mix-hidden"}) {
+    EXPECT_THAT(every.standard_output, ::testing::Not(HasSubstr(name)));
+    std::vector<std::string> asked = command;
+    asked.insert(asked.end(), {"--predictor", std::string("cepr,") + name});
+    const ProgramResult refused = run(asked);
+    EXPECT_EQ(refused.exit_code, 2) << name;
+    EXPECT_THAT(refused.standard_error, HasSubstr(std::string("predictor ") + name));
+    EXPECT_THAT(refused.standard_error, HasSubstr("--hidden"));
+  }
+}
+
+TEST_F(PredictionCommands, RefuseNumbersThatAreNoneOfTheirs) {
+  expect_ok(trace("t", {"--limit", "2"}));
+  expect_ok(trace("other", {"--skip", "2", "--limit", "2"}));
+  expect_ok(run({"profile", path("t"), "-o", path("p")}));
+  for (const char* samples : {"-1", "1000000000"}) {
+    const ProgramResult result =
+        run({"eval", "prediction", path("other"), "--profile", path("p"), "--samples", samples});
+    EXPECT_EQ(result.exit_code, 2) << samples;
+    EXPECT_THAT(result.standard_error, HasSubstr("--samples"));
+  }
+  const ProgramResult skipped = trace("x", {"--skip", "-1"});
+  EXPECT_EQ(skipped.exit_code, 2);
+  EXPECT_THAT(skipped.standard_error, HasSubstr("--skip"));
+}
+
 TEST_F(PredictionCommands, RefuseOptionsWithoutEffectAndOutputsThatAreNoFiles) {
   for (const std::vector<std::string>& options :
        std::vector<std::vector<std::string>>{{"--teacher-forced", "s"}, {"--limit", "0"}, {"--beams", "2"}}) {

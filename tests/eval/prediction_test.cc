@@ -73,6 +73,14 @@ TEST(EvaluatePrediction, RefusesExamplesThatTheProfileCounted) {
   EXPECT_EQ(report.results.front().positions, 3U * 6 * 2);
 }
 
+TEST(EvaluatePrediction, RefusesATraceOfWhichNoExampleIsLeft) {
+  const Trace counted = routing::test::random_trace(4, 2, 5, 6, 1);
+  PredictionRequest request;
+  request.predictors = {"popularity"};
+  request.skip_overlapping = true;
+  EXPECT_THROW((void)evaluate_prediction(counted, profile_of(counted), request), UsageError);
+}
+
 TEST(EvaluatePrediction, RefusesAProfileOfAnotherModel) {
   const Trace counted = routing::test::random_trace(4, 2, 5, 6, 1);
   Trace scored = routing::test::random_trace(4, 2, 3, 6, 2);

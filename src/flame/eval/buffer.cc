@@ -10,6 +10,7 @@
 #include "flame/base/error.h"
 #include "flame/base/interrupt.h"
 #include "flame/base/thread_pool.h"
+#include "flame/eval/prediction_tally.h"
 #include "flame/experts/predictor_choice.h"
 
 namespace flame::eval {
@@ -33,8 +34,6 @@ class Replayer {
   void replay_paper(std::span<const BufferCase> settings, std::span<BufferResult> results) const;
   [[nodiscard]] BufferResult replay_runtime(const BufferCase& setting,
                                             const std::shared_ptr<routing::Predictor>& predictor) const;
-  /// Throws UsageError when the trace lacks what the predictor looks at.
-  void check(const routing::Predictor& predictor) const;
   /// Row `step` of a tensor [steps, layers, d_model] as floats in `row`, or nothing where there is no such tensor.
   [[nodiscard]] MatrixView<const float> state(const std::vector<BFloat16>& states, std::size_t step,
                                               std::uint32_t layer, std::vector<float>& row) const;
@@ -105,14 +104,6 @@ std::vector<ExpertIndex> Replayer::lookups() const {
   return lookups;
 }
 
-void Replayer::check(const routing::Predictor& predictor) const {
-  const bool lacks = (predictor.needs_hidden() && trace_.decoder.hidden.empty()) ||
-                     (predictor.needs_approach() && trace_.decoder.approach.empty());
-  if (!lacks) return;
-  throw UsageError(fmt::format(
-      "predictor {} looks at hidden states, which the trace does not have: make it with --hidden", predictor.name()));
-}
-
 MatrixView<const float> Replayer::state(const std::vector<BFloat16>& states, std::size_t step, std::uint32_t layer,
                                         std::vector<float>& row) const {
   if (states.empty()) return {};
@@ -137,7 +128,7 @@ void Replayer::replay(std::span<const BufferCase> settings, std::span<BufferResu
     // A random predictor goes on where it was: every replay gets its own, so that none depends on another.
     if (!choice.predictor.empty() && (predictor == nullptr || choice.predictor == "random")) {
       predictor = experts::make_predictor(choice.predictor, setting.context, 1, profile_);
-      check(*predictor);
+      require_states(*predictor, trace_);
     }
     results[i] = replay_runtime(setting, predictor);
   }
@@ -149,7 +140,7 @@ void Replayer::replay_paper(std::span<const BufferCase> settings, std::span<Buff
   options.context = settings.front().context;
   options.depth = 1;
   const auto predictor = routing::make_predictor(settings.front().predictor, options, profile_);
-  check(*predictor);
+  require_states(*predictor, trace_);
   std::size_t most = 1;
   for (const BufferCase& setting : settings) most = std::max(most, setting.slots);
   std::vector<routing::RankedExpert> top(std::min<std::size_t>(most, grid_.experts));

@@ -114,13 +114,17 @@ std::vector<Job> jobs_of(const PredictionRequest& request, const Trace& trace, c
   return jobs;
 }
 
-void check_request(const PredictionRequest& request, const Profile& profile) {
+void check_request(const PredictionRequest& request, const Trace& trace, const Profile& profile) {
   for (const std::uint32_t k : request.ranks) {
     if (k == 0 || k > profile.experts()) {
       throw UsageError(fmt::format("k must be 1 to {}, not {}", profile.experts(), k));
     }
   }
   if (request.depths.empty()) throw UsageError("no depth to predict at");
+  // Those that were asked for by name; the default list leaves out what the trace has no data for.
+  for (const std::string& name : request.predictors) {
+    require_states(*routing::make_predictor(name, {.context = 1, .depth = 1}, profile), trace);
+  }
 }
 
 void append_results(const Job& job, const Predictor& predictor, std::uint32_t depth, const PredictionTally& tally,
@@ -192,7 +196,7 @@ std::vector<std::string> available_predictors(const Trace& trace, const Profile&
 PredictionReport evaluate_prediction(const Trace& trace, const Profile& profile, const PredictionRequest& request,
                                      const std::function<void(double done)>& progress) {
   profile.require_model(trace.info);
-  check_request(request, profile);
+  check_request(request, trace, profile);
   const std::vector<std::uint64_t> fingerprints = routing::example_fingerprints(trace);
   std::vector<StepRange> ranges = routing::examples_of(trace.decoder);
   PredictionReport report;
@@ -209,6 +213,7 @@ PredictionReport evaluate_prediction(const Trace& trace, const Profile& profile,
       if (!profile.contains(fingerprints[i])) kept.push_back(ranges[i]);
     }
     ranges = std::move(kept);
+    if (ranges.empty()) throw UsageError("every example of the trace is in the profile: none is left to predict");
   }
   report.examples = ranges.size();
   for (const StepRange& range : ranges) report.steps += range.end - range.first;

@@ -1,8 +1,11 @@
 #include "flame/eval/prediction_tally.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
+#include "flame/base/error.h"
 #include "flame/routing/replay.h"
 
 namespace flame::eval {
@@ -31,6 +34,14 @@ class LogLoss {
 };
 
 }  // namespace
+
+void require_states(const routing::Predictor& predictor, const routing::Trace& trace) {
+  const bool lacks = (predictor.needs_hidden() && trace.decoder.hidden.empty()) ||
+                     (predictor.needs_approach() && trace.decoder.approach.empty());
+  if (!lacks) return;
+  throw UsageError(fmt::format(
+      "predictor {} looks at hidden states, which the trace does not have: make it with --hidden", predictor.name()));
+}
 
 std::vector<PredictionTally> tally_predictions(const routing::Trace& trace,
                                                std::span<const routing::StepRange> examples,

@@ -20,6 +20,9 @@ struct PredictionTally {
   double log_loss = 0.0;                  ///< sum of -ln P(expert), P at least 1e-9
 };
 
+/// Throws UsageError when the predictor looks at hidden states that the trace does not have.
+void require_states(const routing::Predictor& predictor, const routing::Trace& trace);
+
 /// Replays the examples through the predictor as decoding would and ranks every expert at each of the `depths` (layers
 /// ahead, 1 or more), once a position whose expert belongs to the same example. One tally a depth.
 [[nodiscard]] std::vector<PredictionTally> tally_predictions(const routing::Trace& trace,
