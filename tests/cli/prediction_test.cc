@@ -210,6 +210,24 @@ TEST_F(PredictionCommands, RouteAPublishedModelsSizeOnTheAcceleratorAsTheirTrace
             0);
 }
 
+TEST_F(PredictionCommands, SkipIdsThatTheModelDoesNotHave) {
+  std::ofstream file(directory_ / "ids.jsonl");
+  for (const int id : {3, 99999999, 5}) file << json{{"tokens", json::array({id, 1})}} << "\n";
+  file.close();
+  const std::vector<std::string> tracing = {"trace", tiny_model().string(), "--input-ids", path("ids.jsonl"), "--json",
+                                            "-o"};
+  std::vector<std::string> lenient = tracing;
+  lenient.push_back(path("a"));
+  const ProgramResult result = run(lenient);
+  EXPECT_EQ(result.exit_code, 1) << result.standard_error;
+  EXPECT_THAT(result.standard_error, HasSubstr("prompt 2: token id 99999999"));
+  EXPECT_EQ(json::parse(result.standard_output).at("examples"), 2);
+  std::vector<std::string> strict = tracing;
+  strict.insert(strict.end(), {path("b"), "--strict"});
+  EXPECT_EQ(run(strict).exit_code, 2);
+  EXPECT_FALSE(std::filesystem::exists(path("b.parts")));
+}
+
 TEST_F(PredictionCommands, FollowReferences) {
   expect_ok(run({"trace", tiny_model().string(), "--input", path("input.jsonl"), "--field", "d", "--teacher-forced",
                  "s", "-o", path("a")}));

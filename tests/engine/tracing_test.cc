@@ -17,6 +17,7 @@
 namespace flame::engine {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 
@@ -122,6 +123,90 @@ TEST_F(Tracing, RefusesPartsOfAnotherTrace) {
   } catch (const UsageError& error) {
     EXPECT_THAT(error.what(), HasSubstr("remove the folder to start over"));
   }
+}
+
+TEST_F(Tracing, RefusesPartsThatOtherSettingsMade) {
+  EXPECT_THROW(trace_prompts(engine_, *recorder_, prompts({}, 3), options_, callbacks_, folder_ / "t"), Interrupted);
+  clear_interrupt();
+  const auto refusal = [&](Engine& engine, routing::TraceRecorder& recorder, const TracingOptions& options) {
+    try {
+      trace_prompts(engine, recorder, prompts(), options, callbacks_, folder_ / "t");
+    } catch (const UsageError& error) {
+      return std::string(error.what());
+    }
+    return std::string("joined parts of different runs");
+  };
+  TracingOptions longer = options_;
+  longer.generation.min_new_tokens = 4;
+  EXPECT_THAT(refusal(engine_, *recorder_, longer), HasSubstr("name another output"));
+  TracingOptions plain = options_;
+  plain.record = {};
+  EXPECT_THAT(refusal(engine_, *recorder_, plain), HasSubstr("with hidden states (--hidden)"));
+  routing::TraceRecorder* recorder = nullptr;
+  EngineOptions widened;
+  widened.type = DataType::kF32;
+  Engine engine = open_for_tracing(test::tiny_checkpoint(), widened, options_.record, recorder);
+  ASSERT_NE(engine.dense_weights().types, engine_.dense_weights().types);
+  EXPECT_THAT(refusal(engine, *recorder, options_), HasSubstr("weights in"));
+  EXPECT_EQ(trace_prompts(engine_, *recorder_, prompts(), options_, callbacks_, folder_ / "t").resumed, 2U);
+}
+
+TEST_F(Tracing, RefusesToAddHiddenStatesToPartsWithout) {
+  routing::TraceRecorder* recorder = nullptr;
+  Engine engine = open_for_tracing(test::tiny_checkpoint(), {}, {}, recorder);
+  TracingOptions plain = options_;
+  plain.record = {};
+  EXPECT_THROW(trace_prompts(engine, *recorder, prompts({}, 3), plain, callbacks_, folder_ / "t"), Interrupted);
+  clear_interrupt();
+  std::size_t progress = 0;
+  callbacks_.on_progress = [&](std::uint64_t) { ++progress; };
+  EXPECT_THROW(trace_prompts(engine_, *recorder_, prompts(), options_, callbacks_, folder_ / "t"), UsageError);
+  EXPECT_EQ(progress, 0U) << "found only after tracing";
+}
+
+TEST_F(Tracing, NamesEverySettingOfDecoding) {
+  options_.generation.min_new_tokens = 2;
+  options_.generation.forced_eos_token_ids = {1};
+  options_.generation.suppress_tokens = {5, 6};
+  options_.generation.bad_words_ids = {{7, 8}};
+  options_.prefix = "p: ";
+  trace_prompts(engine_, *recorder_, prompts(), options_, callbacks_, folder_ / "t");
+  EXPECT_EQ(read("t").info.decoding,
+            "greedy, at most 6 tokens, at least 2 tokens, last token 1, never 5 6, no word 7 8, prefix \"p: \"");
+}
+
+TEST_F(Tracing, SkipsIdsThatTheModelDoesNotHave) {
+  std::vector<std::string> skipped;
+  callbacks_.on_skipped = [&](const Prompt&, const std::string& why) { skipped.push_back(why); };
+  const auto source = [](std::vector<std::vector<std::int32_t>> inputs) -> TracePromptSource {
+    return [inputs = std::move(inputs), next = std::size_t{0}]() mutable -> std::optional<TracePrompt> {
+      if (next == inputs.size()) return std::nullopt;
+      TracePrompt prompt;
+      prompt.prompt.index = next;
+      prompt.prompt.tokens = inputs[next++];
+      return prompt;
+    };
+  };
+  EXPECT_EQ(
+      trace_prompts(engine_, *recorder_, source({{3, 1}, {99999999, 1}, {4, 1}}), options_, callbacks_, folder_ / "t")
+          .examples,
+      2U);
+  EXPECT_THAT(skipped, ElementsAre(HasSubstr("token id 99999999")));
+  EXPECT_THROW(trace_prompts(engine_, *recorder_, source({{-1}}), options_, callbacks_, folder_ / "u"), UsageError);
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "u.parts")) << "a failed trace left an empty folder";
+}
+
+TEST_F(Tracing, WarnsOfAPromptLongerThanTheModelWasMadeFor) {
+  std::vector<std::string> warnings;
+  callbacks_.on_warning = [&](const std::string& message) { warnings.push_back(message); };
+  TracePrompt prompt;
+  prompt.prompt.tokens.assign(engine_.longest_input() + 1, 3);
+  const TracePromptSource source = [&, done = false]() mutable -> std::optional<TracePrompt> {
+    if (std::exchange(done, true)) return std::nullopt;
+    return prompt;
+  };
+  trace_prompts(engine_, *recorder_, source, options_, callbacks_, folder_ / "t");
+  EXPECT_THAT(warnings, ElementsAre(HasSubstr("prompt 1 has")));
 }
 
 TEST_F(Tracing, FollowsAReference) {

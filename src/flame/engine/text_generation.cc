@@ -20,29 +20,6 @@ struct Batch {
   std::vector<std::vector<std::int32_t>> inputs;
 };
 
-/// Ids of one prompt; throws UsageError for one that cannot be run.
-std::vector<std::int32_t> encode(const Engine& engine, const Prompt& prompt, const std::string& prefix) {
-  if (!prompt.tokens.empty()) {
-    for (const std::int32_t token : prompt.tokens) {
-      if (token < 0 || static_cast<std::uint32_t>(token) >= engine.config().vocab_size) {
-        throw UsageError(
-            fmt::format("token id {} is not one of the model's {} ids", token, engine.config().vocab_size));
-      }
-    }
-    return prompt.tokens;
-  }
-  if (prompt.text.find_first_not_of(" \t\r\n") == std::string::npos) throw UsageError("the prompt is empty");
-  return engine.require_tokenizer().encode(prefix + prompt.text);
-}
-
-void warn_if_long(const Engine& engine, const Prompt& prompt, std::size_t tokens,
-                  const TextGenerationCallbacks& callbacks) {
-  if (tokens <= engine.longest_input() || !callbacks.on_warning) return;
-  callbacks.on_warning(
-      fmt::format("prompt {} has {} tokens, and the model was made for at most {}: the text may be poor",
-                  prompt.index + 1, tokens, engine.longest_input()));
-}
-
 Batch next_batch(const Engine& engine, const PromptSource& source, const TextGenerationOptions& options,
                  const TextGenerationCallbacks& callbacks) {
   Batch batch;
@@ -50,13 +27,13 @@ Batch next_batch(const Engine& engine, const PromptSource& source, const TextGen
     std::optional<Prompt> prompt = source();
     if (!prompt) break;
     try {
-      batch.inputs.push_back(encode(engine, *prompt, options.prefix));
+      batch.inputs.push_back(input_ids(engine, *prompt, options.prefix));
     } catch (const UsageError& error) {
       if (!callbacks.on_skipped) throw;
       callbacks.on_skipped(*prompt, error.what());
       continue;
     }
-    warn_if_long(engine, *prompt, batch.inputs.back().size(), callbacks);
+    warn_if_long(engine, *prompt, batch.inputs.back().size(), callbacks.on_warning);
     batch.prompts.push_back(std::move(*prompt));
   }
   return batch;
@@ -167,6 +144,27 @@ RunStatistics run_batch(Engine& engine, const Batch& batch, const TextGeneration
 }
 
 }  // namespace
+
+std::vector<std::int32_t> input_ids(const Engine& engine, const Prompt& prompt, const std::string& prefix) {
+  if (!prompt.tokens.empty()) {
+    for (const std::int32_t token : prompt.tokens) {
+      if (token < 0 || static_cast<std::uint32_t>(token) >= engine.config().vocab_size) {
+        throw UsageError(
+            fmt::format("token id {} is not one of the model's {} ids", token, engine.config().vocab_size));
+      }
+    }
+    return prompt.tokens;
+  }
+  if (prompt.text.find_first_not_of(" \t\r\n") == std::string::npos) throw UsageError("the prompt is empty");
+  return engine.require_tokenizer().encode(prefix + prompt.text);
+}
+
+void warn_if_long(const Engine& engine, const Prompt& prompt, std::size_t tokens,
+                  const std::function<void(const std::string& message)>& on_warning) {
+  if (tokens <= engine.longest_input() || !on_warning) return;
+  on_warning(fmt::format("prompt {} has {} tokens, and the model was made for at most {}: the text may be poor",
+                         prompt.index + 1, tokens, engine.longest_input()));
+}
 
 double RunStatistics::tokens_per_second() const {
   return decoder_seconds > 0.0 ? static_cast<double>(output_tokens) / decoder_seconds : 0.0;

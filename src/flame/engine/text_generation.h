@@ -23,6 +23,15 @@ struct Prompt {
 /// The next prompt, or nothing at the end of the input.
 using PromptSource = std::function<std::optional<Prompt>()>;
 
+/// What the encoder is fed: the prompt's ids, or those of `prefix` and its text. Throws UsageError for a prompt that
+/// cannot be run (empty, invalid UTF-8, ids out of range).
+[[nodiscard]] std::vector<std::int32_t> input_ids(const Engine& engine, const Prompt& prompt,
+                                                  const std::string& prefix);
+
+/// Tells `on_warning`, unless it is empty, when an input of `tokens` tokens is longer than the model was made for.
+void warn_if_long(const Engine& engine, const Prompt& prompt, std::size_t tokens,
+                  const std::function<void(const std::string& message)>& on_warning);
+
 /// What producing one output took, or all of a run. Prompts that are decoded together share the work: an output's
 /// seconds, lookups and bytes are then its batch's, from the batch's start until the output was done. Its tokens are
 /// its own.

@@ -1,18 +1,24 @@
 #include "flame/engine/tracing.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <memory>
+#include <nlohmann/json.hpp>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "flame/base/checksum.h"
 #include "flame/base/error.h"
 #include "flame/base/interrupt.h"
+#include "flame/base/json.h"
+#include "flame/engine/output_file.h"
 #include "flame/experts/bundle.h"
+#include "flame/io/atomic_output.h"
 #include "flame/io/checkpoint.h"
 #include "flame/io/file.h"
 #include "flame/model/decoder.h"
@@ -24,13 +30,21 @@ namespace {
 
 using Ids = std::vector<std::int32_t>;
 
-/// Finished parts of a trace: files "<prompts before>-<prompts up to and with it>.safetensors".
+/// What the parts of one trace have in common and do not say themselves.
+struct RunSettings {
+  std::string fingerprint;  ///< run_fingerprint
+  std::string types;        ///< of the dense weights in memory
+  bool hidden = false;
+};
+
+/// Finished parts of a trace: files "<prompts before>-<prompts up to and with it>.safetensors", and run.json with the
+/// settings that made them. The folder comes with the first part.
 class PartFolder {
  public:
-  PartFolder(const std::filesystem::path& output, const routing::TraceInfo& info)
-      : folder_(output.string() + ".parts") {
+  PartFolder(const std::filesystem::path& output, const routing::TraceInfo& info, RunSettings settings)
+      : folder_(output.string() + ".parts"), settings_(std::move(settings)) {
     io::FileSystem& files = io::FileSystem::real();
-    files.create_directories(folder_);
+    if (!files.exists(folder_)) return;
     std::vector<std::pair<std::uint64_t, std::uint64_t>> ranges;
     for (const std::string& name : files.list(folder_)) {
       std::uint64_t first = 0;
@@ -39,6 +53,7 @@ class PartFolder {
       ranges.emplace_back(first, end);
     }
     std::sort(ranges.begin(), ranges.end());
+    if (!ranges.empty()) require_hidden_as_before();
     for (const auto& [first, end] : ranges) {
       const std::filesystem::path path = path_of(first, end);
       if (first != prompts_) {
@@ -48,8 +63,8 @@ class PartFolder {
       const routing::Trace part = routing::read_trace(path);
       if (part.info != info) {
         throw UsageError(
-            fmt::format("{} holds parts of a trace of {} ({}; {}; {}): finish that one, or remove the folder "
-                        "to start over",
+            fmt::format("{} holds parts of a trace of {} ({}; {}; {}): finish that one, name another output, or "
+                        "remove the folder to start over",
                         folder_.string(), part.info.model, part.info.checksum, part.info.data, part.info.decoding));
       }
       paths_.push_back(path);
@@ -58,11 +73,13 @@ class PartFolder {
       decoder_steps_ += part.decoder.steps();
       prompts_ = end;
     }
+    if (!ranges.empty()) require_run_as_before();
     resumed_ = examples_;
   }
 
   void add(const routing::Trace& part, std::uint64_t prompts) {
     if (part.decoder.steps() == 0) return;
+    if (paths_.empty()) write_settings();
     paths_.push_back(path_of(prompts_, prompts));
     routing::write_trace(paths_.back(), part);
     examples_ += routing::examples_of(part.decoder).size();
@@ -81,6 +98,50 @@ class PartFolder {
   [[nodiscard]] TracingSummary summary() const { return {examples_, encoder_steps_, decoder_steps_, resumed_, 0.0}; }
 
  private:
+  [[nodiscard]] std::filesystem::path settings_path() const { return folder_ / "run.json"; }
+
+  void write_settings() const {
+    io::AtomicFile file(settings_path());
+    const std::string text =
+        to_text(Json{{"fingerprint", settings_.fingerprint}, {"types", settings_.types}, {"hidden", settings_.hidden}});
+    file.file().append(text);
+    file.commit();
+  }
+
+  [[nodiscard]] RunSettings settings_of_parts() const {
+    if (!io::FileSystem::real().exists(settings_path())) {
+      throw UsageError(fmt::format(
+          "{} does not say which settings made its parts (run.json is missing): remove the folder to start over",
+          folder_.string()));
+    }
+    const Json json = parse_json(io::read_file(settings_path()), settings_path());
+    const JsonView view(json, settings_path());
+    return {view.at("fingerprint").as_string(), view.at("types").as_string(), view.at("hidden").as_bool()};
+  }
+
+  /// Before the parts are read: this is the one setting that would only show when they are joined.
+  void require_hidden_as_before() const {
+    const bool hidden = settings_of_parts().hidden;
+    if (hidden == settings_.hidden) return;
+    throw UsageError(fmt::format(
+        "{} holds parts that were traced {} hidden states (--hidden): trace the rest so too, name another output, or "
+        "remove the folder to start over",
+        folder_.string(), hidden ? "with" : "without"));
+  }
+
+  void require_run_as_before() const {
+    const RunSettings before = settings_of_parts();
+    if (before.fingerprint == settings_.fingerprint) return;
+    const std::string difference =
+        before.types != settings_.types
+            ? fmt::format("weights in {} (now {})", before.types, settings_.types)
+            : fmt::format("other settings (fingerprint {}, now {})", before.fingerprint, settings_.fingerprint);
+    throw UsageError(fmt::format(
+        "{} holds parts of a run with {}: finish it with the command that began it, name another output, or remove "
+        "the folder to start over",
+        folder_.string(), difference));
+  }
+
   static bool parse(std::string_view name, std::uint64_t& first, std::uint64_t& end) {
     const char* const last = name.data() + name.size();
     const auto [dash, first_error] = std::from_chars(name.data(), last, first);
@@ -93,6 +154,7 @@ class PartFolder {
   }
 
   std::filesystem::path folder_;
+  RunSettings settings_;
   std::vector<std::filesystem::path> paths_;
   std::uint64_t prompts_ = 0;  ///< drawn from the source for these parts, skipped ones among them
   std::uint64_t examples_ = 0;
@@ -102,20 +164,34 @@ class PartFolder {
 };
 
 std::string decoding_text(const TracingOptions& options) {
-  if (!options.forced_field.empty()) return fmt::format("teacher-forced {}", options.forced_field);
   const model::GenerationOptions& generation = options.generation;
+  const std::string prefix = options.prefix.empty() ? "" : fmt::format(", prefix \"{}\"", options.prefix);
+  if (!options.forced_field.empty()) return fmt::format("teacher-forced {}", options.forced_field) + prefix;
   std::string text = generation.do_sample
                          ? fmt::format("sampled, seed {}, temperature {}, top-k {}, top-p {}", generation.seed,
                                        generation.temperature, generation.top_k, generation.top_p)
                          : std::string("greedy");
   text += fmt::format(", at most {} tokens", generation.length_limit() - 1);
+  if (generation.length_floor() > 1) text += fmt::format(", at least {} tokens", generation.length_floor() - 1);
   if (generation.no_repeat_ngram_size > 0)
     text += fmt::format(", no repeated {}-gram", generation.no_repeat_ngram_size);
   if (generation.repetition_penalty != 1.0) {
     text += fmt::format(", repetition penalty {}", generation.repetition_penalty);
   }
-  if (!options.prefix.empty()) text += fmt::format(", prefix \"{}\"", options.prefix);
-  return text;
+  if (generation.forced_bos_token_id) text += fmt::format(", first token {}", *generation.forced_bos_token_id);
+  const auto add_ids = [&text](std::string_view what, const Ids& ids) {
+    if (!ids.empty()) text += fmt::format(", {} {}", what, fmt::join(ids, " "));
+  };
+  add_ids("last token", generation.forced_eos_token_ids);
+  add_ids("never", generation.suppress_tokens);
+  add_ids("never first", generation.begin_suppress_tokens);
+  for (const Ids& word : generation.bad_words_ids) add_ids("no word", word);
+  const model::GenerationOptions usual;
+  if (generation.eos_token_ids != usual.eos_token_ids) add_ids("end token", generation.eos_token_ids);
+  if (generation.decoder_start_token_id != usual.decoder_start_token_id) {
+    text += fmt::format(", start token {}", generation.decoder_start_token_id);
+  }
+  return text + prefix;
 }
 
 struct Batch {
@@ -134,11 +210,9 @@ Batch next_batch(const Engine& engine, const TracePromptSource& source, const Tr
     ++batch.drawn;
     const Prompt& prompt = next->prompt;
     try {
-      if (prompt.tokens.empty() && prompt.text.find_first_not_of(" \t\r\n") == std::string::npos) {
-        throw UsageError("the prompt is empty");
-      }
-      Ids ids = prompt.tokens.empty() ? engine.require_tokenizer().encode(options.prefix + prompt.text) : prompt.tokens;
+      Ids ids = input_ids(engine, prompt, options.prefix);
       if (next->reference) batch.references.push_back(engine.require_tokenizer().encode(*next->reference));
+      warn_if_long(engine, prompt, ids.size(), callbacks.on_warning);
       batch.inputs.push_back(std::move(ids));
       batch.numbers.push_back(prompt.index);
     } catch (const UsageError& error) {
@@ -217,7 +291,9 @@ TracingSummary trace_prompts(Engine& engine, routing::TraceRecorder& recorder, c
   if (!options.model.empty()) info.model = options.model;
   info.data = options.data;
   info.decoding = decoding_text(options);
-  PartFolder parts(output, info);
+  PartFolder parts(output, info,
+                   {run_fingerprint(engine, {.generation = options.generation, .prefix = options.prefix}),
+                    engine.dense_weights().types, options.record.hidden});
   std::uint64_t drawn = 0;
   for (; drawn < parts.prompts(); ++drawn) {
     if (!source()) {
