@@ -74,7 +74,6 @@ void AxiPort::respond(const AxiMasterSignals& kernel, std::uint64_t cycle, AxiSl
   if (memory.ar_ready) {
     const unsigned beats = kernel.ar_length + 1U;
     check_burst(kernel.ar_address, beats, "a read", cycle);
-    ++bursts_read_;
     if (observer_ != nullptr) observer_->read_requested(number_, kernel.ar_address, cycle);
     for (unsigned i = 0; i < beats; ++i) {
       const std::uint64_t address = kernel.ar_address - base_ + i * sizeof(Beat);
@@ -93,7 +92,6 @@ void AxiPort::respond(const AxiMasterSignals& kernel, std::uint64_t cycle, AxiSl
     if (kernel.r_ready) {
       if (observer_ != nullptr) observer_->beat_read(number_, base_ + beat.address, cycle);
       reads_.pop_front();
-      ++beats_read_;
     }
   }
 
@@ -117,7 +115,6 @@ void AxiPort::respond(const AxiMasterSignals& kernel, std::uint64_t cycle, AxiSl
     std::memcpy(bank_.bytes().data() + address, kernel.w_data->data(), sizeof(Beat));
     open->response = bank_.timing().schedule(address, true, cycle);
     ++open->done;
-    ++beats_written_;
     if (kernel.w_last != (open->done == open->beats)) fail("WLAST is not on the burst's last beat", cycle);
   }
 

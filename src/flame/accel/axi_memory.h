@@ -68,9 +68,6 @@ class AxiPort {
   /// Looks at what the kernel drives in cycle `cycle` and decides what the memory drives in the same cycle.
   void respond(const AxiMasterSignals& kernel, std::uint64_t cycle, AxiSlaveSignals& memory);
 
-  [[nodiscard]] std::uint64_t beats_read() const { return beats_read_; }
-  [[nodiscard]] std::uint64_t beats_written() const { return beats_written_; }
-  [[nodiscard]] std::uint64_t bursts_read() const { return bursts_read_; }
   /// Requests accepted and not yet answered in full.
   [[nodiscard]] bool busy() const { return !reads_.empty() || !writes_.empty(); }
 
@@ -102,7 +99,6 @@ class AxiPort {
   AxiSlaveSignals answered_;
   Beat before_data_{};
   bool r_held_ = false, b_held_ = false;
-  std::uint64_t beats_read_ = 0, beats_written_ = 0, bursts_read_ = 0;
 };
 
 }  // namespace flame::accel

@@ -108,7 +108,6 @@ std::uint64_t Ddr4Timing::schedule(std::uint64_t address, bool write, std::uint6
     bank.open_row = row;
     bank.activated = activate;
     column = std::max(column, activate + p_.t_rcd);
-    ++row_misses_;
   }
   column = std::max({column, last_column_ + p_.t_ccd_s, group_column_[group] + p_.t_ccd_l});
   if (write) {

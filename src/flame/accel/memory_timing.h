@@ -53,7 +53,6 @@ class Ddr4Timing final : public MemoryTiming {
   std::uint64_t schedule(std::uint64_t address, bool write, std::uint64_t cycle) override;
   [[nodiscard]] bool accepts(std::uint64_t cycle) const override;
 
-  [[nodiscard]] std::uint64_t row_misses() const { return row_misses_; }
   [[nodiscard]] std::uint64_t refreshes() const { return refreshes_; }
 
  private:
@@ -82,7 +81,6 @@ class Ddr4Timing final : public MemoryTiming {
   double blocked_until_ = 0.0;
   double last_done_ = 0.0;
   unsigned beats_since_overhead_ = 0;
-  std::uint64_t row_misses_ = 0;
   std::uint64_t refreshes_ = 0;
 };
 

@@ -61,7 +61,8 @@ struct BufferResult {
 [[nodiscard]] routing::TraceReadOptions states_for(const std::vector<std::string>& predictors,
                                                    const routing::Profile& profile);
 
-/// {"predictor", "m", "slots", "mode", "hits", "late", "misses", "hit_ratio", "latency_seconds", …}: DESIGN section 3.
+/// {"predictor", "m", "slots", "mode", "hits", "late", "misses", "hit_ratio", "latency_seconds", …}: an entry of
+/// `flame eval buffer --json` (docs/buffering.md says what the figures mean).
 [[nodiscard]] Json to_json(const BufferResult& result);
 
 }  // namespace flame::eval

@@ -61,7 +61,7 @@ struct LatencyResult {
                                                          const LatencyOptions& options,
                                                          const std::function<void(std::size_t done)>& progress);
 
-/// DESIGN section 3: one object for scope "decoder", one for "moe".
+/// Entries of `flame bench --json` (docs/buffering.md): one object for scope "decoder", one for "moe".
 [[nodiscard]] std::vector<Json> to_json(const LatencyResult& result);
 
 /// A trace as ForcedRouting maps it onto a model of these sizes: what to profile for forced runs. Examples [first,

@@ -30,7 +30,7 @@ struct StoredExpert {
   std::span<const std::uint64_t> block_checksums;  ///< of each kBundleBlockBytes; live as long as the bundle
 };
 
-/// A bundle (DESIGN section 4, docs/bundle.md): a model whose experts are packed to be read one by one.
+/// A bundle (docs/bundle.md): a model whose experts are packed to be read one by one.
 class Bundle {
  public:
   /// True when `path` is a directory that holds flame.json: a bundle rather than a checkpoint.

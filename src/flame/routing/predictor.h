@@ -23,7 +23,7 @@ struct RankedExpert {
 
 /// What a predictor costs a device that carries it.
 struct PredictorCost {
-  std::size_t device_bytes = 0;  ///< index storage: k entries of ceil(log2 E) bits a context, dense (DESIGN §2)
+  std::size_t device_bytes = 0;  ///< index storage as a whole table (docs/routing.md, "Index storage")
   std::size_t seen_bytes = 0;    ///< the same predictions stored for the contexts seen only, each with its key
   double operations = 0.0;       ///< table look-ups, additions and multiplications for one prediction
 };

@@ -32,10 +32,6 @@ std::uint64_t fingerprint_of(std::span<const std::int32_t> tokens) {
   return checksum_of(std::as_bytes(tokens)) & kFortyBits;
 }
 
-}  // namespace
-
-namespace {
-
 /// Appends the steps' part of a column of `width` values a step; a column that is not there stays empty.
 template <typename Value>
 void append_steps(const std::vector<Value>& from, StepRange steps, std::size_t width, std::vector<Value>& to) {
