@@ -71,7 +71,12 @@ void add_report_command(CLI::App& app) {
                    "Of the storage that figures with a single one are for")
       ->capture_default_str();
   command->add_flag("--quick", options->quick, "Few examples and repeats: a page in minutes");
-  command->add_option("--only", options->only, "Only these items, for example fig8b,table1")->delimiter(',');
+  command
+      ->add_option(
+          "--only", options->only,
+          "Measure only these items, for example fig8b,table1; the page keeps those that an earlier run with the "
+          "same options has measured")
+      ->delimiter(',');
   command->add_option("--from", options->from, "Measure nothing: draw what this data directory holds");
   command->callback([options, command] {
     check(*options, *command);
@@ -87,9 +92,12 @@ void add_report_command(CLI::App& app) {
       show_status("");
       warn(fmt::format("{} is left out: {}", id, why));
     };
-    const std::filesystem::path page = report::make_report(*options, callbacks);
+    const report::ReportResult result = report::make_report(*options, callbacks);
     show_status("");
-    print(page.string() + "\n");
+    print(result.page.string() + "\n");
+    if (result.failed_items > 0) {
+      throw DeviceError(fmt::format("{} of the items failed: the page says why", result.failed_items));
+    }
   });
 }
 

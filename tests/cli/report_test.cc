@@ -7,6 +7,8 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "cli/program.h"
 #include "support/test_data.h"
@@ -93,6 +95,46 @@ TEST_F(ReportCommand, RefusesMeasurementsOfOtherWeights) {
   const ProgramResult result = report("fig4a");
   EXPECT_EQ(result.exit_code, 2);
   EXPECT_THAT(result.standard_error, HasSubstr("other weights"));
+}
+
+TEST_F(ReportCommand, RefusesMeasurementsOfOtherData) {
+  ASSERT_EQ(report("fig4a").exit_code, 0);
+  EXPECT_EQ(report("fig4a").exit_code, 0);
+  std::ofstream(directory_ / "data.jsonl", std::ios::app) << json{{"d", "Another text."}, {"s", "New."}} << "\n";
+  const ProgramResult result = report("fig4a");
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.standard_error, HasSubstr("other data"));
+}
+
+TEST_F(ReportCommand, MeasuringOneItemKeepsTheOthersOnThePage) {
+  ASSERT_EQ(report("fig4a").exit_code, 0);
+  ASSERT_EQ(report("fig5b").exit_code, 0);
+  const std::string page = read_text(directory_ / "out" / "index.html");
+  const std::size_t first = page.find("id=\"fig4a\"");
+  ASSERT_NE(first, std::string::npos);
+  EXPECT_NE(page.find("id=\"fig5b\"", first), std::string::npos) << "in the order of the paper";
+}
+
+TEST_F(ReportCommand, FindsBadInputBeforeItMeasures) {
+  const auto with = [&](const std::vector<std::string>& more, const std::string& field, const std::string& reference) {
+    std::vector<std::string> arguments = {"report",      tiny_model().string(),
+                                          "--data",      (directory_ / "data.jsonl").string(),
+                                          "--field",     field,
+                                          "--reference", reference,
+                                          "-o",          (directory_ / "out").string()};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run_flame(arguments);
+  };
+  for (const auto& [result, said] : {std::pair{with({"--expert-memory", "many"}, "d", "s"), "--expert-memory"},
+                                     std::pair{with({"--expert-memory", "25x%"}, "d", "s"), "--expert-memory"},
+                                     std::pair{with({"--storage-bandwidth", "fast"}, "d", "s"), "--storage-bandwidth"},
+                                     std::pair{with({"--task", "juggling"}, "d", "s"), "juggling"},
+                                     std::pair{with({}, "x", "s"), "x"}, std::pair{with({}, "d", "y"), "y"}}) {
+    EXPECT_NE(result.exit_code, 0) << said;
+    EXPECT_THAT(result.standard_error, HasSubstr(said));
+    EXPECT_THAT(result.standard_error, Not(HasSubstr("flame inspect"))) << "nothing has run";
+  }
+  EXPECT_FALSE(std::filesystem::exists(directory_ / "out"));
 }
 
 TEST_F(ReportCommand, WrongUseExitsWithTwo) {

@@ -94,6 +94,10 @@ struct ItemMaker {
 /// Bytes of one expert that is packed so, by `flame inspect`.
 [[nodiscard]] std::uint64_t expert_bytes(const Json& inspection, const std::string& pattern, const std::string& dtype);
 
+/// Throws UsageError, naming the option, for a budget that is neither a share nor a size, and for a storage bandwidth
+/// that is no size above zero.
+void check_budget(const Subject& subject);
+
 /// The subject's budget; a share is one of the model's 2:4 int8 experts.
 [[nodiscard]] std::uint64_t budget_bytes(const Subject& subject, const Json& inspection);
 /// Experts of that size that the budget holds, each from a page's beginning; at most all.

@@ -68,6 +68,8 @@ class Measurements {
 
   /// Names of all that has been asked for so far, measured or not.
   [[nodiscard]] const std::set<std::string>& asked() const { return asked_; }
+  /// As if these had been asked for too.
+  void add_asked(const std::set<std::string>& names) { asked_.insert(names.begin(), names.end()); }
 
  private:
   /// An argument names a file of this directory that has changed since.

@@ -50,6 +50,7 @@ struct Item {
   std::vector<std::string> commands;    ///< what remakes it
   std::vector<std::string> data_files;  ///< links, relative to the page
   std::string absent;                   ///< why it could not be made; then only the title and this are shown
+  bool failed = false;                  ///< absent because something failed, not because it was not measured
 };
 
 struct Page {

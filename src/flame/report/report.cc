@@ -8,15 +8,20 @@
 #include <ctime>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <thread>
 
+#include "flame/base/checksum.h"
 #include "flame/base/error.h"
 #include "flame/base/json.h"
+#include "flame/eval/text_examples.h"
 #include "flame/io/atomic_output.h"
 #include "flame/io/checkpoint.h"
 #include "flame/io/file.h"
 #include "flame/io/json_lines.h"
 #include "flame/kernels/target.h"
+#include "flame/model/config.h"
+#include "flame/model/generation_config.h"
 #include "flame/report/items.h"
 #include "flame/report/page.h"
 #include "flame/report/summary.h"
@@ -47,6 +52,12 @@ Subject subject_of(const ReportOptions& options) {
                   .budget = options.expert_memory,
                   .storage_bandwidth = options.storage_bandwidth,
                   .quick = options.quick};
+  // What would be found wrong by a measurement, minutes later, is found here.
+  check_budget(subject);
+  (void)eval::read_examples(options.data, options.field, {options.reference}, 1);
+  if (!options.task.empty()) {
+    (void)model::load_generation_defaults(options.model, model::load_config(options.model), options.task);
+  }
   const std::size_t lines = count_lines(options.data);
   if (lines < 8) {
     throw UsageError(fmt::format("{}: a report needs at least 8 examples, found {}", options.data.string(), lines));
@@ -88,12 +99,25 @@ std::string today() {
   return fmt::format("{:04}-{:02}-{:02}", calendar.tm_year + 1900, calendar.tm_mon + 1, calendar.tm_mday);
 }
 
+std::string weights_checksum(const std::filesystem::path& model) {
+  return fmt::format("{:016x}", io::Checkpoint::open(model).content_checksum());
+}
+
+std::string file_checksum(const std::filesystem::path& path) {
+  const std::string text = io::read_file(path);
+  return fmt::format("{:016x}", checksum_of(std::as_bytes(std::span(text))));
+}
+
 /// What was measured, where: kept beside the measurements, so that they can be drawn elsewhere.
 Json subject_json(const Subject& subject, const std::string& version) {
   utsname system{};
   uname(&system);
   Json also = Json::array();
-  for (const std::filesystem::path& model : subject.also) also.push_back(model.string());
+  Json also_checksums = Json::object();
+  for (const std::filesystem::path& model : subject.also) {
+    also.push_back(model.string());
+    also_checksums[model.string()] = weights_checksum(model);
+  }
   return {{"subject",
            {{"model", subject.model.string()},
             {"also", also},
@@ -106,7 +130,9 @@ Json subject_json(const Subject& subject, const std::string& version) {
             {"expert_memory", subject.budget},
             {"storage_bandwidth", subject.storage_bandwidth},
             {"quick", subject.quick}}},
-          {"checksum", fmt::format("{:016x}", io::Checkpoint::open(subject.model).content_checksum())},
+          {"checksum", weights_checksum(subject.model)},
+          {"also_checksums", also_checksums},
+          {"data_checksum", file_checksum(subject.data)},
           {"processor", fmt::format("{}, {} threads, kernels for {}", processor_name(),
                                     std::thread::hardware_concurrency(), kernels::instruction_set())},
           {"system", fmt::format("{} {}", system.sysname, system.release)},
@@ -153,19 +179,32 @@ void write_file(const std::filesystem::path& path, const std::string& text) {
 }
 
 /// Writes what is about to be measured into the data directory. What lies there of other weights or data is refused:
-/// the same command would pass it off as this model's.
-void claim_directory(const std::filesystem::path& path, const Json& measured) {
+/// the same command would pass it off as this model's. Returns whether they were made with the same options.
+bool claim_directory(const std::filesystem::path& path, Json& measured) {
+  bool same = false;
   if (io::FileSystem::real().exists(path)) {
     const Json earlier = parse_json(io::read_file(path), path);
     const JsonView view(earlier, path);
-    const std::string before = view.at("checksum").as_string();
-    if (before != measured.at("checksum")) {
-      throw UsageError(
-          fmt::format("{} holds measurements of other weights (XXH3 {}, now {}): give another -o, or remove it",
-                      path.parent_path().string(), before, measured.at("checksum").get<std::string>()));
+    const auto compare = [&](const std::string& what, const std::optional<JsonView>& before, const Json& now) {
+      const std::string was = before ? before->as_string() : "not noted";
+      if (was == now) return;
+      throw UsageError(fmt::format("{} holds measurements of other {} (XXH3 {}, now {}): give another -o, or remove it",
+                                   path.parent_path().string(), what, was, now.get<std::string>()));
+    };
+    compare("weights", view.at("checksum"), measured.at("checksum"));
+    compare("data", view.find("data_checksum"), measured.at("data_checksum"));
+    // What was measured of models that this run leaves out stays there, and so does what they were.
+    if (const std::optional<JsonView> also = view.find("also_checksums")) {
+      for (const std::string& model : also->keys()) {
+        Json& now = measured["also_checksums"][model];
+        if (now.is_null()) now = also->at(model).as_string();
+        compare("weights of " + model, also->at(model), now);
+      }
     }
+    same = view.at("subject").value() == measured.at("subject");
   }
   write_file(path, measured.dump(1) + "\n");
+  return same;
 }
 
 /// The item, or why there is none.
@@ -178,9 +217,11 @@ Item make_item(const ItemMaker& maker, const Subject& subject, Measurements& mea
   } catch (const Error& failure) {
     item = {};
     item.absent = failure.what();
+    item.failed = dynamic_cast<const NotMeasured*>(&failure) == nullptr;
   } catch (const Json::exception& failure) {  // a stored file without what this version writes
     item = {};
     item.absent = fmt::format("its data is not of the form expected: {}", failure.what());
+    item.failed = true;
   }
   item.id = maker.id;
   item.title = maker.title;
@@ -189,13 +230,14 @@ Item make_item(const ItemMaker& maker, const Subject& subject, Measurements& mea
 
 }  // namespace
 
-std::filesystem::path make_report(const ReportOptions& options, const ReportCallbacks& callbacks) {
+ReportResult make_report(const ReportOptions& options, const ReportCallbacks& callbacks) {
   const std::vector<ItemMaker> makers = chosen_items(options.only);
   const bool draw_only = !options.from.empty();
   const std::filesystem::path data_directory = draw_only ? options.from : options.output / "data";
   const std::filesystem::path subject_path = data_directory / "report.json";
   Json measured;
   Subject subject;
+  bool same_options = false;
   if (draw_only) {
     measured = parse_json(io::read_file(subject_path), subject_path);
     subject = parse_subject(JsonView(measured, subject_path));
@@ -203,7 +245,7 @@ std::filesystem::path make_report(const ReportOptions& options, const ReportCall
     subject = subject_of(options);
     measured = subject_json(subject, options.version);
     io::FileSystem::real().create_directories(data_directory);
-    claim_directory(subject_path, measured);
+    same_options = claim_directory(subject_path, measured);
   }
 
   ReportProgress progress;
@@ -232,16 +274,38 @@ std::filesystem::path make_report(const ReportOptions& options, const ReportCall
   // From the page to the data, wherever the two were said to be.
   const std::filesystem::path links =
       std::filesystem::absolute(data_directory).lexically_relative(std::filesystem::absolute(options.output));
+  const auto add = [&](Item item) {
+    for (std::string& file : item.data_files) {
+      file = (links / file).generic_string();
+    }
+    page.items.push_back(std::move(item));
+  };
+  ReportResult result;
   for (const ItemMaker& maker : makers) {
     ++progress.item;
     progress.id = maker.id;
     Item item = make_item(maker, subject, measurements);
     time_left.finish_item(progress.item);
-    for (std::string& file : item.data_files) {
-      file = (links / file).generic_string();
-    }
     if (!item.absent.empty() && callbacks.on_absent) callbacks.on_absent(item.id, item.absent);
-    page.items.push_back(std::move(item));
+    if (item.failed) ++result.failed_items;
+    add(std::move(item));
+  }
+  if (same_options && !options.only.empty()) {
+    // The page keeps the items that earlier runs have measured.
+    Measurements stored(data_directory, options.program, true, {});
+    for (const ItemMaker& maker : item_makers()) {
+      const auto made = [&](const ItemMaker& other) { return other.id == maker.id; };
+      if (std::any_of(makers.begin(), makers.end(), made)) continue;
+      Item item = make_item(maker, subject, stored);
+      if (item.absent.empty()) add(std::move(item));
+    }
+    measurements.add_asked(stored.asked());
+    const auto place = [](const Item& item) {
+      return std::find_if(item_makers().begin(), item_makers().end(),
+                          [&](const ItemMaker& maker) { return maker.id == item.id; });
+    };
+    std::stable_sort(page.items.begin(), page.items.end(),
+                     [&](const Item& a, const Item& b) { return place(a) < place(b); });
   }
   const Summary summary = summarise(subject, measurements);
   page.summary = summary.sentences;
@@ -257,9 +321,9 @@ std::filesystem::path make_report(const ReportOptions& options, const ReportCall
       write_file(options.output / "figures" / (figure.id + ".svg"), standalone_svg(figure));
     }
   }
-  const std::filesystem::path path = options.output / "index.html";
-  write_file(path, to_html(page));
-  return path;
+  result.page = options.output / "index.html";
+  write_file(result.page, to_html(page));
+  return result;
 }
 
 }  // namespace flame::report

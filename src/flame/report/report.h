@@ -44,11 +44,17 @@ struct ReportCallbacks {
   std::function<void(const std::string& id, const std::string& why)> on_absent;
 };
 
+struct ReportResult {
+  std::filesystem::path page;
+  std::size_t failed_items = 0;  ///< left out because a command or a file failed, not for want of a measurement
+};
+
 /// Measures what is missing and writes OUTPUT/index.html, with the measurements in OUTPUT/data and each chart as a file
 /// of its own in OUTPUT/figures. An item that cannot be
-/// made is on the page with the reason. Run again after an interruption, it goes on where it stopped. Returns the path
-/// of the page. Throws UsageError for an unknown id and for an OUTPUT whose measurements are of other weights or data,
-/// FileError, Interrupted.
-std::filesystem::path make_report(const ReportOptions& options, const ReportCallbacks& callbacks);
+/// made is on the page with the reason. Run again after an interruption, it goes on where it stopped. With `only`, the
+/// page also has the items that an earlier run with the same options has measured. Throws UsageError for an unknown id
+/// or task, a budget or bandwidth that is none, and an OUTPUT whose measurements are of other weights or data;
+/// FormatError where the first example lacks `field` or `reference`; FileError, Interrupted.
+ReportResult make_report(const ReportOptions& options, const ReportCallbacks& callbacks);
 
 }  // namespace flame::report

@@ -157,7 +157,8 @@ std::string recommend_dtype(Stored& stored, const std::string& pattern, const st
 }
 
 void recommend_predictor_and_slots(const Subject& subject, const Json& replay, const Json& model,
-                                   const std::string& pattern, const std::string& dtype, Summary& summary) {
+                                   const std::optional<Json>& predictions, const std::string& pattern,
+                                   const std::string& dtype, Summary& summary) {
   const std::uint64_t slots = slots_in_budget(subject, model, expert_bytes(model, pattern, dtype));
   // The replayed number of slots that is nearest to what the budget holds.
   double nearest = 0.0;
@@ -170,6 +171,7 @@ void recommend_predictor_and_slots(const Subject& subject, const Json& replay, c
   }
   const Json* best = nullptr;
   const Json* without = nullptr;
+  const Json* none = nullptr;
   const Json* oracle = nullptr;
   double resident = 0.0;
   for (const Json& result : replay.at("results")) {
@@ -178,20 +180,32 @@ void recommend_predictor_and_slots(const Subject& subject, const Json& replay, c
     if (predictor != "oracle" && predictor != "belady" && (resident == 0.0 || latency < resident)) resident = latency;
     if (result.at("slots").get<double>() != nearest) continue;
     if (predictor == "lru") without = &result;
+    if (predictor == "none") none = &result;
     if (predictor == "oracle") oracle = &result;
     if (predictor == "oracle" || predictor == "belady") continue;
     if (best == nullptr || latency < best->at("latency_seconds").get<double>()) best = &result;
   }
-  if (best == nullptr || without == nullptr || oracle == nullptr) return;
+  if (best == nullptr || without == nullptr || none == nullptr || oracle == nullptr) return;
   const auto latency = [](const Json& result) { return result.at("latency_seconds").get<double>(); };
   const auto predictor = best->at("predictor").get<std::string>();
-  summary.recommendation.push_back(
-      fmt::format("Predictor: {}. Replayed with {:.0f} slots of 2:4 experts it gives {} a token ({} hits), LRU without "
-                  "prediction {}, an "
-                  "oracle {}.",
-                  predictor == "cepr" || predictor == "online" ? predictor + " with m = 3" : predictor, nearest,
-                  duration_text(latency(*best)), percent(best->at("hit_ratio").get<double>()),
-                  duration_text(latency(*without)), duration_text(latency(*oracle))));
+  const bool ordered = predictor == "cepr" || predictor == "online";
+  // What it takes on the device, as `flame eval prediction` tells for two experts a context.
+  std::string table;
+  if (predictions) {
+    for (const Json& result : predictions->at("results")) {
+      if (result.at("predictor") != predictor || result.at("k") != 2 || result.at("m") != (ordered ? 3 : 0) ||
+          result.contains("budget_bytes") || result.value("depth", 1) != 1) {
+        continue;
+      }
+      table = fmt::format(", whose table takes {} bytes at k = 2", result.at("index_bytes").get<std::uint64_t>());
+    }
+  }
+  summary.recommendation.push_back(fmt::format(
+      "Predictor: {}{}. Replayed with {:.0f} slots of 2:4 int8 experts it gives {} a token ({} hits); without "
+      "prediction, `none` (the same replacement) gives {} and LRU {}; an oracle, which is no bound, {}.",
+      ordered ? predictor + " with m = 3" : predictor, table, nearest, duration_text(latency(*best)),
+      percent(best->at("hit_ratio").get<double>()), duration_text(latency(*none)), duration_text(latency(*without)),
+      duration_text(latency(*oracle))));
   std::uint64_t enough = 0;
   for (const Json& result : replay.at("results")) {
     if (result.at("predictor") != predictor || latency(result) > 1.1 * resident) continue;
@@ -242,7 +256,8 @@ Summary summarise(const Subject& subject, const Measurements& measurements) {
   const std::string dtype = recommend_dtype(stored, pattern, model, summary);
   const std::optional<Json> replay = stored.find("buffer-2_4");
   if (replay && model) {
-    recommend_predictor_and_slots(subject, *replay, *model, pattern, dtype.empty() ? "int8" : dtype, summary);
+    recommend_predictor_and_slots(subject, *replay, *model, stored.find("prediction"), pattern,
+                                  dtype.empty() ? "int8" : dtype, summary);
   }
   return summary;
 }
