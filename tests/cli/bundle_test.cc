@@ -187,8 +187,8 @@ TEST(CompileCommand, ProfilesWhatATraceOfTheBundleRecords) {
   EXPECT_EQ(traced.at("model").at("checksum"), compiled.at("model").at("checksum"));
   EXPECT_EQ(compiled.at("model").at("name"), tiny_model().string());
   // So a profile of a bundle's trace is one for the bundle, whatever expert memory it was traced with.
-  run({"trace", bundle, "--input", texts, "--slots", "3", "-o", trace + "2"}, input);
-  run({"eval", "prediction", trace + "2", "--profile", bundle + "/profile.json", "--skip-overlapping"}, {});
+  run({"trace", bundle, "--text", "A text that the profile has not seen.", "--slots", "3", "-o", trace + "2"}, {});
+  run({"eval", "prediction", trace + "2", "--profile", bundle + "/profile.json"}, {});
 }
 
 TEST(CompileCommand, CalibratesForTheMethodsThatNeedIt) {
