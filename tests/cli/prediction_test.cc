@@ -139,6 +139,9 @@ TEST_F(PredictionCommands, MergeProfilesOfPartsIntoThatOfTheWhole) {
   expect_ok(run({"profile", path("b"), "-o", path("pb")}));
   expect_ok(run({"profile", "--merge", path("pa"), path("pb"), "-o", path("merged")}));
   EXPECT_EQ(read_text("merged"), read_text("whole"));
+  const ProgramResult recounted = run({"profile", path("a"), path("a"), "-o", path("x")});
+  EXPECT_EQ(recounted.exit_code, 2);
+  EXPECT_THAT(recounted.standard_error, HasSubstr("given twice"));
   const ProgramResult twice = run({"profile", "--merge", path("pa"), path("pa"), "-o", path("x")});
   EXPECT_EQ(twice.exit_code, 2);
   EXPECT_THAT(twice.standard_error, HasSubstr("given twice"));

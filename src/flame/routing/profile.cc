@@ -48,6 +48,13 @@ std::string model_text(const TraceInfo& model) {
                      model.encoder_layers, model.decoder_layers, model.d_model, model.vocabulary);
 }
 
+/// True when one of two sorted lists, neither empty, holds all of the other.
+bool contain_one_another(const std::vector<std::uint64_t>& one, const std::vector<std::uint64_t>& other) {
+  if (one.empty() || other.empty()) return false;
+  return std::includes(one.begin(), one.end(), other.begin(), other.end()) ||
+         std::includes(other.begin(), other.end(), one.begin(), one.end());
+}
+
 }  // namespace
 
 ProfileOptions fitting_options(ProfileOptions wanted, std::uint32_t experts) {
@@ -86,11 +93,20 @@ Profile::Profile(const TraceInfo& model, const ProfileOptions& options)
   encoder_.resize(std::size_t{model.encoder_layers} * experts());
 }
 
+void Profile::add_fingerprints(const std::vector<std::uint64_t>& sorted) {
+  std::vector<std::uint64_t> all;
+  std::merge(fingerprints_.begin(), fingerprints_.end(), sorted.begin(), sorted.end(), std::back_inserter(all));
+  fingerprints_ = std::move(all);
+}
+
 void Profile::add(const Trace& trace) {
   require_model(trace.info);
-  const std::vector<std::uint64_t> fingerprints = example_fingerprints(trace);
-  fingerprints_.insert(fingerprints_.end(), fingerprints.begin(), fingerprints.end());
-  std::sort(fingerprints_.begin(), fingerprints_.end());
+  std::vector<std::uint64_t> fingerprints = example_fingerprints(trace);
+  std::sort(fingerprints.begin(), fingerprints.end());
+  if (contain_one_another(fingerprints_, fingerprints)) {
+    throw UsageError("all examples of a trace were counted already, or the other way round: a trace was given twice");
+  }
+  add_fingerprints(fingerprints);
   for (const StepRange& range : examples_of(trace.decoder)) add_example(trace.decoder, range);
   for (std::size_t i = 0; i < trace.encoder.experts.size(); ++i) {
     ++encoder_[i % trace.encoder.layers * experts() + trace.encoder.experts[i]];
@@ -130,16 +146,10 @@ void Profile::merge(const Profile& other) {
                     options_.max_order, options_.max_depth, options_.token_order, other.options_.max_order,
                     other.options_.max_depth, other.options_.token_order));
   }
-  const auto& mine = fingerprints_;
-  const auto& theirs = other.fingerprints_;
-  if (!mine.empty() && !theirs.empty() &&
-      (std::includes(mine.begin(), mine.end(), theirs.begin(), theirs.end()) ||
-       std::includes(theirs.begin(), theirs.end(), mine.begin(), mine.end()))) {
+  if (contain_one_another(fingerprints_, other.fingerprints_)) {
     throw UsageError("all examples of one profile are in the other already: a part was given twice");
   }
-  std::vector<std::uint64_t> all;
-  std::merge(mine.begin(), mine.end(), theirs.begin(), theirs.end(), std::back_inserter(all));
-  fingerprints_ = std::move(all);
+  add_fingerprints(other.fingerprints_);
   const auto add_counts = [](std::vector<FlatCounter>& to, const std::vector<FlatCounter>& from) {
     for (std::size_t i = 0; i < to.size(); ++i) {
       from[i].for_each([&](std::uint64_t key, std::uint64_t count) { to[i].add(key, count); });

@@ -54,7 +54,8 @@ class Profile {
   /// Throws UsageError when the options do not fit 64-bit keys, or the model has more than kMaximumPairs.
   Profile(const TraceInfo& model, const ProfileOptions& options);
 
-  /// Counts every example of the trace. Throws UsageError when it comes from another model.
+  /// Counts every example of the trace. Throws UsageError when it comes from another model, or when all
+  /// its examples have been counted or it has all that were.
   void add(const Trace& trace);
 
   /// Adds the counts of `other`, and forgets fitted(), which belongs to the parts. Throws UsageError when the models or
@@ -110,6 +111,7 @@ class Profile {
  private:
   friend class ProfileJson;
 
+  void add_fingerprints(const std::vector<std::uint64_t>& sorted);
   void add_example(const StackTrace& stack, StepRange steps);
 
   TraceInfo model_;
