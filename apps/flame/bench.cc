@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,7 @@
 #include "flame/eval/latency.h"
 #include "flame/experts/bundle.h"
 #include "flame/experts/pack_bundle.h"
+#include "flame/experts/predictor_choice.h"
 #include "flame/io/checkpoint.h"
 #include "flame/model/config.h"
 #include "flame/model/synth.h"
@@ -38,7 +40,7 @@ struct Options {
   std::vector<std::string> budgets{"25%"};
   std::vector<std::string> configurations;
   std::string predictor = "cepr";
-  int context = 3;
+  std::optional<std::uint32_t> context;
   std::string profile;
   std::string route_trace;
   std::string work;
@@ -258,11 +260,12 @@ void bench_on_accelerator(const Options& options, bool budget_given) {
   if (options.work.empty()) throw UsageError("--device fpga-sim needs --work DIRECTORY for the trace's profile");
   fs::create_directories(options.work);
   const Routing routing = prepare_routing(options, options.work);
+  const routing::Profile profile = routing::Profile::read(routing.profile);
   bench_accelerator({.model = options.model,
                      .patterns = options.patterns,
                      .lanes = options.lanes,
                      .budget_bytes = budget_given ? parse_byte_size(options.budgets.front(), "--budget") : 0,
-                     .context = static_cast<std::size_t>(options.context),
+                     .context = experts::context_of(options.context, profile),
                      .prefetches = options.prefetches,
                      .keep_popular = options.keep_popular,
                      .overlap = !options.no_overlap,
@@ -272,7 +275,7 @@ void bench_on_accelerator(const Options& options, bool budget_given) {
                      .moe_only = options.moe_only,
                      .transactions = options.transactions,
                      .json = options.json},
-                    *routing.run, routing::Profile::read(routing.profile));
+                    *routing.run, profile);
 }
 
 void add_storage_command(CLI::App& bench_command) {
@@ -340,7 +343,8 @@ void add_bench_command(CLI::App& app) {
       "Of: neither, N:M, CEPR, both, resident, \"ladder 1: on demand\", …; and mapped, which runs only when "
       "named: experts computed in a memory map, kept or dropped by the kernel");
   command->add_option("--predictor", options->predictor, "Of CEPR and both")->capture_default_str();
-  command->add_option("--context", options->context, "m")->check(CLI::Range(1, 16))->capture_default_str();
+  command->add_option("--context", options->context, "m (default: 3, or what the profile counted where that is less)")
+      ->check(CLI::Range(1, 16));
   command->add_option("--profile", options->profile, "A profile of the model");
   command->add_option("--route-trace", options->route_trace, "Route as this trace, whatever the routers say");
   command->add_option("--work", options->work, "Directory for the bundles; kept, and used again");

@@ -9,6 +9,7 @@
 #include "flame/accel/xrt_backend.h"
 #include "flame/base/error.h"
 #include "flame/experts/bundle.h"
+#include "flame/experts/predictor_choice.h"
 
 namespace flame::cli {
 
@@ -94,7 +95,7 @@ engine::DeviceFactory accelerator_factory(const std::string& path, const DeviceO
     }
     accelerator.budget_bytes = buffer.budget_bytes;
     accelerator.slots = buffer.slots;
-    accelerator.order = static_cast<std::size_t>(buffer.context);
+    if (profile) accelerator.order = experts::context_of(buffer.context, *profile);
     accelerator.prefetch_count = options.prefetches;
     accelerator.dense_cycles = options.dense_cycles;
     return std::make_unique<accel::AcceleratorDevice>(config, dense, bundle, profile ? &*profile : nullptr,

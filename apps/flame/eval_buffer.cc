@@ -26,7 +26,7 @@ struct Options {
   std::string trace;
   std::string profile;
   std::vector<std::string> predictors{"cepr", "incremental", "popularity", "lru", "none", "oracle", "belady"};
-  std::vector<std::uint32_t> contexts{1, 2, 3, 4, 5, 6};
+  std::vector<std::uint32_t> contexts;  // empty: 1 to 6, as far as the profile counted
   std::vector<std::size_t> slots;
   std::vector<std::string> modes{"paper", "runtime"};
   std::string replacement = "next-use";
@@ -48,7 +48,12 @@ double bytes_per_second(std::string text) {
   return static_cast<double>(rate);
 }
 
-std::vector<eval::BufferCase> cases_of(const Options& options, const routing::Trace& trace) {
+std::vector<eval::BufferCase> cases_of(const Options& options, const routing::Trace& trace,
+                                       const routing::Profile& profile) {
+  std::vector<std::uint32_t> all_contexts = options.contexts;
+  if (all_contexts.empty()) {
+    for (std::uint32_t m = 1; m <= std::min(6U, profile.options().max_order); ++m) all_contexts.push_back(m);
+  }
   std::vector<std::size_t> runtime_slots = options.slots;
   std::vector<std::size_t> paper_slots = options.slots;
   if (options.slots.empty()) {
@@ -74,7 +79,7 @@ std::vector<eval::BufferCase> cases_of(const Options& options, const routing::Tr
       for (const std::string& predictor : options.predictors) {
         if (mode == "paper" && predictor == "none") continue;
         const std::vector<std::uint32_t> contexts =
-            routing::has_order(predictor) ? options.contexts : std::vector<std::uint32_t>{options.contexts.front()};
+            routing::has_order(predictor) ? all_contexts : std::vector<std::uint32_t>{all_contexts.front()};
         for (const std::uint32_t context : contexts) {
           for (const std::size_t slots : mode == "paper" ? paper_slots : runtime_slots) {
             eval::BufferCase setting;
@@ -118,7 +123,8 @@ void evaluate(const Options& options) {
     note(fmt::format("{} examples that the profile counted are left out", shared));
   }
   const auto begin = std::chrono::steady_clock::now();
-  const std::vector<eval::BufferResult> results = eval::replay_buffer(trace, profile, cases_of(options, trace));
+  const std::vector<eval::BufferResult> results =
+      eval::replay_buffer(trace, profile, cases_of(options, trace, profile));
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   std::uint64_t steps = 0;
   for (const eval::BufferResult& result : results) steps += result.steps;
@@ -164,9 +170,10 @@ void add_eval_buffer_command(CLI::App& eval) {
       ->add_option("--predictor", options->predictors,
                    "Predictors of routing; none, lru, lifo (demand loads only); the bounds oracle and belady")
       ->capture_default_str();
-  command->add_option("--context", options->contexts, "m: experts that cepr, incremental, … look back on")
-      ->check(CLI::Range(1, 16))
-      ->capture_default_str();
+  command
+      ->add_option("--context", options->contexts,
+                   "m: experts that cepr, incremental, … look back on (default: 1 to 6, as far as the profile counted)")
+      ->check(CLI::Range(1, 16));
   command->add_option("--slots", options->slots, "Paper mode: of each layer (default 1 … E); runtime: in all (eighths)")
       ->check(above_zero());
   command->add_option("--mode", options->modes, "paper, runtime")->capture_default_str();
@@ -186,7 +193,7 @@ void add_eval_buffer_command(CLI::App& eval) {
   command->add_flag("--json", options->json, "One JSON object on standard output");
   command->callback([options, command] {
     if (std::none_of(options->predictors.begin(), options->predictors.end(), routing::has_order)) {
-      refuse_flags(*command, {"--context"}, "with predictors that look back on nothing");
+      refuse_flags(*command, {"--context"}, "without cepr, incremental, backoff or online");
     }
     if (command->count("--expert-bytes") == 0) {
       refuse_flags(*command, {"--bandwidth", "--latency-us"},

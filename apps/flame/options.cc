@@ -111,9 +111,11 @@ void add_buffer_options(CLI::App& command, BufferFlags& flags) {
                               fmt::join(routing::causal_predictor_names(), ", ")))
       ->capture_default_str()
       ->group(group);
-  command.add_option("--context", flags.context, "m: the decisions that the predictor looks back on")
+  command
+      .add_option("--context", flags.context,
+                  "m: the decisions that the predictor looks back on (default: 3, or what the profile counted where "
+                  "that is less)")
       ->check(CLI::Range(0, 6))
-      ->capture_default_str()
       ->group(group);
   command
       .add_option("--replacement", flags.replacement,

@@ -43,7 +43,7 @@ struct BufferFlags {
   std::string expert_memory;
   std::size_t slots = 0;
   std::string predictor = "auto";
-  int context = 3;
+  std::optional<std::uint32_t> context;
   std::string replacement = "next-use";
   std::string storage = "auto";
   std::string storage_bandwidth;

@@ -87,6 +87,35 @@ TEST(GenerateWithABundle, RefusesOptionsWithoutEffectAndSaysWhatIsOff) {
   EXPECT_THAT(unverified.standard_error, HasSubstr("not verified"));
 }
 
+TEST(GenerateWithABundle, PredictsWithAsMuchContextAsTheProfileCounted) {
+  const TemporaryDirectory directory;
+  const auto path = [&](const char* name) { return (directory / name).string(); };
+  const auto expect_ok = [](const ProgramResult& result) { ASSERT_EQ(result.exit_code, 0) << result.standard_error; };
+  expect_ok(
+      run_flame({"trace", tiny_model().string(), "--text", "One text.", "--max-new-tokens", "8", "-o", path("trace")}));
+  for (const char* order : {"1", "2"}) {
+    const std::string profile = path("profile") + order;
+    const std::string bundle = path("bundle") + order;
+    expect_ok(run_flame({"profile", path("trace"), "-o", profile, "--order", order}));
+    expect_ok(run_flame({"pack", tiny_model().string(), "-o", bundle, "--dtype", "int8", "--profile", profile}));
+    const auto generate = [&](std::vector<std::string> options) {
+      options.insert(options.begin(), {"generate", bundle, "--text", "Hello.", "--max-new-tokens", "3", "--stats"});
+      return run_flame(options);
+    };
+    for (const char* predictor : {"auto", "cepr", "online", "popularity", "token", "random"}) {
+      const ProgramResult result = generate({"--predictor", predictor});
+      EXPECT_EQ(result.exit_code, 0) << predictor << ": " << result.standard_error;
+    }
+    EXPECT_THAT(generate({}).standard_error, HasSubstr(std::string("cepr(") + order + ")"));
+    const ProgramResult beyond = generate({"--predictor", "cepr", "--context", "3"});
+    EXPECT_EQ(beyond.exit_code, 2);
+    EXPECT_THAT(beyond.standard_error, HasSubstr("a context of 3 experts is asked for"));
+    const ProgramResult measured = run_flame({"bench", bundle, "--only", "both", "--budget", "50%", "--tokens", "3",
+                                              "--input-tokens", "4", "--repeats", "1"});
+    EXPECT_EQ(measured.exit_code, 0) << measured.standard_error;
+  }
+}
+
 TEST(GenerateWithABundle, AnUnwritableTimelineIsOneMessageAndLeavesNothing) {
   const TemporaryDirectory directory;
   const std::string bundle = (directory / "bundle").string();

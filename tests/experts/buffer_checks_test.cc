@@ -39,6 +39,12 @@ TEST_F(BufferChecksTest, AContextNeedsAPredictorThatLooksBack) {
   }
 }
 
+TEST_F(BufferChecksTest, SaysWhichPredictorsAContextIsFor) {
+  options_.predictor = "edgemoe";  // looks back, but always on two layers
+  EXPECT_THAT(messages(*bundle_, {"--context"}),
+              ElementsAre(HasSubstr("--predictor edgemoe, only with cepr, incremental, backoff and online")));
+}
+
 TEST_F(BufferChecksTest, WithoutAProfileNothingIsPredicted) {
   PackOptions pack = model_.pack_options("", kernels::PackedType::kInt8);
   pack.profile.reset();

@@ -447,6 +447,19 @@ TEST(MakePredictor, NamesWhatCannotBeBuilt) {
   EXPECT_THROW((void)make_predictor("lookahead", {}, profile), UsageError);
 }
 
+TEST(MakePredictor, AsksForCountedContextsOnlyWhereThereIsAnOrder) {
+  const Trace trace = random_trace(8, 3, 2, 4, 1);
+  Profile profile(trace.info, {.max_order = 2, .max_depth = 3, .token_order = 1});
+  profile.add(trace);
+  for (const char* name : {"popularity", "token", "token-path", "random", "previous-token", "edgemoe", "lru"}) {
+    EXPECT_NO_THROW((void)make_predictor(name, {.context = 3}, profile)) << name;
+  }
+  for (const char* name : {"cepr", "incremental", "backoff", "online"}) {
+    EXPECT_NO_THROW((void)make_predictor(name, {.context = 2}, profile)) << name;
+    EXPECT_THROW((void)make_predictor(name, {.context = 3}, profile), UsageError) << name;
+  }
+}
+
 TEST(Cost, IsThatOfTheDensestTable) {
   const Profile profile = profile_of(random_trace(8, 6, 10, 40, 1));
   // The paper's Figure 9(a): under 2 KB at m = 2 and 3.

@@ -1,12 +1,19 @@
 #include "flame/accel/predictor_table.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
+#include "flame/base/error.h"
 #include "flame/routing/context_table.h"
 
 namespace flame::accel {
 
 std::vector<TableEntry> predictor_table(const routing::Profile& profile, std::size_t order, std::size_t ranked) {
+  if (order > profile.options().max_order) {
+    throw UsageError(fmt::format("cepr: a context of {} experts is asked for, the profile counted contexts up to {}",
+                                 order, profile.options().max_order));
+  }
   std::vector<TableEntry> entries;
   std::vector<routing::RankedExpert> best(std::min<std::size_t>(ranked, profile.experts()));
   const std::uint32_t bits = profile.expert_bits();

@@ -23,7 +23,8 @@ std::vector<std::string> options_without_effect(const Bundle& bundle, const Buff
                            : fmt::format("--context has no effect with --predictor {}", options.predictor));
   } else if (given("--context") && !routing::has_order(choice.predictor)) {
     messages.push_back(
-        fmt::format("--context has no effect with --predictor {}: it looks back on nothing", choice.predictor));
+        fmt::format("--context has no effect with --predictor {}, only with cepr, incremental, backoff and online",
+                    choice.predictor));
   }
   if (given("--replacement") && choice.replacement != options.replacement) {
     messages.push_back(fmt::format("--replacement {} has no effect: --predictor {} stands for a replacement itself",

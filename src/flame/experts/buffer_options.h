@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,7 +35,8 @@ struct BufferOptions {
   /// Any causal predictor of routing; "none"; "auto": the best that the bundle's profile has data for (mix-hidden, mix,
   /// cepr), without a profile none. "lru" and "lifo" stand for that replacement without prediction.
   std::string predictor = "auto";
-  int context = 3;  ///< m, the experts a predictor looks back on
+  /// m, the experts a predictor looks back on; not given: 3, or all that the profile counted where that is less.
+  std::optional<std::uint32_t> context;
   Replacement replacement = Replacement::kNextUse;
   io::StorageBackend storage = io::StorageBackend::kAutomatic;
   /// No slots at all: the experts are computed where their file is mapped (MappedDevice), and the kernel decides what

@@ -76,9 +76,8 @@ struct BufferedDevice::Implementation {
       choice = choose(options, &profile);
       popularity = popularity_of(profile, grid);
       if (!choice.predictor.empty()) {
-        forecaster = make_forecaster(
-            make_predictor(choice.predictor, static_cast<std::uint32_t>(options.context), options.seed, profile),
-            profile, grid);
+        forecaster =
+            make_forecaster(make_predictor(choice.predictor, options.context, options.seed, profile), profile, grid);
         predictor_name = forecaster->name();
       }
     } else {

@@ -49,10 +49,14 @@ std::vector<float> popularity_of(const routing::Profile& profile, const ExpertGr
   return popularity;
 }
 
-std::shared_ptr<routing::Predictor> make_predictor(const std::string& name, std::uint32_t context, std::uint64_t seed,
-                                                   const routing::Profile& profile) {
+std::uint32_t context_of(std::optional<std::uint32_t> asked, const routing::Profile& profile) {
+  return asked ? *asked : std::min(routing::PredictorOptions{}.context, profile.options().max_order);
+}
+
+std::shared_ptr<routing::Predictor> make_predictor(const std::string& name, std::optional<std::uint32_t> context,
+                                                   std::uint64_t seed, const routing::Profile& profile) {
   routing::PredictorOptions options;
-  options.context = context;
+  options.context = context_of(context, profile);
   options.depth = depth_of(profile);
   options.seed = seed;
   return routing::make_predictor(name, options, profile);

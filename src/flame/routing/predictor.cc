@@ -81,7 +81,7 @@ std::unique_ptr<Predictor> make_predictor(std::string_view name, const Predictor
     throw UsageError(fmt::format("unknown predictor \"{}\"; there are {}", name, fmt::join(kNames, ", ")));
   }
   const ProfileOptions& counted = profile.options();
-  if (options.context > counted.max_order) {
+  if (has_order(name) && options.context > counted.max_order) {
     throw UsageError(fmt::format("{}: a context of {} experts is asked for, the profile counted contexts up to {}",
                                  name, options.context, counted.max_order));
   }

@@ -84,7 +84,7 @@ class Predictor {
 };
 
 struct PredictorOptions {
-  std::uint32_t context = 3;  ///< m: experts of history looked at (cepr, incremental, backoff, online, mix)
+  std::uint32_t context = 3;  ///< m: experts of history looked at (those that has_order)
   std::uint32_t depth = 3;    ///< the furthest layer ahead that is told apart, 1 to 3
   std::size_t bytes = 0;      ///< room for the tables of `token`; 0: no limit
   std::uint32_t entries = 2;  ///< k: experts kept a context, where `bytes` limits how many contexts there are
