@@ -207,6 +207,13 @@ bool claim_directory(const std::filesystem::path& path, Json& measured) {
   return same;
 }
 
+std::string with_replaced(std::string text, const std::string& from, const std::string& to) {
+  for (std::size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) {
+    text.replace(at, from.size(), to);
+  }
+  return text;
+}
+
 /// The item, or why there is none.
 Item make_item(const ItemMaker& maker, const Subject& subject, Measurements& measurements) {
   Item item;
@@ -244,6 +251,7 @@ ReportResult make_report(const ReportOptions& options, const ReportCallbacks& ca
   } else {
     subject = subject_of(options);
     measured = subject_json(subject, options.version);
+    measured["directory"] = data_directory.string();
     io::FileSystem::real().create_directories(data_directory);
     same_options = claim_directory(subject_path, measured);
   }
@@ -274,7 +282,11 @@ ReportResult make_report(const ReportOptions& options, const ReportCallbacks& ca
   // From the page to the data, wherever the two were said to be.
   const std::filesystem::path links =
       std::filesystem::absolute(data_directory).lexically_relative(std::filesystem::absolute(options.output));
+  // Commands name the directory that they were run with, also where the data has been moved since.
+  const std::string here = data_directory.string() + "/";
+  const std::string there = measured.value("directory", data_directory.string()) + "/";
   const auto add = [&](Item item) {
+    for (std::string& command : item.commands) command = with_replaced(command, here, there);
     for (std::string& file : item.data_files) {
       file = (links / file).generic_string();
     }
