@@ -106,6 +106,31 @@ TEST_F(ReportCommand, RefusesMeasurementsOfOtherData) {
   EXPECT_THAT(result.standard_error, HasSubstr("other data"));
 }
 
+TEST_F(ReportCommand, RefusesOtherWeightsOfAFurtherModel) {
+  const auto with_another = [&] {
+    return run_flame({"report", tiny_model().string(), "--also", tiny_model().string(), "--data",
+                      (directory_ / "data.jsonl").string(), "--field", "d", "--reference", "s", "-o",
+                      (directory_ / "out").string(), "--quick", "--only", "fig4a"});
+  };
+  ASSERT_EQ(with_another().exit_code, 0);
+  ASSERT_EQ(report("fig4a").exit_code, 0) << "what was measured of it stays";
+  const std::filesystem::path note = directory_ / "out" / "data" / "report.json";
+  json stored = json::parse(read_text(note));
+  stored.at("also_checksums").at(tiny_model().string()) = "0123456789abcdef";
+  std::ofstream(note) << stored;
+  const ProgramResult result = with_another();
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.standard_error, HasSubstr("other weights of"));
+}
+
+TEST_F(ReportCommand, FailsWhenAnItemHasFailed) {
+  ASSERT_EQ(report("fig4a").exit_code, 0);
+  std::ofstream(directory_ / "out" / "data" / "inspect.json") << "{";
+  const ProgramResult result = report("fig4a");
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.standard_error, HasSubstr("1 of the items failed"));
+}
+
 TEST_F(ReportCommand, MeasuringOneItemKeepsTheOthersOnThePage) {
   ASSERT_EQ(report("fig4a").exit_code, 0);
   ASSERT_EQ(report("fig5b").exit_code, 0);

@@ -43,7 +43,11 @@ class Stored {
 
   [[nodiscard]] std::optional<Json> find(const std::string& name) {
     if (!asked_.contains(name) || !stored_.stored(name)) return std::nullopt;
-    return stored_.json({.name = name, .arguments = {}});
+    try {
+      return stored_.json({.name = name, .arguments = {}});
+    } catch (const FormatError&) {
+      return std::nullopt;  // the item that is made of it says what is wrong
+    }
   }
 
  private:
