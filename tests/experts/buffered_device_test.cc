@@ -14,7 +14,9 @@
 #include <csignal>
 #include <cstddef>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <new>
 #include <nlohmann/json.hpp>
 #include <random>
@@ -305,6 +307,24 @@ void forbid_system_calls() {
   }
 }
 
+/// Returns when every other thread of the process sleeps. The device's own thread is still on its way there when its
+/// last load is handed over, and holds the lock that a step then waits for.
+void wait_for_other_threads_to_sleep() {
+  const std::string self = std::to_string(::gettid());
+  for (int quiet = 0; quiet < 100;) {
+    bool asleep = true;
+    for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+      if (task.path().filename() == self) continue;
+      std::ifstream file(task.path() / "stat");
+      const std::string line(std::istreambuf_iterator<char>(file), {});
+      const std::size_t name_end = line.rfind(')');
+      asleep = asleep && name_end != std::string::npos && line.compare(name_end, 3, ") S") == 0;
+    }
+    quiet = asleep ? quiet + 1 : 0;
+    ::sched_yield();
+  }
+}
+
 using SystemCallDeathTest = BufferedDeviceTest;
 
 TEST_F(SystemCallDeathTest, WhenAllIsResidentAStepMakesNoSystemCallAndWaitsForNoLock) {
@@ -313,6 +333,7 @@ TEST_F(SystemCallDeathTest, WhenAllIsResidentAStepMakesNoSystemCallAndWaitsForNo
   const auto run = [](bool break_the_rule) {
     ThreadPool::set_threads(1);
     ResidentStep step(*model_, open({}));
+    wait_for_other_threads_to_sleep();
     forbid_system_calls();
     for (int i = 0; i < 20; ++i) step.run();
     if (break_the_rule) ::sched_yield();
