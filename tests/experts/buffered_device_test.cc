@@ -38,6 +38,8 @@ thread_local std::size_t allocations = 0;
 
 }  // namespace
 
+// Sanitizers have an operator new of their own.
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 [[gnu::noinline]] void* operator new(std::size_t bytes) {
   if (count_allocations) ++allocations;
   if (void* memory = std::malloc(bytes == 0 ? 1 : bytes)) return memory;
@@ -45,6 +47,7 @@ thread_local std::size_t allocations = 0;
 }
 [[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
 [[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+#endif
 
 namespace flame::experts {
 namespace {
@@ -273,6 +276,7 @@ class ResidentStep {
   std::vector<model::RoutingDecision> decisions_ = std::vector<model::RoutingDecision>(1);
 };
 
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 TEST_F(BufferedDeviceTest, WhenAllIsResidentAStepAllocatesNothingAndAsksNothingOfTheStorage) {
   auto device = open({});
   (void)generate(*model_, *device);
@@ -287,7 +291,6 @@ TEST_F(BufferedDeviceTest, WhenAllIsResidentAStepAllocatesNothingAndAsksNothingO
   EXPECT_EQ(step.device().statistics().misses + step.device().statistics().late, 0U);
 }
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 /// From now on the kernel ends this process at the calling thread's first system call, but for reading the clock (where
 /// the vDSO cannot) and for exiting. A lock that is waited for is a futex call, and memory from the system an mmap or
 /// brk.
