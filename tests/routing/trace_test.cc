@@ -60,6 +60,18 @@ TEST(Trace, WithoutSomeExamplesIsTheOthersNumberedAnew) {
   EXPECT_EQ(some.encoder.dropped.size(), some.encoder.experts.size());
 }
 
+TEST(Trace, SelectsByPlaceWhateverTheExamplesNumbersAre) {
+  Trace trace = with_encoder(random_trace(8, 3, 4, 5, 1));
+  const Trace wanted = select_examples(trace, {true, false, true, false});
+  for (StackTrace* stack : {&trace.encoder, &trace.decoder}) {
+    for (std::int32_t& example : stack->example) example = example * 500'000'000 + 7;
+  }
+  const Trace selected = select_examples(trace, {true, false, true, false});
+  expect_same(selected.encoder, wanted.encoder);
+  expect_same(selected.decoder, wanted.decoder);
+  EXPECT_EQ(examples_of(selected.decoder).size(), 2U);
+}
+
 TEST(Trace, ReadsWhatItWrote) {
   const TemporaryDirectory folder;
   for (const std::uint32_t experts : {2U, 256U, 300U}) {

@@ -49,28 +49,12 @@ engine::TracePromptSource prompts_of(const CompileOptions& options) {
   };
 }
 
-/// Examples [first, end) of a trace.
+/// Examples [first, end) of a trace; `end` is at most their number.
 routing::Trace part_of(const routing::Trace& trace, std::size_t first, std::size_t end) {
-  routing::Trace part;
-  part.info = trace.info;
-  const auto copy = [&](const routing::StackTrace& from, routing::StackTrace& to) {
-    to.layers = from.layers;
-    const std::vector<routing::StepRange> examples = routing::examples_of(from);
-    for (std::size_t example = first; example < std::min(end, examples.size()); ++example) {
-      for (std::size_t step = examples[example].first; step < examples[example].end; ++step) {
-        to.token.push_back(from.token[step]);
-        to.example.push_back(static_cast<std::int32_t>(example - first));
-        for (std::size_t at = step * from.layers; at < (step + 1) * from.layers; ++at) {
-          to.experts.push_back(from.experts[at]);
-          to.probability.push_back(from.probability[at]);
-          if (!from.dropped.empty()) to.dropped.push_back(from.dropped[at]);
-        }
-      }
-    }
-  };
-  copy(trace.encoder, part.encoder);
-  copy(trace.decoder, part.decoder);
-  return part;
+  std::vector<bool> keep(
+      std::max(routing::examples_of(trace.encoder).size(), routing::examples_of(trace.decoder).size()));
+  std::fill(keep.begin() + static_cast<std::ptrdiff_t>(first), keep.begin() + static_cast<std::ptrdiff_t>(end), true);
+  return routing::select_examples(trace, keep);
 }
 
 class Compiler {

@@ -13,10 +13,6 @@ inline constexpr const char* kModelAndData = "the paper's: switch-base-8 on SAMS
 inline constexpr double kExpertShare8 = 0.7615;
 inline constexpr double kExpertShare256 = 0.9898;
 
-// Figure 4(b): accuracy of N:M against the two baselines at the same sparsity, in percent.
-inline constexpr double kAgainstUnstructuredPercent = -0.85;
-inline constexpr double kAgainstColumnBlockPercent = 37.6;
-
 // Figure 5: expert activation paths of the decoder.
 inline constexpr double kDistinctPaths = 11693;
 inline constexpr double kTopPathShare = 0.075;
@@ -30,9 +26,6 @@ inline constexpr double kTopTwoHighest = 0.844;
 inline constexpr double kTopFiveLowest = 0.714;
 inline constexpr double kTopFiveHighest = 0.865;
 inline constexpr double kGainOverIncrementalPercent = 37.8;
-inline constexpr double kGainAtEqualStoragePercent = 9.86;
-inline constexpr double kOverRandomLowest = 3.42;
-inline constexpr double kOverRandomHighest = 6.02;
 
 // Figure 9(a): the table's bytes at m = 2 to 3.
 inline constexpr double kIndexBytesBelow = 2048;

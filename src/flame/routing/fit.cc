@@ -77,31 +77,9 @@ std::vector<float> fit_weights(const Choices& choices, std::size_t parts, std::s
 
 /// Every fifth example, or the other four fifths.
 Trace part_of(const Trace& trace, bool fifth) {
-  Trace part;
-  part.info = trace.info;
-  const auto copy = [&](const StackTrace& from, StackTrace& to, std::size_t width) {
-    to.layers = from.layers;
-    const std::vector<StepRange> ranges = examples_of(from);
-    for (std::size_t example = 0; example < ranges.size(); ++example) {
-      if ((example % 5 == 4) != fifth) continue;
-      const auto [first, end] = ranges[example];
-      const auto take = [&, first = first, end = end](const auto& source, auto& target, std::size_t elements) {
-        if (source.empty()) return;
-        target.insert(target.end(), source.begin() + static_cast<std::ptrdiff_t>(first * elements),
-                      source.begin() + static_cast<std::ptrdiff_t>(end * elements));
-      };
-      take(from.experts, to.experts, from.layers);
-      take(from.probability, to.probability, from.layers);
-      take(from.token, to.token, 1);
-      take(from.example, to.example, 1);
-      take(from.dropped, to.dropped, from.layers);
-      take(from.hidden, to.hidden, from.layers * width);
-      take(from.approach, to.approach, from.layers * width);
-    }
-  };
-  copy(trace.encoder, part.encoder, trace.info.d_model);
-  copy(trace.decoder, part.decoder, trace.info.d_model);
-  return part;
+  std::vector<bool> keep(std::max(examples_of(trace.encoder).size(), examples_of(trace.decoder).size()));
+  for (std::size_t example = 0; example < keep.size(); ++example) keep[example] = (example % 5 == 4) == fifth;
+  return select_examples(trace, keep);
 }
 
 }  // namespace

@@ -18,10 +18,7 @@ class Rankings {
   Rankings() = default;
   Rankings(std::uint32_t experts, std::size_t rows);
 
-  /// How many experts of its ranking a row keeps; 0 of a default-made object, which has no rows.
-  [[nodiscard]] std::size_t kept() const { return kept_; }
-
-  /// [kept]: the head of a row's ranking, to be filled before the first copy.
+  /// The head of a row's ranking, all that the row keeps of it, to be filled before the first copy.
   [[nodiscard]] std::span<RankedExpert> row(std::size_t row) { return {lines_[row * lines_a_row_].data(), kept_}; }
 
   /// Whether the first `wanted` experts of a ranking can be had from here.

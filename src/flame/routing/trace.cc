@@ -46,26 +46,21 @@ void append_steps(const std::vector<Value>& from, StepRange steps, std::size_t w
 Trace select_examples(const Trace& trace, const std::vector<bool>& keep) {
   Trace selected;
   selected.info = trace.info;
-  std::vector<std::int32_t> numbers;  // of the kept ones, counted anew
-  std::int32_t next = 0;
-  const auto kept = [&](std::size_t example) { return example >= keep.size() || keep[example]; };
-  const auto number_of = [&](std::int32_t example) {
-    while (numbers.size() <= static_cast<std::size_t>(example)) numbers.push_back(kept(numbers.size()) ? next++ : -1);
-    return numbers[static_cast<std::size_t>(example)];
-  };
   const auto select = [&](const StackTrace& from, StackTrace& to) {
     to.layers = from.layers;
     const std::size_t state = std::size_t{from.layers} * trace.info.d_model;
-    for (const StepRange& steps : examples_of(from)) {
-      const std::int32_t number = number_of(from.example[steps.first]);
-      if (number < 0) continue;
+    const std::vector<StepRange> examples = examples_of(from);
+    std::int32_t number = 0;
+    for (std::size_t place = 0; place < examples.size(); ++place) {
+      if (place < keep.size() && !keep[place]) continue;
+      const StepRange& steps = examples[place];
       append_steps(from.experts, steps, from.layers, to.experts);
       append_steps(from.probability, steps, from.layers, to.probability);
       append_steps(from.token, steps, 1, to.token);
       append_steps(from.dropped, steps, from.layers, to.dropped);
       append_steps(from.hidden, steps, state, to.hidden);
       append_steps(from.approach, steps, state, to.approach);
-      to.example.insert(to.example.end(), steps.end - steps.first, number);
+      to.example.insert(to.example.end(), steps.end - steps.first, number++);
     }
   };
   select(trace.encoder, selected.encoder);

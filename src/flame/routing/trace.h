@@ -63,7 +63,8 @@ struct Trace {
 /// The steps of each example of a stack, in order.
 [[nodiscard]] std::vector<StepRange> examples_of(const StackTrace& stack);
 
-/// The examples that are kept, by number, in both stacks, and numbered anew. Examples past the end of `keep` are kept.
+/// The examples that are kept, by their place as example_fingerprints() counts them, in both stacks, and numbered anew.
+/// Examples past the end of `keep` are kept.
 [[nodiscard]] Trace select_examples(const Trace& trace, const std::vector<bool>& keep);
 
 /// 40 bits that name an example by its encoder input (its decoder tokens, where there is no encoder trace), in the
