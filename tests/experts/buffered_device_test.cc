@@ -30,6 +30,8 @@
 #include "flame/model/generation.h"
 #include "support/faulty_reader.h"
 
+// Sanitizers have an operator new of their own.
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 namespace {
 
 // Allocations of this thread while it asks for them to be counted.
@@ -38,8 +40,6 @@ thread_local std::size_t allocations = 0;
 
 }  // namespace
 
-// Sanitizers have an operator new of their own.
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 [[gnu::noinline]] void* operator new(std::size_t bytes) {
   if (count_allocations) ++allocations;
   if (void* memory = std::malloc(bytes == 0 ? 1 : bytes)) return memory;
