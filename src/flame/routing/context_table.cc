@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cassert>
 
+#include "flame/base/bits.h"
+
 namespace flame::routing {
 namespace {
 
@@ -11,10 +13,6 @@ constexpr std::uint32_t kDirectWidth = 18;
 
 /// Most that a level's child arrays may take for each context seen, some four times what a hash table would.
 constexpr std::size_t kChildBytesAContext = 128;
-
-std::uint64_t low_bits(std::uint64_t value, std::uint32_t bits) {
-  return bits >= 64 ? value : value & ((std::uint64_t{1} << bits) - 1);
-}
 
 }  // namespace
 

@@ -9,6 +9,7 @@
 #include <tuple>
 #include <utility>
 
+#include "flame/base/bits.h"
 #include "flame/base/error.h"
 
 namespace flame::routing {
@@ -23,10 +24,6 @@ std::uint32_t bits_of(std::uint32_t experts) {
 bool fits(const ProfileOptions& options, std::uint32_t experts) {
   const std::uint32_t bits = bits_of(experts);
   return (options.max_order + options.max_depth) * bits <= 64 && kTokenBits + (options.token_order + 1) * bits <= 64;
-}
-
-std::uint64_t low_bits(std::uint64_t value, std::uint32_t bits) {
-  return bits >= 64 ? value : value & ((std::uint64_t{1} << bits) - 1);
 }
 
 /// Sorts by key and adds up the counts of equal keys.
