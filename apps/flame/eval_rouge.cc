@@ -16,6 +16,7 @@
 #include "flame/eval/rouge.h"
 #include "flame/eval/text_examples.h"
 #include "flame/eval/text_predictions.h"
+#include "flame/io/atomic_output.h"
 #include "flame/io/file.h"
 #include "flame/options.h"
 
@@ -54,6 +55,7 @@ void check(const Options& options) {
   }
   if (options.field.empty()) throw UsageError("--field: name the key of --input that holds the text to summarise");
   if (options.output.empty()) throw UsageError("-o FILE: name the file that keeps the generated texts");
+  io::require_file_target(options.output);
   if (io::FileSystem::real().exists(options.output) && !options.resume) {
     throw UsageError(fmt::format("{}: exists already; go on from it with --resume, or remove it", options.output));
   }

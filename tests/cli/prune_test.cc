@@ -115,6 +115,12 @@ TEST(EvalRougeCommand, GeneratesAndGoesOn) {
   const ProgramResult result = run("2", true);
   EXPECT_EQ(result.exit_code, 0) << result.standard_error;
   EXPECT_EQ(json::parse(result.standard_output).at("examples"), 2);
+
+  std::ofstream(input) << R"({"dialogue": "Eve: Hello.", "summary": "Eve greets."})"
+                       << "\n";
+  const ProgramResult other_texts = run("1", true);
+  EXPECT_EQ(other_texts.exit_code, 2);
+  EXPECT_THAT(other_texts.standard_error, HasSubstr("was made from another prompt"));
 }
 
 }  // namespace

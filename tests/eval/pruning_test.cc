@@ -98,6 +98,34 @@ TEST(PruningSweep, ADirectoryOfOtherSettingsIsRefused) {
   EXPECT_THROW(static_cast<void>(run_pruning_sweep(sweep)), UsageError);
 }
 
+TEST(PruningSweep, OtherTextsOfTheSameNumberAreNoticed) {
+  const test::TemporaryDirectory directory;
+  PruningSweep sweep = sweep_into(directory / "sweep");
+  sweep.cells = pruning_cells({Method::kSparseGpt}, {Pattern{2, 4}});
+  static_cast<void>(run_pruning_sweep(sweep));
+  const auto refusal = [](const PruningSweep& changed) -> std::string {
+    try {
+      static_cast<void>(run_pruning_sweep(changed));
+      return "";
+    } catch (const UsageError& error) {
+      return error.what();
+    }
+  };
+  PruningSweep changed = sweep;
+  changed.examples[1].input = "Bob: At seven.";
+  EXPECT_THAT(refusal(changed), HasSubstr("another \"examples_checksum\""));
+  changed = sweep;
+  changed.examples[0].references[1] = "Will he come?";
+  EXPECT_THAT(refusal(changed), HasSubstr("another \"examples_checksum\""));
+  changed = sweep;
+  changed.generation.generation.do_sample = true;
+  EXPECT_THAT(refusal(changed), HasSubstr("another \"options\""));
+  changed = sweep;
+  changed.pruning.calibration[0].input[0] = 72;
+  EXPECT_THAT(refusal(changed), HasSubstr("another \"calibration\""));
+  EXPECT_EQ(refusal(sweep), "");
+}
+
 TEST(PruningSweep, AnInterruptedRunKeepsWhatItHas) {
   const test::TemporaryDirectory directory;
   const PruningSweep sweep = sweep_into(directory / "sweep");

@@ -71,5 +71,44 @@ TEST(TextPredictions, ARunThatWasCutOffGoesOnAndGivesTheSame) {
   EXPECT_THAT(content_of(directory / "torn"), testing::StartsWith(lines.substr(0, second)));
 }
 
+/// What the error of `run` says; empty when it throws none.
+template <typename Run>
+std::string refusal_of(Run run) {
+  try {
+    static_cast<void>(run());
+    return "";
+  } catch (const UsageError& error) {
+    return error.what();
+  }
+}
+
+TEST(TextPredictions, AFileOfOtherOptionsTextsOrWeightsIsNotGoneOnFrom) {
+  const test::TemporaryDirectory directory;
+  const std::filesystem::path file = directory / "predictions";
+  engine::Engine engine = engine::Engine::open(test::tiny_checkpoint());
+  std::vector<TextExample> examples = three_examples();
+  const TextPredictions first = generate_predictions(engine, std::span(examples).first(2), few_tokens(), file);
+
+  engine::TextGenerationOptions other_options = few_tokens();
+  other_options.generation.max_new_tokens = 5;
+  EXPECT_THAT(refusal_of([&] { return generate_predictions(engine, examples, other_options, file); }),
+              HasSubstr("made by another model or with other options"));
+  engine::TextGenerationOptions other_prefix = few_tokens();
+  other_prefix.prefix = "summarize: ";
+  EXPECT_THAT(refusal_of([&] { return generate_predictions(engine, examples, other_prefix, file); }),
+              HasSubstr("made by another model or with other options"));
+  engine::EngineOptions widened;
+  widened.type = DataType::kF32;
+  engine::Engine other_engine = engine::Engine::open(test::tiny_checkpoint(), widened);
+  EXPECT_THAT(refusal_of([&] { return generate_predictions(other_engine, examples, few_tokens(), file); }),
+              HasSubstr("made by another model or with other options"));
+  std::swap(examples[0].input, examples[1].input);
+  EXPECT_THAT(refusal_of([&] { return generate_predictions(engine, examples, few_tokens(), file); }),
+              HasSubstr("\"index\" 0 was made from another prompt"));
+
+  EXPECT_EQ(read_predictions(file), first) << "a refusal must leave the file as it was";
+  EXPECT_EQ(generate_predictions(engine, three_examples(), few_tokens(), file).size(), 3U);
+}
+
 }  // namespace
 }  // namespace flame::eval

@@ -71,6 +71,13 @@ std::string run_fingerprint(const Engine& engine, const TextGenerationOptions& o
   return checksum_text(checksum.value());
 }
 
+std::string options_fingerprint(const TextGenerationOptions& options) {
+  Checksum checksum;
+  checksum.add_text(options.prefix);
+  add_options(checksum, options.generation);
+  return checksum_text(checksum.value());
+}
+
 std::string prompt_fingerprint(const Prompt& prompt) {
   Checksum checksum;
   checksum.add_text(prompt.text);

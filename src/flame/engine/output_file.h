@@ -16,6 +16,9 @@ namespace flame::engine {
 /// generation do: runs of equal fingerprints give a prompt the same text. Reads all weights of a checkpoint once.
 [[nodiscard]] std::string run_fingerprint(const Engine& engine, const TextGenerationOptions& options);
 
+/// The same of the prefix and the options of generation alone.
+[[nodiscard]] std::string options_fingerprint(const TextGenerationOptions& options);
+
 /// The same of one prompt's text or ids.
 [[nodiscard]] std::string prompt_fingerprint(const Prompt& prompt);
 

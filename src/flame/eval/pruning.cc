@@ -7,12 +7,15 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <span>
 #include <utility>
 
 #include "flame/base/byte_size.h"
+#include "flame/base/checksum.h"
 #include "flame/base/error.h"
 #include "flame/base/interrupt.h"
 #include "flame/base/progress.h"
+#include "flame/engine/output_file.h"
 #include "flame/eval/perplexity.h"
 #include "flame/eval/text_predictions.h"
 #include "flame/io/atomic_output.h"
@@ -101,6 +104,27 @@ double measure_perplexity(const PruningSweep& sweep, engine::Engine& engine) {
   return total.perplexity();
 }
 
+std::string checksum_of_examples(const std::vector<TextExample>& examples) {
+  Checksum checksum;
+  for (const TextExample& example : examples) {
+    checksum.add_text(example.input);
+    checksum.add_number(example.references.size());
+    for (const std::string& reference : example.references) checksum.add_text(reference);
+  }
+  return checksum_text(checksum.value());
+}
+
+std::string checksum_of_calibration(const std::vector<sparsity::CalibrationExample>& examples) {
+  Checksum checksum;
+  for (const sparsity::CalibrationExample& example : examples) {
+    for (const std::vector<std::int32_t>* tokens : {&example.input, &example.target}) {
+      checksum.add_number(tokens->size());
+      checksum.add(std::as_bytes(std::span(*tokens)));
+    }
+  }
+  return checksum_text(checksum.value());
+}
+
 /// What else a cell depends on, beside the settings of the whole sweep.
 Json cell_settings(const PruningSweep& sweep, const PruningCell& cell) {
   Json settings = {{"name", cell.name()}};
@@ -108,6 +132,7 @@ Json cell_settings(const PruningSweep& sweep, const PruningCell& cell) {
   if (cell.method && sparsity::needs_calibration(*cell.method)) {
     settings["calibration"] = {{"source", sweep.pruning.calibration_source},
                                {"examples", sweep.pruning.calibration.size()},
+                               {"checksum", checksum_of_calibration(sweep.pruning.calibration)},
                                {"minimum_tokens", sweep.pruning.minimum_tokens}};
     if (cell.method == Method::kSparseGpt) settings["calibration"]["damping"] = sweep.pruning.damping;
   }
@@ -176,6 +201,7 @@ Json settings_of(const PruningSweep& sweep) {
   const model::GenerationOptions& generation = sweep.generation.generation;
   return {{"model", io::Checkpoint::open(sweep.model).content_checksum()},
           {"examples", sweep.examples_source},
+          {"examples_checksum", checksum_of_examples(sweep.examples)},
           {"number_of_examples", sweep.examples.size()},
           {"prefix", sweep.generation.prefix},
           {"beams", generation.num_beams},
@@ -183,17 +209,21 @@ Json settings_of(const PruningSweep& sweep) {
           {"length_floor", generation.length_floor()},
           {"length_penalty", generation.length_penalty},
           {"no_repeat_ngram", generation.no_repeat_ngram_size},
-          {"repetition_penalty", generation.repetition_penalty}};
+          {"repetition_penalty", generation.repetition_penalty},
+          {"options", engine::options_fingerprint(sweep.generation)}};
 }
 
 /// Throws UsageError when what was measured before had another setting.
 void require_equal_settings(const std::filesystem::path& path, const Json& kept, const Json& asked) {
+  std::string others;
   for (const auto& [key, value] : asked.items()) {
     if (kept.is_object() && kept.contains(key) && kept.at(key) == value) continue;
-    throw UsageError(
-        fmt::format("{}: was measured with another \"{}\": {}, now {}; name another directory, or remove it",
-                    path.string(), key, kept.is_object() ? kept.value(key, Json()).dump() : "nothing", value.dump()));
+    others += fmt::format("{}\"{}\": {}, now {}", others.empty() ? "" : "; ", key,
+                          kept.is_object() ? kept.value(key, Json()).dump() : "nothing", value.dump());
   }
+  if (others.empty()) return;
+  throw UsageError(
+      fmt::format("{}: was measured with another {}; name another directory, or remove it", path.string(), others));
 }
 
 void check_settings(const PruningSweep& sweep) {

@@ -8,23 +8,11 @@
 #include "flame/base/error.h"
 #include "flame/base/progress.h"
 #include "flame/base/thread_pool.h"
+#include "flame/engine/output_file.h"
 #include "flame/io/file.h"
 #include "flame/io/json_lines.h"
 
 namespace flame::eval {
-namespace {
-
-void add_prediction(const Json& line, const std::filesystem::path& file, std::uint64_t number, const std::string& key,
-                    TextPredictions& predictions) {
-  const JsonView view(line, fmt::format("{}: line {}", file.string(), number));
-  const auto own_index = view.find("index");
-  const std::uint64_t index = own_index ? own_index->as_unsigned() : number - 1;
-  if (!predictions.emplace(index, view.at(key).as_string()).second) {
-    view.fail(fmt::format("a second prediction for example {}", index));
-  }
-}
-
-}  // namespace
 
 TextPredictions read_predictions(const std::filesystem::path& file, const std::string& key) {
   io::JsonLinesOptions options;
@@ -32,7 +20,12 @@ TextPredictions read_predictions(const std::filesystem::path& file, const std::s
   io::JsonLinesReader reader(file, options);
   TextPredictions predictions;
   while (const std::optional<Json> line = reader.next()) {
-    add_prediction(*line, file, reader.line(), key, predictions);
+    const JsonView view(*line, fmt::format("{}: line {}", file.string(), reader.line()));
+    const auto own_index = view.find("index");
+    const std::uint64_t index = own_index ? own_index->as_unsigned() : reader.line() - 1;
+    if (!predictions.emplace(index, view.at(key).as_string()).second) {
+      view.fail(fmt::format("a second prediction for example {}", index));
+    }
   }
   return predictions;
 }
@@ -40,37 +33,32 @@ TextPredictions read_predictions(const std::filesystem::path& file, const std::s
 TextPredictions generate_predictions(engine::Engine& engine, std::span<const TextExample> examples,
                                      const engine::TextGenerationOptions& options, const std::filesystem::path& file,
                                      const std::function<void(const std::string& message)>& on_warning) {
-  io::FileSystem& files = io::FileSystem::real();
-  TextPredictions predictions;
-  io::FinishedLines finished;
-  const bool resumed = files.exists(file);
-  if (resumed) {
-    finished = io::scan_finished_lines(file, files, [&](std::uint64_t number, const Json& line) {
-      add_prediction(line, file, number, "text", predictions);
-    });
-  }
-  io::JsonLinesWriter writer =
-      resumed ? io::JsonLinesWriter::resume(file, finished) : io::JsonLinesWriter::create(file);
+  using Mode = engine::OutputFile::Mode;
+  engine::OutputFile output(file, io::FileSystem::real().exists(file) ? Mode::kResume : Mode::kNew);
+  output.begin_run(engine::run_fingerprint(engine, options));
+  TextPredictions predictions = read_predictions(file);
 
   Progress progress("generating", examples.size());
-  progress.advance(predictions.size());
   std::size_t next = 0;
   const engine::PromptSource source = [&]() -> std::optional<engine::Prompt> {
-    while (next < examples.size() && predictions.contains(examples[next].index)) ++next;
-    if (next == examples.size()) return std::nullopt;
-    const TextExample& example = examples[next++];
-    return engine::Prompt{.index = example.index, .text = example.input, .tokens = {}};
+    while (next < examples.size()) {
+      const TextExample& example = examples[next++];
+      engine::Prompt prompt{.index = example.index, .text = example.input, .tokens = {}};
+      if (output.begin_prompt(prompt)) return prompt;
+      progress.advance();
+    }
+    return std::nullopt;
   };
   engine::TextGenerationCallbacks callbacks;
   callbacks.on_warning = on_warning;
-  callbacks.on_output = [&](const engine::TextOutput& output) {
-    if (output.texts.empty()) throw ModelError("the model has no tokenizer, so it gives no text to score");
-    writer.append(engine::to_json(output));
-    predictions.emplace(output.index, output.texts.front());
+  callbacks.on_output = [&](const engine::TextOutput& generated) {
+    if (generated.texts.empty()) throw ModelError("the model has no tokenizer, so it gives no text to score");
+    output.append(generated);
+    predictions.emplace(generated.index, generated.texts.front());
     progress.advance();
   };
   engine::generate_texts(engine, source, options, callbacks);
-  writer.close();
+  output.close();
   return predictions;
 }
 

@@ -24,8 +24,8 @@ using TextPredictions = std::map<std::uint64_t, std::string>;
 [[nodiscard]] TextPredictions read_predictions(const std::filesystem::path& file, const std::string& key = "text");
 
 /// Generates a text for every example through `engine`, into `file` as `flame generate -o` would, and returns all.
-/// A file that is there is gone on from: what stands in it is not generated again. After Interrupted what was finished
-/// is in the file.
+/// A file that is there is gone on from: what stands in it is not generated again. Throws UsageError when it was made by
+/// another model, with other options or from other texts. After Interrupted what was finished is in the file.
 [[nodiscard]] TextPredictions generate_predictions(
     engine::Engine& engine, std::span<const TextExample> examples, const engine::TextGenerationOptions& options,
     const std::filesystem::path& file, const std::function<void(const std::string& message)>& on_warning = {});
