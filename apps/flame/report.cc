@@ -5,13 +5,16 @@
 #include <CLI/CLI.hpp>
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "flame/base/error.h"
+#include "flame/base/json.h"
 #include "flame/commands.h"
 #include "flame/console.h"
+#include "flame/report/page_json.h"
 
 namespace flame::cli {
 namespace {
@@ -48,6 +51,7 @@ std::string status_text(const report::ReportProgress& progress) {
 
 void add_report_command(CLI::App& app) {
   const auto options = std::make_shared<report::ReportOptions>();
+  const auto json = std::make_shared<bool>(false);
   CLI::App* command = app.add_subcommand("report", "The paper's figures and tables, on this model, as a page");
   command->footer(
       "Examples:\n"
@@ -78,7 +82,8 @@ void add_report_command(CLI::App& app) {
           "same options has measured")
       ->delimiter(',');
   command->add_option("--from", options->from, "Measure nothing: draw what this data directory holds");
-  command->callback([options, command] {
+  command->add_flag("--json", *json, "What stands on the page, as a JSON object on standard output");
+  command->callback([options, command, json] {
     check(*options, *command);
     options->program = std::filesystem::canonical("/proc/self/exe");
     options->version = FLAME_VERSION;
@@ -94,7 +99,14 @@ void add_report_command(CLI::App& app) {
     };
     const report::ReportResult result = report::make_report(*options, callbacks);
     show_status("");
-    print(result.page.string() + "\n");
+    if (*json) {
+      Json content = report::to_json(result.content);
+      content["page"] = result.page.string();
+      content["failed_items"] = result.failed_items;
+      print(to_text(content) + "\n");
+    } else {
+      print(result.page.string() + "\n");
+    }
     if (result.failed_items > 0) {
       throw DeviceError(fmt::format("{} of the items failed: the page says why", result.failed_items));
     }

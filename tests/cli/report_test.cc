@@ -35,9 +35,16 @@ class ReportCommand : public ::testing::Test {
     }
   }
 
-  ProgramResult report(const std::string& only) {
-    return run_flame({"report", tiny_model().string(), "--data", (directory_ / "data.jsonl").string(), "--field", "d",
-                      "--reference", "s", "-o", (directory_ / "out").string(), "--quick", "--only", only});
+  ProgramResult report(const std::string& only, const std::vector<std::string>& more = {}) {
+    std::vector<std::string> arguments = {"report",      tiny_model().string(),
+                                          "--data",      (directory_ / "data.jsonl").string(),
+                                          "--field",     "d",
+                                          "--reference", "s",
+                                          "-o",          (directory_ / "out").string(),
+                                          "--quick",     "--only",
+                                          only};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run_flame(arguments);
   }
 
   TemporaryDirectory directory_;
@@ -129,6 +136,23 @@ TEST_F(ReportCommand, FailsWhenAnItemHasFailed) {
   const ProgramResult result = report("fig4a");
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_THAT(result.standard_error, HasSubstr("1 of the items failed"));
+  const ProgramResult for_machines = report("fig4a", {"--json"});
+  EXPECT_EQ(for_machines.exit_code, 1);
+  const json page = json::parse(for_machines.standard_output);
+  EXPECT_EQ(page.at("failed_items"), 1);
+  EXPECT_EQ(page.at("items").at(0).at("failed"), true);
+}
+
+TEST_F(ReportCommand, TellsMachinesWhatStandsOnThePage) {
+  const ProgramResult result = report("fig4a", {"--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.standard_error;
+  const json page = json::parse(result.standard_output);
+  EXPECT_EQ(page.at("page"), (directory_ / "out" / "index.html").string());
+  EXPECT_EQ(page.at("failed_items"), 0);
+  const json& item = page.at("items").at(0);
+  EXPECT_EQ(item.at("id"), "fig4a");
+  EXPECT_FALSE(item.at("tables").empty());
+  EXPECT_TRUE(std::filesystem::exists(directory_ / "out" / item.at("figures").at(0).at("file").get<std::string>()));
 }
 
 TEST_F(ReportCommand, MeasuringOneItemKeepsTheOthersOnThePage) {

@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <span>
 #include <thread>
+#include <utility>
 
 #include "flame/base/checksum.h"
 #include "flame/base/error.h"
@@ -335,6 +336,7 @@ ReportResult make_report(const ReportOptions& options, const ReportCallbacks& ca
   }
   result.page = options.output / "index.html";
   write_file(result.page, to_html(page));
+  result.content = std::move(page);
   return result;
 }
 

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "flame/report/page.h"
+
 namespace flame::report {
 
 struct ReportOptions {
@@ -45,7 +47,8 @@ struct ReportCallbacks {
 };
 
 struct ReportResult {
-  std::filesystem::path page;
+  std::filesystem::path page;    ///< the file
+  Page content;                  ///< what stands on it
   std::size_t failed_items = 0;  ///< left out because a command or a file failed, not for want of a measurement
 };
 
