@@ -41,13 +41,6 @@ struct Options {
   bool json = false;
 };
 
-double bytes_per_second(std::string text) {
-  if (text.size() > 2 && text.ends_with("/s")) text.resize(text.size() - 2);
-  const std::uint64_t rate = parse_byte_size(text, "--bandwidth");
-  if (rate == 0) throw UsageError("--bandwidth must be above zero");
-  return static_cast<double>(rate);
-}
-
 std::vector<eval::BufferCase> cases_of(const Options& options, const routing::Trace& trace,
                                        const routing::Profile& profile) {
   std::vector<std::uint32_t> all_contexts = options.contexts;
@@ -64,7 +57,7 @@ std::vector<eval::BufferCase> cases_of(const Options& options, const routing::Tr
       if (runtime_slots.empty() || runtime_slots.back() != slots) runtime_slots.push_back(slots);
     }
   }
-  const double bandwidth = bytes_per_second(options.bandwidth);
+  const double bandwidth = parse_bandwidth(options.bandwidth, "--bandwidth");
   std::vector<eval::BufferCase> cases;
   for (const std::string& mode : options.modes) {
     if (mode != "paper" && mode != "runtime") throw UsageError(fmt::format("--mode {}: use paper or runtime", mode));

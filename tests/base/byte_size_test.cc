@@ -58,5 +58,24 @@ TEST(FormatByteSize, ChoosesTheUnitThatReadsWell) {
   EXPECT_EQ(format_byte_size(2'500'000'000U), "2.33 GiB");
 }
 
+TEST(ParseByteBudget, TakesAShareOrASize) {
+  EXPECT_EQ(parse_byte_budget("25%", 1000, "--budget"), 250U);
+  EXPECT_EQ(parse_byte_budget("12.5%", 1000, "--budget"), 125U);
+  EXPECT_EQ(parse_byte_budget("100%", 7, "--budget"), 7U);
+  EXPECT_EQ(parse_byte_budget("0.05%", 1000, "--budget"), 1U) << "to the nearest byte";
+  EXPECT_EQ(parse_byte_budget("64KiB", 1000, "--budget"), 65536U);
+  for (const char* text : {"%", "0%", "-5%", "101%", "25x%", "25 %", "nan%", "inf%", "1e1%", "25%%", "many"}) {
+    EXPECT_THROW(static_cast<void>(parse_byte_budget(text, 1000, "--budget")), UsageError) << text;
+  }
+}
+
+TEST(ParseBandwidth, IsASizeASecondAboveZero) {
+  EXPECT_EQ(parse_bandwidth("500MB/s"), 5e8);
+  EXPECT_EQ(parse_bandwidth("1GiB"), 0x1p30);
+  for (const char* text : {"0", "0MB/s", "/s", "", "fast", "1GB/h", "-1GB/s"}) {
+    EXPECT_THROW(static_cast<void>(parse_bandwidth(text)), UsageError) << text;
+  }
+}
+
 }  // namespace
 }  // namespace flame

@@ -78,6 +78,28 @@ std::uint64_t parse_byte_size(std::string_view text, std::string_view option) {
   return 0;
 }
 
+double parse_bandwidth(std::string_view text, std::string_view option) {
+  std::string_view size = text;
+  if (size.ends_with("/s")) size.remove_suffix(2);
+  const std::uint64_t bytes = parse_byte_size(size, option);
+  if (bytes == 0) throw UsageError(fmt::format("{}: expected more than 0 bytes a second, found \"{}\"", option, text));
+  return static_cast<double>(bytes);
+}
+
+std::uint64_t parse_byte_budget(std::string_view text, std::uint64_t whole, std::string_view option) {
+  if (!text.ends_with('%')) return parse_byte_size(text, option);
+  const char* const end = text.data() + text.size() - 1;
+  double percent = 0.0;
+  const auto read = std::from_chars(text.data(), end, percent, std::chars_format::fixed);
+  if (read.ec != std::errc() || read.ptr != end || !(percent > 0.0 && percent <= 100.0)) {
+    throw UsageError(
+        fmt::format("{}: \"{}\" is neither a share from above 0% to 100% nor a size; write for example "
+                    "25% or 64MiB",
+                    option, text));
+  }
+  return static_cast<std::uint64_t>(percent / 100.0 * static_cast<double>(whole) + 0.5);
+}
+
 std::string format_byte_size(std::uint64_t bytes) {
   constexpr std::array<std::string_view, 5> kUnits = {"KiB", "MiB", "GiB", "TiB", "PiB"};
   if (bytes < 1024) return fmt::format("{} B", bytes);

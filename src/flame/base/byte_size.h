@@ -11,6 +11,13 @@ namespace flame {
 /// bytes. Throws UsageError naming `option` for anything else, a negative size and one past 2^63 - 1.
 [[nodiscard]] std::uint64_t parse_byte_size(std::string_view text, std::string_view option = "size");
 
+/// Bytes a second in "500MB/s" or "500MB": a size above 0, with or without "/s". Throws as parse_byte_size.
+[[nodiscard]] double parse_bandwidth(std::string_view text, std::string_view option = "bandwidth");
+
+/// "25%" of `whole` bytes (above 0 and at most 100 %, to the nearest byte), or a size as parse_byte_size reads it. Throws
+/// UsageError naming `option` for anything else.
+[[nodiscard]] std::uint64_t parse_byte_budget(std::string_view text, std::uint64_t whole, std::string_view option);
+
 /// For people: "512 B", "16.0 MiB", "2.33 GiB".
 [[nodiscard]] std::string format_byte_size(std::uint64_t bytes);
 

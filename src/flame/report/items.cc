@@ -268,41 +268,17 @@ namespace {
 /// What a slot of the CPU's buffer takes: direct reads end on pages.
 std::uint64_t slot_bytes(std::uint64_t expert_bytes) { return (expert_bytes + 4095) / 4096 * 4096; }
 
-/// Of "25%".
-double budget_percent(const std::string& budget) {
-  double share = 0.0;
-  std::size_t read = 0;
-  try {
-    share = std::stod(budget, &read);
-  } catch (const std::exception&) {
-    share = -1.0;
-  }
-  if (!(share > 0.0 && share <= 100.0) || read + 1 != budget.size()) {
-    throw UsageError(fmt::format("--expert-memory {}: expected a share such as 25% or a size such as 64MiB", budget));
-  }
-  return share;
-}
-
 }  // namespace
 
 void check_budget(const Subject& subject) {
-  if (subject.budget.ends_with('%')) {
-    (void)budget_percent(subject.budget);
-  } else {
-    (void)parse_byte_size(subject.budget, "--expert-memory");
-  }
-  std::string_view bandwidth = subject.storage_bandwidth;
-  if (bandwidth.ends_with("/s")) bandwidth.remove_suffix(2);
-  if (parse_byte_size(bandwidth, "--storage-bandwidth") == 0)
-    throw UsageError("--storage-bandwidth must be above zero");
+  (void)parse_byte_budget(subject.budget, 0, "--expert-memory");
+  (void)parse_bandwidth(subject.storage_bandwidth, "--storage-bandwidth");
 }
 
 std::uint64_t budget_bytes(const Subject& subject, const Json& inspection) {
-  if (!subject.budget.ends_with('%')) return parse_byte_size(subject.budget, "--expert-memory");
-  const double share = budget_percent(subject.budget);
-  const double all =
-      inspection.at("experts").get<double>() * static_cast<double>(slot_bytes(expert_bytes(inspection, "2:4", "int8")));
-  return static_cast<std::uint64_t>(share / 100.0 * all + 0.5);
+  const std::uint64_t all =
+      inspection.at("experts").get<std::uint64_t>() * slot_bytes(expert_bytes(inspection, "2:4", "int8"));
+  return parse_byte_budget(subject.budget, all, "--expert-memory");
 }
 
 std::uint64_t slots_in_budget(const Subject& subject, const Json& inspection, std::uint64_t expert_bytes) {
