@@ -42,7 +42,8 @@ enter() { # the control group of this name, with its limits; the caller joins it
   fi
 }
 run() { # configuration
-  local name=flame-memory-limit-$$-$1
+  local name=flame-memory-limit-$$-$1 budget=(--budget "$percent%")
+  [ "$1" != mapped ] || budget=()
   enter "$name"
   # Pages that an earlier run left in the cache would be charged to nobody.
   for file in "$bundle"/*.safetensors; do dd if="$file" iflag=nocache count=0 status=none; done
@@ -50,7 +51,7 @@ run() { # configuration
     for group in "/sys/fs/cgroup/$name" "/sys/fs/cgroup/memory/$name" "/sys/fs/cgroup/blkio/$name"; do
       [ ! -d "$group" ] || echo "$BASHPID" >"$group/cgroup.procs"
     done
-    exec "$flame" "${common[@]}" --budget "$percent%" --only "$1" --tokens 32 --input-tokens 64 --repeats 3 "${more[@]}"
+    exec "$flame" "${common[@]}" "${budget[@]}" --only "$1" --tokens 32 --input-tokens 64 --repeats 3 "${more[@]}"
   )
   for statistics in "/sys/fs/cgroup/$name/memory.stat" "/sys/fs/cgroup/memory/$name/memory.stat"; do
     [ ! -f "$statistics" ] || echo "$1: $(grep '^pgmajfault' "$statistics")"

@@ -2,6 +2,8 @@
 #include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -9,7 +11,6 @@
 #include <vector>
 
 #include "flame/base/byte_size.h"
-#include "flame/base/checksum.h"
 #include "flame/base/error.h"
 #include "flame/base/json.h"
 #include "flame/base/progress.h"
@@ -18,12 +19,13 @@
 #include "flame/commands.h"
 #include "flame/console.h"
 #include "flame/eval/latency.h"
+#include "flame/eval/packed_bundles.h"
+#include "flame/experts/buffer_checks.h"
 #include "flame/experts/bundle.h"
-#include "flame/experts/pack_bundle.h"
 #include "flame/experts/predictor_choice.h"
-#include "flame/io/checkpoint.h"
 #include "flame/model/config.h"
 #include "flame/model/synth.h"
+#include "flame/options.h"
 #include "flame/routing/fit.h"
 #include "flame/routing/profile.h"
 
@@ -61,27 +63,26 @@ struct Options {
   bool json = false;
 };
 
-io::Throttle throttle_of(std::string bandwidth, double latency_us) {
+constexpr const char* kOnDemand = "ladder 1: on demand";
+/// What --only may name, in the order of the table.
+constexpr std::array<const char*, 10> kConfigurations = {"neither",
+                                                         "CEPR",
+                                                         "N:M",
+                                                         "both",
+                                                         "resident",
+                                                         "mapped",
+                                                         kOnDemand,
+                                                         "ladder 2: packed",
+                                                         "ladder 3: loaded ahead",
+                                                         "ladder 4: kept"};
+/// Those that run dense experts, which a bundle that is given does not have beside its own.
+constexpr std::array<const char*, 3> kDenseConfigurations = {"neither", "CEPR", kOnDemand};
+
+io::Throttle throttle_of(const std::string& bandwidth, double latency_us) {
   io::Throttle throttle;
-  if (bandwidth.size() > 2 && bandwidth.ends_with("/s")) bandwidth.resize(bandwidth.size() - 2);
-  if (!bandwidth.empty()) {
-    throttle.bytes_per_second = static_cast<double>(parse_byte_size(bandwidth, "--storage-bandwidth"));
-  }
+  if (!bandwidth.empty()) throttle.bytes_per_second = parse_bandwidth(bandwidth, "--storage-bandwidth");
   throttle.latency_seconds = latency_us * 1e-6;
   return throttle;
-}
-
-/// "25%" of `whole`, or a size.
-std::uint64_t budget_of(const std::string& text, std::uint64_t whole) {
-  if (!text.ends_with('%')) return parse_byte_size(text, "--budget");
-  double share = 0.0;
-  try {
-    share = std::stod(text);
-  } catch (const std::exception&) {
-    throw UsageError(fmt::format("--budget {}: expected a share such as 25% or a size such as 64MiB", text));
-  }
-  if (!(share > 0.0 && share <= 100.0)) throw UsageError(fmt::format("--budget {}: expected 0% to 100%", text));
-  return static_cast<std::uint64_t>(share / 100.0 * static_cast<double>(whole) + 0.5);
 }
 
 /// The routing to force, and the profile that goes with it: the first half of the trace's examples is profiled, the
@@ -122,21 +123,12 @@ Routing prepare_routing(const Options& options, const fs::path& work) {
   return routing;
 }
 
-/// A bundle of the model in `work`, made when it is not there yet.
-fs::path bundle_of(const Options& options, const fs::path& work, const std::string& pattern, const std::string& type,
-                   const fs::path& profile) {
-  std::string name = fmt::format("{}-{}", pattern, type);
-  for (char& c : name) c = c == ':' || c == ',' || c == '=' ? '_' : c;
-  const fs::path bundle = work / name;
-  if (experts::Bundle::is_bundle(bundle)) return bundle;
-  experts::PackOptions pack;
-  if (pattern != "dense") pack.patterns = sparsity::LayerPatterns::parse(pattern);
-  if (!kernels::parse_packed_type(type, pack.type)) {
-    throw UsageError(fmt::format("--dtype {}: use f32, bf16, int8 or int4", type));
+kernels::PackedType packed_type(const std::string& option, const std::string& name) {
+  kernels::PackedType type = kernels::PackedType::kInt8;
+  if (!kernels::parse_packed_type(name, type)) {
+    throw UsageError(fmt::format("{} {}: use f32, bf16, int8 or int4", option, name));
   }
-  if (!profile.empty()) pack.profile = profile;
-  static_cast<void>(experts::pack_bundle(options.model, bundle, pack));
-  return bundle;
+  return type;
 }
 
 experts::BufferOptions buffer_for(const Options& options, std::uint64_t budget, bool predicted) {
@@ -154,19 +146,30 @@ bool wanted(const Options& options, const std::string& configuration) {
                                                      configuration) != options.configurations.end();
 }
 
-std::vector<eval::LatencyCase> cases_of(const Options& options, const fs::path& work, const fs::path& profile) {
+bool runs_dense(const Options& options) {
+  return std::any_of(kDenseConfigurations.begin(), kDenseConfigurations.end(),
+                     [&](const char* name) { return wanted(options, name); });
+}
+
+std::vector<eval::LatencyCase> cases_of(const Options& options, const fs::path& profile) {
   std::vector<eval::LatencyCase> cases;
   const auto add = [&](const std::string& configuration, const fs::path& bundle, experts::BufferOptions buffer) {
     if (wanted(options, configuration)) cases.push_back({configuration, bundle, std::move(buffer)});
   };
   const bool given = experts::Bundle::is_bundle(options.model);
+  std::optional<eval::PackedBundles> bundles;
+  fs::path dense;
+  if (!given) {
+    bundles.emplace(options.model, options.work, profile);
+    if (runs_dense(options)) dense = bundles->get("dense", packed_type("--dense-dtype", options.dense_type));
+  }
   for (const std::string& pattern : options.patterns) {
-    const fs::path packed = given ? fs::path(options.model) : bundle_of(options, work, pattern, options.type, profile);
+    const fs::path packed =
+        given ? fs::path(options.model) : bundles->get(pattern, packed_type("--dtype", options.type));
     const experts::Bundle bundle = experts::Bundle::open(packed);
     for (const std::string& text : options.budgets) {
-      const std::uint64_t budget = budget_of(text, bundle.packed_bytes());
+      const std::uint64_t budget = parse_byte_budget(text, bundle.packed_bytes(), "--budget");
       if (!given) {
-        const fs::path dense = bundle_of(options, work, "dense", options.dense_type, profile);
         add("neither", dense, buffer_for(options, budget, false));
         add("CEPR", dense, buffer_for(options, budget, true));
       }
@@ -181,16 +184,37 @@ std::vector<eval::LatencyCase> cases_of(const Options& options, const fs::path& 
       add("mapped", packed, mapped);
     }
     // EdgeMoE's ladder: on demand, packed, loaded ahead, kept.
-    if (!given) {
-      const fs::path dense = bundle_of(options, work, "dense", options.dense_type, profile);
-      add("ladder 1: on demand", dense, buffer_for(options, experts::Bundle::open(dense).slot_bytes(), false));
-    }
+    if (!dense.empty()) add(kOnDemand, dense, buffer_for(options, experts::Bundle::open(dense).slot_bytes(), false));
     add("ladder 2: packed", packed, buffer_for(options, bundle.slot_bytes(), false));
     add("ladder 3: loaded ahead", packed, buffer_for(options, 2 * bundle.slot_bytes(), true));
-    add("ladder 4: kept", packed, buffer_for(options, budget_of(options.budgets.front(), bundle.packed_bytes()), true));
+    add("ladder 4: kept", packed,
+        buffer_for(options, parse_byte_budget(options.budgets.front(), bundle.packed_bytes(), "--budget"), true));
   }
-  if (cases.empty()) throw UsageError("--only names no configuration that this model has");
   return cases;
+}
+
+/// Throws UsageError for options that change nothing on the CPU with what --only leaves to run.
+void check_effect(const CLI::App& command, const Options& options, const std::vector<eval::LatencyCase>& cases) {
+  const auto runs = [&](std::initializer_list<const char*> names) {
+    return std::any_of(names.begin(), names.end(), [&](const char* name) { return wanted(options, name); });
+  };
+  if (!runs({"neither", "CEPR", "N:M", "both", "ladder 4: kept"})) {
+    refuse_flags(command, {"--budget"}, "on the configurations that --only names");
+  }
+  if (!runs_dense(options)) refuse_flags(command, {"--dense-dtype"}, "on the configurations that --only names");
+  const auto predicts = [](const eval::LatencyCase& one) {
+    return !one.buffer.mapped && one.buffer.predictor != "lru";
+  };
+  const auto first = std::find_if(cases.begin(), cases.end(), predicts);
+  if (first == cases.end() && options.predictor != "lru") {
+    refuse_flags(command, {"--predictor", "--context"}, "on the configurations that --only names");
+  }
+  if (first == cases.end()) return refuse_flags(command, {"--context"}, "with --predictor lru");
+  const auto given = [&](std::string_view flag) { return flag == "--context" && options.context.has_value(); };
+  for (const std::string& message :
+       experts::options_without_effect(experts::Bundle::open(first->bundle), first->buffer, given)) {
+    throw UsageError(message);
+  }
 }
 
 void print_table(const std::vector<eval::LatencyResult>& results) {
@@ -215,13 +239,26 @@ void print_table(const std::vector<eval::LatencyResult>& results) {
       "run needed, and with those of the best replacement\n");
 }
 
-void bench(const Options& options) {
+/// Throws UsageError for options that change nothing on a bundle, which is packed already.
+void check_given_bundle(const CLI::App& command, const Options& options) {
+  refuse_flags(command, {"--pattern", "--dtype", "--dense-dtype", "--profile"},
+               "on a bundle, which is packed already and has its own profile");
+  if (options.route_trace.empty()) refuse_flags(command, {"--work"}, "on a bundle: nothing has to be packed");
+  for (const std::string& name : options.configurations) {
+    if (std::find(kDenseConfigurations.begin(), kDenseConfigurations.end(), name) == kDenseConfigurations.end())
+      continue;
+    throw UsageError(
+        fmt::format("--only {}: a bundle has no dense experts to compare with; give the checkpoint", name));
+  }
+}
+
+void bench(const CLI::App& command, const Options& options) {
   ThreadPool::set_threads(options.threads);
   const bool given = experts::Bundle::is_bundle(options.model);
+  if (given) check_given_bundle(command, options);
   if (!given && options.work.empty()) {
     throw UsageError("benchmarks of a checkpoint pack it first: say where with --work DIRECTORY, or give a bundle");
   }
-  if (given && !options.profile.empty()) throw UsageError("--profile has no effect on a bundle, which has its own");
   if (!options.work.empty()) fs::create_directories(options.work);
   if (given && !options.route_trace.empty() && options.work.empty()) {
     throw UsageError("--route-trace on a bundle has no profile that goes with it: give the checkpoint and --work");
@@ -229,7 +266,8 @@ void bench(const Options& options) {
   const Routing routing = prepare_routing(options, options.work);
   eval::LatencyOptions run = options.run;
   run.routing = routing.run;
-  const std::vector<eval::LatencyCase> cases = cases_of(options, options.work, routing.profile);
+  const std::vector<eval::LatencyCase> cases = cases_of(options, routing.profile);
+  check_effect(command, options, cases);
   Progress progress("measuring", cases.size() * (run.repeats + 1));
   const std::vector<eval::LatencyResult> results =
       eval::measure_latency(cases, run, [&](std::size_t done) { progress.set(done); });
@@ -255,7 +293,15 @@ void bench(const Options& options) {
 }
 
 /// The same four configurations on the simulated accelerator; routing comes from a trace, weights are random.
-void bench_on_accelerator(const Options& options, bool budget_given) {
+void bench_on_accelerator(const CLI::App& command, const Options& options) {
+  refuse_flags(command,
+               {"--dtype", "--dense-dtype", "--only", "--predictor", "--storage", "--storage-bandwidth",
+                "--storage-latency-us", "--input-tokens", "--batch", "--repeats", "--threads"},
+               "with --device fpga-sim");
+  const bool budget_given = command.count("--budget") > 0;
+  if (budget_given && options.budgets.size() > 1) {
+    throw UsageError("--budget: --device fpga-sim takes one; --slots sweeps several");
+  }
   if (options.route_trace.empty()) throw UsageError("--device fpga-sim routes as a trace does: give --route-trace");
   if (options.work.empty()) throw UsageError("--device fpga-sim needs --work DIRECTORY for the trace's profile");
   fs::create_directories(options.work);
@@ -293,10 +339,18 @@ void add_storage_command(CLI::App& bench_command) {
   command->add_option("PATH", options->path, "A bundle, or a file of at least some hundred MB")->required();
   command->add_option("--piece", options->pieces, "Bytes of one read")->capture_default_str();
   command->add_option("--storage-bandwidth", options->bandwidth, "Measure as if the storage were this slow");
-  command->add_option("--storage-latency-us", options->latency_us, "Added to every read");
-  command->add_option("--repeats", options->repeats, "The best of so many")->capture_default_str();
+  command->add_option("--storage-latency-us", options->latency_us, "Added to every read")
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("--repeats", options->repeats, "The best of so many")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
   command->add_flag("--json", options->json, "One JSON object on standard output");
-  command->callback([options] {
+  command->callback([options, &bench_command] {
+    for (const CLI::Option* option : bench_command.get_options()) {
+      if (option->count() > 0) {
+        throw UsageError(fmt::format("{} has no effect on `flame bench storage`", option->get_name()));
+      }
+    }
     const fs::path path = experts::Bundle::is_bundle(options->path)
                               ? experts::Bundle::open(options->path).experts_file()
                               : fs::path(options->path);
@@ -338,10 +392,12 @@ void add_bench_command(CLI::App& app) {
       ->capture_default_str();
   command->add_option("--budget", options->budgets, "Expert memory: sizes, or shares of all packed experts")
       ->capture_default_str();
-  command->add_option(
-      "--only", options->configurations,
-      "Of: neither, N:M, CEPR, both, resident, \"ladder 1: on demand\", …; and mapped, which runs only when "
-      "named: experts computed in a memory map, kept or dropped by the kernel");
+  command
+      ->add_option("--only", options->configurations,
+                   fmt::format("Of: {}. \"mapped\" runs only when named: experts computed in a memory map, kept or "
+                               "dropped by the kernel",
+                               fmt::join(kConfigurations, ", ")))
+      ->check(CLI::IsMember(std::vector<std::string>(kConfigurations.begin(), kConfigurations.end())));
   command->add_option("--predictor", options->predictor, "Of CEPR and both")->capture_default_str();
   command->add_option("--context", options->context, "m (default: 3, or what the profile counted where that is less)")
       ->check(CLI::Range(1, 16));
@@ -349,11 +405,16 @@ void add_bench_command(CLI::App& app) {
   command->add_option("--route-trace", options->route_trace, "Route as this trace, whatever the routers say");
   command->add_option("--work", options->work, "Directory for the bundles; kept, and used again");
   command->add_option("--storage-bandwidth", options->bandwidth, "As if the storage were this slow, for example 1GB/s");
-  command->add_option("--storage-latency-us", options->latency_us, "Added to every read");
+  command->add_option("--storage-latency-us", options->latency_us, "Added to every read")
+      ->check(CLI::NonNegativeNumber);
   command->add_option("--storage", options->storage, fmt::format("{}", fmt::join(io::storage_backend_names(), ", ")))
       ->capture_default_str();
-  command->add_option("--input-tokens", options->run.input_tokens, "Of the encoder")->capture_default_str();
-  command->add_option("--tokens", options->run.output_tokens, "Decoded in one run")->capture_default_str();
+  command->add_option("--input-tokens", options->run.input_tokens, "Of the encoder")
+      ->check(above_zero())
+      ->capture_default_str();
+  command->add_option("--tokens", options->run.output_tokens, "Decoded in one run")
+      ->check(above_zero())
+      ->capture_default_str();
   command->add_option("--batch", options->run.batch, "Inputs decoded together")
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
@@ -392,12 +453,12 @@ void add_bench_command(CLI::App& app) {
   command->callback([options, command] {
     if (!command->get_subcommands().empty()) return;
     if (options->model.empty()) throw UsageError("bench needs a MODEL (or: flame bench storage PATH)");
-    if (options->device == "fpga-sim") return bench_on_accelerator(*options, command->count("--budget") > 0);
-    for (const char* flag : {"--lanes", "--transactions", "--prefetches", "--warm-up", "--moe-only", "--keep-popular",
-                             "--no-overlap", "--slots"}) {
-      if (command->count(flag) > 0) throw UsageError(fmt::format("{} has no effect with --device cpu", flag));
-    }
-    bench(*options);
+    if (options->device == "fpga-sim") return bench_on_accelerator(*command, *options);
+    refuse_flags(*command,
+                 {"--lanes", "--transactions", "--prefetches", "--warm-up", "--moe-only", "--keep-popular",
+                  "--no-overlap", "--slots"},
+                 "with --device cpu");
+    bench(*command, *options);
   });
 }
 

@@ -1,6 +1,7 @@
 #include "flame/eval/compile.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
 #include <memory>
@@ -89,12 +90,21 @@ void add_compile_command(CLI::App& app) {
   command->add_option("-o,--output", options->output, "Bundle to write")->required();
   command->add_option("--pattern", options->compile.pattern, "N:M, a list by stack and layer, or dense")
       ->capture_default_str();
-  command->add_option("--method", options->compile.method, "magnitude, wanda or sparsegpt")->capture_default_str();
-  command->add_option("--dtype", options->type, "Of the packed values: f32, bf16, int8 or int4")->capture_default_str();
-  command->add_option("--calibration-samples", options->compile.calibration_samples, "Lines for wanda and sparsegpt")
+  command
+      ->add_option("--method", options->compile.method,
+                   fmt::format("{}", fmt::join(sparsity::pattern_method_names(), ", ")))
       ->capture_default_str();
-  command->add_option("--samples", options->compile.trace_samples, "Lines to trace and profile")->capture_default_str();
+  command->add_option("--dtype", options->type, "Of the packed values: f32, bf16, int8 or int4")->capture_default_str();
+  command
+      ->add_option("--calibration-samples", options->compile.calibration_samples,
+                   "Lines for methods that use example texts")
+      ->check(above_zero())
+      ->capture_default_str();
+  command->add_option("--samples", options->compile.trace_samples, "Lines to trace and profile")
+      ->check(above_zero())
+      ->capture_default_str();
   command->add_option("--max-new-tokens", options->compile.max_new_tokens, "Decoded for each of them at most")
+      ->check(above_zero())
       ->capture_default_str();
   command->add_flag("--replace", options->replace, "Replace the bundle when it is there");
   command->add_option("--threads", options->threads, "Threads (default: every processor)")->check(CLI::Range(1, 1024));

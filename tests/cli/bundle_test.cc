@@ -6,6 +6,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "cli/program.h"
@@ -234,6 +235,18 @@ TEST(CompileCommand, CalibratesForTheMethodsThatNeedIt) {
   }
 }
 
+TEST(CompileCommand, KnowsTheMethodsThatMakeAPattern) {
+  const ProgramResult help = run_flame({"compile", "--help"});
+  EXPECT_THAT(help.standard_output, HasSubstr("magnitude, wanda, sparsegpt"));
+  const TemporaryDirectory directory;
+  const ProgramResult result =
+      run_flame({"compile", tiny_model().string(), "--data", write_texts(directory / "t.jsonl"), "--field", "dialogue",
+                 "--method", "unstructured", "-o", (directory / "bundle").string()});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.standard_error, HasSubstr("method unstructured makes no N:M"));
+  EXPECT_FALSE(std::filesystem::exists(directory / "bundle.stages"));
+}
+
 TEST(CompileCommand, GoesOnFromFinishedStagesAndRefusesOthers) {
   const TemporaryDirectory directory;
   const std::string bundle = (directory / "bundle").string();
@@ -260,6 +273,36 @@ TEST(CompileCommand, GoesOnFromFinishedStagesAndRefusesOthers) {
   EXPECT_EQ(run_flame(command).exit_code, 2);
 }
 
+TEST(BenchCommand, RefusesOptionsThatChangeNothing) {
+  const TemporaryDirectory directory;
+  const std::string bundle = (directory / "bundle").string();
+  ASSERT_EQ(run_flame({"pack", tiny_model().string(), "-o", bundle, "--dtype", "int8"}).exit_code, 0);
+  const std::string work = (directory / "work").string();
+  const std::string model = tiny_model().string();
+  using Words = std::vector<std::string>;
+  for (const auto& [words, said] : std::vector<std::pair<Words, std::string>>{
+           {{bundle, "--pattern", "1:4"}, "--pattern has no effect on a bundle"},
+           {{bundle, "--dtype", "int4"}, "--dtype has no effect on a bundle"},
+           {{bundle, "--work", work}, "--work has no effect on a bundle"},
+           {{bundle, "--only", "neither"}, "--only neither: a bundle has no dense experts"},
+           {{bundle, "--only", "fastest"}, "fastest not in"},
+           {{bundle, "--only", "resident", "--budget", "50%"}, "--budget has no effect on the configurations"},
+           {{bundle, "--only", "resident", "--predictor", "cepr"}, "--predictor has no effect on the configurations"},
+           {{bundle, "--predictor", "none", "--context", "2"}, "--context has no effect with --predictor none"},
+           {{bundle, "--budget", "25x%"}, "neither a share"},
+           {{bundle, "--storage-bandwidth", "0"}, "more than 0 bytes a second"},
+           {{model, "--work", work, "--only", "N:M", "--dense-dtype", "bf16"}, "--dense-dtype has no effect"},
+           {{model, "--device", "fpga-sim", "--repeats", "5"}, "--repeats has no effect with --device fpga-sim"},
+           {{model, "--device", "fpga-sim", "--budget", "1MiB", "2MiB"}, "takes one"},
+           {{"--threads", "1", "storage", bundle}, "--threads has no effect on `flame bench storage`"}}) {
+    Words command = words;
+    command.insert(command.begin(), "bench");
+    const ProgramResult result = run_flame(command);
+    EXPECT_EQ(result.exit_code, 2) << said << result.standard_error;
+    EXPECT_THAT(result.standard_error, HasSubstr(said));
+  }
+}
+
 TEST(BenchCommand, MeasuresABundleAndTheStorage) {
   const TemporaryDirectory directory;
   const std::string bundle = (directory / "bundle").string();
@@ -282,8 +325,8 @@ TEST(BenchCommand, MeasuresABundleAndTheStorage) {
     EXPECT_GE(first.at("ceilings").at("needed_seconds_per_token").get<double>(),
               first.at("ceilings").at("resident_seconds_per_token").get<double>());
   }
-  const ProgramResult mapped = run_flame({"bench", bundle, "--predictor", "none", "--only", "mapped", "--tokens", "4",
-                                          "--input-tokens", "8", "--repeats", "1"});
+  const ProgramResult mapped =
+      run_flame({"bench", bundle, "--only", "mapped", "--tokens", "4", "--input-tokens", "8", "--repeats", "1"});
   EXPECT_EQ(mapped.exit_code, 0) << mapped.standard_error;
   EXPECT_THAT(mapped.standard_output, HasSubstr("mapped"));
   for (const json& result : results) {

@@ -1,6 +1,7 @@
 #include "flame/eval/compile.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <memory>
@@ -13,6 +14,7 @@
 #include "flame/eval/calibration_data.h"
 #include "flame/experts/bundle.h"
 #include "flame/io/atomic_output.h"
+#include "flame/io/checkpoint.h"
 #include "flame/io/file.h"
 #include "flame/io/json_lines.h"
 #include "flame/model/config.h"
@@ -68,6 +70,10 @@ class Compiler {
         note_(note) {}
 
   CompileReport run() {
+    if (options_.pattern != "dense" && !sparsity::is_pattern_method(sparsity::parse_method(options_.method))) {
+      throw UsageError(fmt::format("method {} makes no N:M, which a bundle is packed by; use one of {}",
+                                   options_.method, fmt::join(sparsity::pattern_method_names(), ", ")));
+    }
     io::require_directory_target(output_);
     if (io::FileSystem::real().exists(output_) && options_.existing == io::Existing::kRefuse) {
       throw UsageError(fmt::format("{}: exists already; give --replace to make it anew", output_.string()));
@@ -89,14 +95,14 @@ class Compiler {
   /// What the stages depend on: another model, data or option makes them useless.
   [[nodiscard]] std::string fingerprint() const {
     Checksum checksum;
-    for (const std::string& text : {fs::weakly_canonical(model_).string(), fs::weakly_canonical(options_.data).string(),
-                                    options_.field, options_.prefix.value_or("-"), options_.task.value_or("-"),
+    checksum.add_number(io::Checkpoint::open(model_).content_checksum());
+    checksum.add_text(io::read_file(options_.data));
+    for (const std::string& text : {options_.field, options_.prefix.value_or("-"), options_.task.value_or("-"),
                                     options_.pattern, options_.method, std::string(kernels::name_of(options_.type))}) {
       checksum.add_text(text);
     }
-    for (const std::uint64_t number :
-         {std::uint64_t{fs::file_size(options_.data)}, std::uint64_t{options_.calibration_samples},
-          std::uint64_t{options_.trace_samples}, std::uint64_t{options_.max_new_tokens}}) {
+    for (const std::uint64_t number : {std::uint64_t{options_.calibration_samples},
+                                       std::uint64_t{options_.trace_samples}, std::uint64_t{options_.max_new_tokens}}) {
       checksum.add_number(number);
     }
     return checksum_text(checksum.value());

@@ -223,6 +223,14 @@ std::vector<std::string_view> method_names() {
   return names;
 }
 
+std::vector<std::string_view> pattern_method_names() {
+  std::vector<std::string_view> names;
+  for (const auto& [method, name] : kMethods) {
+    if (is_pattern_method(method)) names.push_back(name);
+  }
+  return names;
+}
+
 Method parse_method(std::string_view name) {
   for (const auto& [method, own_name] : kMethods) {
     if (name == own_name) return method;

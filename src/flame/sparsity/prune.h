@@ -31,6 +31,8 @@ enum class Method : std::uint8_t {
 [[nodiscard]] std::string_view name_of(Method method);
 /// Every name that parse_method takes, the paper's first.
 [[nodiscard]] std::vector<std::string_view> method_names();
+/// Those of them that is_pattern_method.
+[[nodiscard]] std::vector<std::string_view> pattern_method_names();
 /// UsageError that lists the names.
 [[nodiscard]] Method parse_method(std::string_view name);
 [[nodiscard]] bool needs_calibration(Method method);
