@@ -15,6 +15,8 @@
 #include "flame/commands.h"
 #include "flame/console.h"
 #include "flame/eval/prediction.h"
+#include "flame/options.h"
+#include "flame/routing/predictor.h"
 #include "flame/routing/profile.h"
 #include "flame/routing/trace.h"
 
@@ -30,11 +32,29 @@ struct Options {
   bool json = false;
 };
 
+void check(const CLI::App& command, const Options& options) {
+  const std::vector<std::string>& named = options.request.predictors;
+  if (!named.empty() && std::none_of(named.begin(), named.end(), routing::has_order)) {
+    refuse_flags(command, {"--order"}, "without cepr, incremental, backoff or online");
+  }
+  if (options.request.bootstrap.samples == 0) {
+    refuse_flags(command, {"--seed"}, "with --samples 0: there are no intervals");
+  }
+  if (!options.json) return;
+  refuse_flags(command, {"--layers"}, "with --json, which always tells the accuracy of every layer");
+  if (!named.empty() && std::none_of(named.begin(), named.end(), eval::takes_budget)) {
+    refuse_flags(command, {"--budget"}, "with --json and without the predictor token: no table is built to a size");
+  }
+}
+
 void run(Options options) {
   const routing::Profile profile = routing::Profile::read(options.profile);
   const routing::Trace trace = routing::read_trace(options.trace, {.hidden = true, .approach = true});
   for (const std::string& budget : options.budgets) {
     options.request.budgets.push_back(parse_byte_size(budget, "--budget"));
+    if (options.request.budgets.back() == 0) {
+      throw UsageError(fmt::format("--budget {}: expected a size above 0", budget));
+    }
   }
   Progress progress("predicting", 1000);
   const auto begun = std::chrono::steady_clock::now();
@@ -75,7 +95,9 @@ void add_eval_prediction_command(CLI::App& eval) {
       ->add_option("--predictor", options->request.predictors,
                    "Names, with commas between (default: all that profile and trace have data for)")
       ->delimiter(',');
-  command->add_option("--order,--context", options->request.orders, "m, with commas between (default: all counted)")
+  command
+      ->add_option("--order,--context", options->request.orders,
+                   "m, with commas between (default: all counted), of cepr, incremental, backoff and online")
       ->delimiter(',');
   command->add_option("--k", options->request.ranks, "Experts named, with commas between (default: 1 to all)")
       ->delimiter(',');
@@ -94,7 +116,10 @@ void add_eval_prediction_command(CLI::App& eval) {
   command->add_option("--seed", options->request.bootstrap.seed, "Seed of the bootstrap")->capture_default_str();
   command->add_flag("--layers", options->layers, "Also the accuracy of every layer");
   command->add_flag("--json", options->json, "Everything, with raw counts, as a JSON object");
-  command->callback([options] { run(*options); });
+  command->callback([options, command] {
+    check(*command, *options);
+    run(*options);
+  });
 }
 
 }  // namespace flame::cli

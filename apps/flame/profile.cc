@@ -30,18 +30,18 @@ struct ProfileOptions {
   bool merge = false;
   bool show = false;
   bool fit = false;
-  std::uint32_t fit_context = 4;
+  std::optional<std::uint32_t> fit_context;
   std::optional<std::filesystem::path> model;
   routing::CountingRequest counting;
   std::vector<std::uint32_t> heat_map;
   bool json = false;
 };
 
-void check(const ProfileOptions& options, bool fit_context_given) {
+void check(const ProfileOptions& options) {
   if (options.output.empty() && !options.show) throw UsageError("nothing to do: give -o PROFILE, or --show");
   if (!options.heat_map.empty() && !options.show) throw UsageError("--heat-map has no effect without --show");
   if (options.model && !options.fit) throw UsageError("--model has no effect without --fit");
-  if (fit_context_given && !options.fit) throw UsageError("--fit-context has no effect without --fit");
+  if (options.fit_context && !options.fit) throw UsageError("--fit-context has no effect without --fit");
   if (!options.output.empty()) io::require_file_target(options.output);
   const auto profiles = std::count_if(options.inputs.begin(), options.inputs.end(), routing::is_profile_file);
   const bool all = profiles == static_cast<std::ptrdiff_t>(options.inputs.size());
@@ -112,13 +112,14 @@ void add_profile_command(CLI::App& app) {
       ->check(CLI::Range(0, 1));
   command->add_flag("--fit", options->fit,
                     "Also fit what is learned: mixtures, and maps of hidden states of traces made with --hidden");
-  command->add_option("--fit-context", options->fit_context, "With --fit: the order m of the mixtures' parts")
-      ->check(CLI::Range(1, 32))
-      ->capture_default_str();
+  command
+      ->add_option("--fit-context", options->fit_context,
+                   "With --fit: the order m of the mixtures' parts (default: 4, or what is counted where that is less)")
+      ->check(CLI::Range(1, 32));
   command->add_option("--model", options->model, "With --fit: the checkpoint whose routers next-router applies");
   command->add_flag("--json", options->json, "What was counted, with --show how skewed it is, as a JSON object");
-  command->callback([options, command] {
-    check(*options, command->count("--fit-context") > 0);
+  command->callback([options] {
+    check(*options);
     profile(*options);
   });
 }

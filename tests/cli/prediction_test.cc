@@ -239,6 +239,31 @@ TEST_F(PredictionCommands, FollowReferences) {
   EXPECT_EQ(json::parse(shown.standard_output).at("examples"), 8);
 }
 
+TEST_F(PredictionCommands, RefuseOptionsThatChangeNothing) {
+  expect_ok(trace("train", {"--limit", "5"}));
+  expect_ok(trace("test", {"--skip", "5"}));
+  expect_ok(run({"profile", path("train"), "-o", path("p")}));
+  const auto refused = [&](std::vector<std::string> more, const std::string& said) {
+    std::vector<std::string> words = {"eval", "prediction", path("test"), "--profile", path("p")};
+    words.insert(words.end(), more.begin(), more.end());
+    const ProgramResult result = run(words);
+    EXPECT_EQ(result.exit_code, 2) << result.standard_output;
+    EXPECT_THAT(result.standard_error, HasSubstr(said));
+  };
+  refused({"--predictor", "popularity,token", "--order", "2"}, "--order has no effect without cepr");
+  refused({"--budget", "0"}, "--budget 0: expected a size above 0");
+  refused({"--samples", "0", "--seed", "3"}, "--seed has no effect with --samples 0");
+  refused({"--json", "--layers"}, "--layers has no effect with --json");
+  refused({"--json", "--predictor", "cepr", "--budget", "1KiB"}, "--budget has no effect with --json");
+
+  const ProgramResult fitted =
+      run({"profile", path("train"), "-o", path("f"), "--fit", "--order", "2", "--fit-context", "9"});
+  EXPECT_EQ(fitted.exit_code, 2);
+  EXPECT_THAT(fitted.standard_error, HasSubstr("a context of 9 experts is to be fitted, but the profile counts 2"));
+  EXPECT_FALSE(std::filesystem::exists(path("f")));
+  expect_ok(run({"profile", path("train"), "-o", path("f"), "--fit", "--order", "2"}));
+}
+
 TEST_F(PredictionCommands, SayWhatIsWrong) {
   expect_ok(trace("a", {}));
   const ProgramResult again = trace("a", {});

@@ -79,8 +79,6 @@ std::vector<std::uint32_t> up_to(std::uint32_t last) {
   return numbers;
 }
 
-bool takes_budget(std::string_view name) { return name == "token"; }
-
 std::vector<Job> jobs_of(const PredictionRequest& request, const Trace& trace, const Profile& profile) {
   const std::vector<std::string> names =
       request.predictors.empty() ? available_predictors(trace, profile) : request.predictors;
@@ -192,6 +190,8 @@ std::vector<std::string> available_predictors(const Trace& trace, const Profile&
   }
   return names;
 }
+
+bool takes_budget(std::string_view name) { return name == "token"; }
 
 PredictionReport evaluate_prediction(const Trace& trace, const Profile& profile, const PredictionRequest& request,
                                      const std::function<void(double done)>& progress) {

@@ -5,6 +5,7 @@
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "flame/base/json.h"
@@ -63,6 +64,9 @@ struct PredictionReport {
 /// The predictors that can be built and fed: those whose fitted part the profile has and whose states the trace has.
 [[nodiscard]] std::vector<std::string> available_predictors(const routing::Trace& trace,
                                                             const routing::Profile& profile);
+
+/// True for predictors that PredictionRequest::budgets hold to a size, beside measuring them without a limit.
+[[nodiscard]] bool takes_budget(std::string_view name);
 
 /// The best of a kind within a number of bytes.
 struct StorageRow {

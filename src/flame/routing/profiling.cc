@@ -1,5 +1,7 @@
 #include "flame/routing/profiling.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <fstream>
@@ -16,6 +18,9 @@
 
 namespace flame::routing {
 namespace {
+
+/// Of the mixtures' parts, where none is asked for.
+constexpr std::uint32_t kFittedContext = 4;
 
 ProfileOptions counting_options(const CountingRequest& request, std::uint32_t experts) {
   ProfileOptions wanted;
@@ -56,8 +61,13 @@ std::optional<Profile> profile_traces(std::span<const std::filesystem::path> tra
   return whole;
 }
 
-void fit_traces(std::span<const std::filesystem::path> traces, std::uint32_t context,
+void fit_traces(std::span<const std::filesystem::path> traces, std::optional<std::uint32_t> context,
                 const std::optional<std::filesystem::path>& model, Profile& profile) {
+  const std::uint32_t counted = profile.options().max_order;
+  if (context && *context > counted) {
+    throw UsageError(
+        fmt::format("a context of {} experts is to be fitted, but the profile counts {} at most", *context, counted));
+  }
   Trace all;
   for (const std::filesystem::path& path : traces) {
     Trace trace = read_trace(path, {.hidden = true, .approach = true});
@@ -69,7 +79,7 @@ void fit_traces(std::span<const std::filesystem::path> traces, std::uint32_t con
   }
   std::vector<LinearMap> routers;
   if (model) routers = load_routers(*model, profile.options().max_depth);
-  profile.set_fitted(fit(all, profile.options(), std::min(context, profile.options().max_order), routers));
+  profile.set_fitted(fit(all, profile.options(), context.value_or(std::min(kFittedContext, counted)), routers));
 }
 
 Profile merge_profiles(std::span<const std::filesystem::path> parts) {

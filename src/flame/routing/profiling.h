@@ -25,9 +25,10 @@ struct CountingRequest {
                                                     const CountingRequest& request, const Distribution& processes,
                                                     const std::function<void(std::size_t traces_done)>& on_progress);
 
-/// Fits what is learned (fit.h) to the same traces and adds it to their profile. Contexts of the mixtures' parts are at
-/// most `context` and what the profile counted; `model`, where given, is the checkpoint whose routers are applied.
-void fit_traces(std::span<const std::filesystem::path> traces, std::uint32_t context,
+/// Fits what is learned (fit.h) to the same traces and adds it to their profile. The mixtures' parts have contexts of
+/// `context`, or of 4 and what the profile counted where that is less; UsageError for more than it counted. `model`,
+/// where given, is the checkpoint whose routers are applied.
+void fit_traces(std::span<const std::filesystem::path> traces, std::optional<std::uint32_t> context,
                 const std::optional<std::filesystem::path>& model, Profile& profile);
 
 /// The profile of all that the parts' profiles counted. Throws UsageError as Profile::merge.
