@@ -2,11 +2,28 @@
 #include <cstdio>
 #include <exception>
 #include <string>
+#include <vector>
 
 #include "flame/base/error.h"
 #include "flame/base/interrupt.h"
 #include "flame/commands.h"
 #include "flame/console.h"
+#include "flame/options.h"
+
+namespace {
+
+/// What CLI11 says, but a word where a command belongs is named instead of missed.
+std::string describe_failure(const CLI::App* app, const CLI::Error& error) {
+  const std::vector<std::string> left = app->remaining(true);
+  if (dynamic_cast<const CLI::RequiredError*>(&error) == nullptr || left.empty() || left.front().starts_with('-')) {
+    return CLI::FailureMessage::simple(app, error);
+  }
+  const std::string message = error.what();
+  if (message.find("subcommand") == std::string::npos) return CLI::FailureMessage::simple(app, error);
+  return "There is no command \"" + left.front() + "\"\nRun with --help for more information.\n";
+}
+
+}  // namespace
 
 int main(int argc, char** argv) {
   CLI::App app{"FLAME runs Mixture-of-Experts transformers on machines whose fast memory cannot hold the experts."};
@@ -28,6 +45,8 @@ int main(int argc, char** argv) {
   flame::cli::add_synth_command(app);
   flame::cli::add_trace_command(app);
   flame::cli::add_verify_command(app);
+  flame::cli::refuse_negative_counts(app);
+  app.failure_message(describe_failure);
   flame::install_interrupt_handlers();
   try {
     app.parse(argc, argv);

@@ -55,6 +55,18 @@ void refuse_flags(const CLI::App& command, std::initializer_list<const char*> fl
   }
 }
 
+void refuse_negative_counts(CLI::App& app) {
+  for (CLI::Option* option : app.get_options()) {
+    if (!option->get_type_name().starts_with("UINT")) continue;
+    option->check(CLI::Validator(
+        [](std::string& text) {
+          return text.starts_with('-') ? fmt::format("expected a number that is not negative, found {}", text) : "";
+        },
+        ""));
+  }
+  for (CLI::App* command : app.get_subcommands([](CLI::App*) { return true; })) refuse_negative_counts(*command);
+}
+
 void refuse_generation_flags(const CLI::App& command, std::string_view why) {
   for (const CLI::Option* option : command.get_options()) {
     if (option->get_group() == kGenerationGroup && option->count() > 0) {
@@ -154,9 +166,7 @@ experts::BufferOptions buffer_options(const BufferFlags& flags) {
   options.replacement = experts::parse_replacement(flags.replacement);
   options.storage = io::parse_storage_backend(flags.storage);
   if (!flags.storage_bandwidth.empty()) {
-    std::string_view size = flags.storage_bandwidth;
-    if (size.ends_with("/s")) size.remove_suffix(2);
-    options.throttle.bytes_per_second = static_cast<double>(parse_byte_size(size, "--storage-bandwidth"));
+    options.throttle.bytes_per_second = parse_bandwidth(flags.storage_bandwidth, "--storage-bandwidth");
   }
   if (!flags.storage_latency.empty())
     options.throttle.latency_seconds = parse_duration(flags.storage_latency, "--storage-latency");
@@ -198,7 +208,7 @@ void check_buffer_options(const CLI::App& command, const std::string& model, con
 
 void add_input_options(CLI::App& command, InputOptions& options) {
   const std::string group = "Input";
-  command.add_option("--text", options.texts, "A prompt (may be repeated)")->group(group);
+  command.add_option("--text", options.texts, "A prompt (may be repeated)")->allow_extra_args(false)->group(group);
   command.add_option("--input", options.file, "JSON-lines file with one prompt a line; - for standard input")
       ->group(group);
   command.add_option("--field", options.field, "The key of --input's lines that holds the prompt")->group(group);

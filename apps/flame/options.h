@@ -25,6 +25,10 @@ namespace flame::cli {
 /// Refuses what is not a number above 0, and says so.
 [[nodiscard]] CLI::Validator above_zero();
 
+/// CLI11 takes "-1" for a huge number where an option is an unsigned one: refuses it for all options that `app` and its
+/// subcommands have by now.
+void refuse_negative_counts(CLI::App& app);
+
 /// Throws UsageError "FLAG has no effect WHY" for the first of `flags` that was given on the command line.
 void refuse_flags(const CLI::App& command, std::initializer_list<const char*> flags, std::string_view why);
 
