@@ -12,7 +12,11 @@ import argparse
 import pathlib
 import sys
 
-from reference import DEFAULT_FLAME, check_version, load_model, load_tokenizer, reference_tokens, run_flame
+NEEDED = """needed: a directory with the files of https://huggingface.co/google/switch-base-8 as they are there:
+config.json, spiece.model (or tokenizer.json), and the weights (pytorch_model.bin, or model.safetensors, or shards with their
+index), 2.5 GB in all. Without them `flame synth switch-base-8 -o DIR --tokenizer spiece.model` makes a checkpoint of the same
+size with random weights: the comparison with transformers then runs, only the published texts cannot come out."""
+WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json")
 
 PUBLISHED = {
     "A <extra_id_0> walks into a bar a orders a <extra_id_1> with <extra_id_2> pinch of <extra_id_3>.":
@@ -28,18 +32,37 @@ MORE = [
 ]
 
 
+def what_is_missing(model: pathlib.Path) -> str | None:
+    """In words, or None when all is there."""
+    if not model.is_dir():
+        return f"{model}: there is no such directory"
+    for what, names in (("config", ("config.json",)), ("tokenizer", ("spiece.model", "tokenizer.json")), ("weights", WEIGHTS)):
+        if not any((model / name).is_file() for name in names):
+            return f"{model}: no {what}; looked for {', '.join(names)}"
+    return None
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=pathlib.Path, help="google/switch-base-8 as downloaded")
-    parser.add_argument("--flame", type=pathlib.Path, default=DEFAULT_FLAME)
+    parser.add_argument("--flame", type=pathlib.Path, help="the program (default: build/release/bin/flame)")
     arguments = parser.parse_args()
+    if missing := what_is_missing(arguments.model):
+        sys.exit(f"{missing}\n{NEEDED}")
+    try:
+        from reference import DEFAULT_FLAME, check_version, load_model, load_tokenizer, reference_tokens, run_flame
+    except ModuleNotFoundError as absent:
+        sys.exit(f"needed: the Python package {absent.name}; pip install -r tools/parity/requirements.txt")
+    flame = arguments.flame or DEFAULT_FLAME
+    if not flame.is_file():
+        sys.exit(f"{flame}: there is no such program; build it with `cmake --build --preset release`, or give --flame")
     check_version()
     tokenizer = load_tokenizer(arguments.model)
     prompts = [tokenizer(text).input_ids for text in [*PUBLISHED, *MORE]]
 
     failed = False
     for dtype in ("bf16", "f32"):
-        lines = run_flame(arguments.flame, arguments.model, prompts[: len(PUBLISHED)], "--dtype", dtype, "--beams", 1,
+        lines = run_flame(flame, arguments.model, prompts[: len(PUBLISHED)], "--dtype", dtype, "--beams", 1,
                           "--max-new-tokens", 20)  # fmt: skip
         for line, (prompt, wanted) in zip(lines, PUBLISHED.items()):
             text = tokenizer.decode(line["tokens"], skip_special_tokens=False)
@@ -51,7 +74,7 @@ def main():
     model = load_model(arguments.model)
     for beams in (1, 4):
         wanted = reference_tokens(model, prompts, num_beams=beams, max_new_tokens=20)
-        lines = run_flame(arguments.flame, arguments.model, prompts, "--dtype", "f32", "--beams", beams,
+        lines = run_flame(flame, arguments.model, prompts, "--dtype", "f32", "--beams", beams,
                           "--max-new-tokens", 20)  # fmt: skip
         different = sum(a != line["tokens"] for a, line in zip(wanted, lines))
         failed |= different > 0
