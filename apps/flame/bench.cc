@@ -98,6 +98,12 @@ Routing prepare_routing(const Options& options, const fs::path& work) {
   const routing::Trace trace = routing::read_trace(options.route_trace);
   const std::size_t examples = routing::examples_of(trace.decoder).size();
   if (examples < 2) throw UsageError("--route-trace: half of the examples is profiled, so two are needed");
+  if (trace.info.experts < config.num_experts) {
+    warn(
+        fmt::format("--route-trace: the trace chooses among {} experts a layer, {} has {}: the others are never asked "
+                    "for, and hit ratios are those of a smaller model",
+                    trace.info.experts, options.model, config.num_experts));
+  }
   routing::TraceInfo model;
   model.model = fmt::format("{} routed as {}", options.model, trace.info.model);
   model.experts = config.num_experts;

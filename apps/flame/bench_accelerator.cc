@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "flame/accel/accelerator_table.h"
 #include "flame/base/byte_size.h"
@@ -54,7 +55,7 @@ Json to_json(const accel::AcceleratorRow& row, const BenchAcceleratorOptions& op
       {"hits", lookups.hits},
       {"late", lookups.late},
       {"misses", lookups.misses},
-      {"hit_ratio", result.hit_ratio()},
+      {"hit_ratio", lookups.hit_ratio()},
       {"belady_hit_ratio", result.belady_hit_ratio},
       {"loads",
        {{"demand", result.counters.demand_loads},
@@ -104,8 +105,11 @@ void bench_accelerator(const BenchAcceleratorOptions& options, const routing::Tr
   table.wait_for_whole = !options.overlap;
   table.transactions = options.transactions;
   const auto measured = [&](const char* what, const auto& measure) {
-    Progress progress(what, 0);
-    return measure([&](std::size_t done, std::size_t) { progress.set(done); });
+    std::optional<Progress> progress;
+    return measure([&](std::size_t done, std::size_t all) {
+      if (!progress) progress.emplace(what, all);
+      progress->set(done);
+    });
   };
   const std::vector<accel::AcceleratorRow> rows = measured("simulating", [&](const auto& progress) {
     return accel::measure_accelerator(config, run, profile, table, progress);

@@ -32,6 +32,7 @@ void add_device_options(CLI::App& command, DeviceOptions& options) {
   command
       .add_option("--dense-cycles", options.dense_cycles,
                   "fpga-sim: kernel cycles that the dense layers between two MoE layers are taken to last")
+      ->check(CLI::Range(std::uint64_t{0}, std::uint64_t{1'000'000'000}))
       ->capture_default_str()
       ->group(kGroup);
   command.add_option("--prefetches", options.prefetches, "fpga-sim, fpga: ranked experts that are loaded ahead")
@@ -103,10 +104,8 @@ engine::DeviceFactory accelerator_factory(const std::string& path, const DeviceO
   };
 }
 
-std::optional<std::string> accelerator_report(const engine::Engine& engine) {
-  const auto* device = dynamic_cast<const accel::AcceleratorDevice*>(&engine.device());
-  if (device == nullptr) return std::nullopt;
-  return device->report().describe();
+const accel::AcceleratorDevice* accelerator_of(const engine::Engine& engine) {
+  return dynamic_cast<const accel::AcceleratorDevice*>(&engine.device());
 }
 
 }  // namespace flame::cli

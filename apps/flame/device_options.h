@@ -2,9 +2,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <string>
 
+#include "flame/accel/accelerator_device.h"
 #include "flame/engine/engine.h"
 
 namespace CLI {
@@ -31,7 +31,7 @@ void check_device_options(const CLI::App& command, const DeviceOptions& options)
 /// predictor count.
 [[nodiscard]] engine::DeviceFactory accelerator_factory(const std::string& bundle, const DeviceOptions& options,
                                                         const experts::BufferOptions& buffer);
-/// Lines for --stats, where the engine's device is an accelerator.
-[[nodiscard]] std::optional<std::string> accelerator_report(const engine::Engine& engine);
+/// The engine's device, where that is an accelerator; else null.
+[[nodiscard]] const accel::AcceleratorDevice* accelerator_of(const engine::Engine& engine);
 
 }  // namespace flame::cli

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "flame/accel/accelerator_json.h"
 #include "flame/base/byte_size.h"
 #include "flame/base/error.h"
 #include "flame/base/json.h"
@@ -64,7 +65,11 @@ void print_statistics(const engine::RunStatistics& statistics, const engine::Eng
                   experts.hits, experts.late, experts.misses, format_byte_size(experts.bytes_demand),
                   format_byte_size(experts.bytes_prefetch_used), format_byte_size(experts.bytes_prefetch_wasted),
                   experts.wait_seconds));
-  if (const std::optional<std::string> report = accelerator_report(engine)) tell(*report);
+  if (const accel::AcceleratorDevice* accelerator = accelerator_of(engine)) {
+    const accel::AcceleratorReport report = accelerator->report();
+    tell(json ? to_text(Json{{"accelerator", accel::to_json(report, statistics.output_tokens)}})
+              : report.describe(statistics.output_tokens));
+  }
   if (const auto* buffered = dynamic_cast<const experts::BufferedDevice*>(&engine.device())) {
     if (json) {
       tell(to_text(Json{{"buffer", eval::buffer_json(*buffered, statistics.decoder_seconds)}}));
@@ -153,6 +158,7 @@ void generate(const GenerateOptions& options) {
     file->close();
   }
   if (options.stats) print_statistics(statistics, engine, json_lines);
+  if (const accel::AcceleratorDevice* accelerator = accelerator_of(engine)) accelerator->finish();
   skipped.throw_if_any();
 }
 
@@ -184,7 +190,8 @@ void add_generate_command(CLI::App& app) {
   command->add_flag("--resume", options->resume, "Go on where the run that wrote -o's file stopped");
   command->add_flag("--json", options->json, "One JSON object a prompt on standard output");
   command->add_flag("--stats", options->stats,
-                    "After the text, figures of the whole run on standard error (a buffer's as JSON with --json)");
+                    "After the text, figures of the whole run on standard error (a buffer's and an accelerator's as "
+                    "JSON with --json)");
   command->callback([options, command] {
     check(*options, command->count("--batch") > 0);
     check_device_options(*command, options->device);

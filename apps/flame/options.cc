@@ -186,7 +186,9 @@ void check_buffer_options(const CLI::App& command, const std::string& model, con
     for (const std::string& message : experts::options_without_effect(opened, buffer_options(flags), given)) {
       throw UsageError(message);
     }
-    if (flags.slots > opened.grid().size()) {
+    const CLI::Option* device = command.get_option_no_throw("--device");
+    const bool on_cpu = device == nullptr || device->count() == 0 || device->as<std::string>() == "cpu";
+    if (on_cpu && flags.slots > opened.grid().size()) {
       warn(fmt::format("--slots {}: {} has {} experts, which are all in memory then", flags.slots, model,
                        opened.grid().size()));
     }

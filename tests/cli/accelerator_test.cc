@@ -122,5 +122,31 @@ TEST_F(AcceleratorCommands, GenerateWritesATimelineOfTheSimulatedCard) {
   EXPECT_GT(wave.seekg(0, std::ios::end).tellg(), 1000);
 }
 
+TEST_F(AcceleratorCommands, GenerateCountsCyclesPerTokenOutWhateverTheBeams) {
+  expect_ok({"pack", tiny_model().string(), "-o", path("bundle"), "--pattern", "2:4", "--dtype", "int8"});
+  const ProgramResult result = run_flame({"generate", path("bundle"), "--text", "One text.", "--max-new-tokens", "3",
+                                          "--beams", "3", "--device", "fpga-sim", "--json", "--stats"});
+  if (result.exit_code != 0) {
+    EXPECT_THAT(result.standard_error, HasSubstr("built without Verilator"));
+    GTEST_SKIP() << result.standard_error;
+  }
+  const auto tokens = json::parse(result.standard_output).at("tokens").size();
+  const std::string& text = result.standard_error;
+  const std::size_t begin = text.find("{\"accelerator\"");
+  const json report = json::parse(text.substr(begin, text.find('\n', begin) - begin)).at("accelerator");
+  EXPECT_NEAR(report.at("cycles_per_token").get<double>(),
+              report.at("cycles").get<double>() / static_cast<double>(tokens), 1e-6);
+  std::uint64_t sum = 0;
+  for (const auto& [kind, cycles] : report.at("cycles_by_kind").items()) sum += cycles.get<std::uint64_t>();
+  EXPECT_EQ(sum, report.at("cycles").get<std::uint64_t>());
+}
+
+TEST_F(AcceleratorCommands, ModelsWithMoreExpertsThanTheKernelAreRefused) {
+  const ProgramResult result = run_flame({"bench", "switch-base-32", "--device", "fpga-sim", "--transactions",
+                                          "--route-trace", path("trace"), "--work", path("work"), "--tokens", "2"});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.standard_error, HasSubstr("at most 16 experts, this model has 32"));
+}
+
 }  // namespace
 }  // namespace flame::test

@@ -36,12 +36,6 @@ std::vector<std::int8_t> random_weights(std::size_t rows, std::size_t columns, D
 
 }  // namespace
 
-double AcceleratorBenchResult::hit_ratio() const {
-  const KernelCounters::Lookups lookups = counters.lookups();
-  const std::uint64_t all = lookups.hits + lookups.late + lookups.misses;
-  return all == 0 ? 0.0 : static_cast<double>(lookups.hits) / static_cast<double>(all);
-}
-
 double belady_hit_ratio(const RoutingReplay& replay, std::size_t slots, std::size_t warm_up) {
   const std::size_t count = replay.decisions.size();
   const auto key_of = [&](std::size_t i) { return i % replay.layers * replay.experts + replay.decisions[i]; };

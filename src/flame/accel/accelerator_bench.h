@@ -54,8 +54,6 @@ struct AcceleratorBenchResult {
   double bound_cycles_per_token = 0.0;  ///< max(bytes missed / sequential DDR bandwidth, kept MACs / lanes)
   double belady_hit_ratio = 0.0;        ///< what the best replacement reaches without prediction, in the same slots
   double array_busy = 0.0;              ///< share of the engine's cycles in which every PE works
-
-  [[nodiscard]] double hit_ratio() const;
 };
 
 /// Replays `replay` on the simulated kernel. Throws UsageError where the shape or the policy do not fit it.

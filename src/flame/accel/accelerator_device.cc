@@ -65,7 +65,7 @@ struct AcceleratorDevice::Implementation {
 
   KernelCounters at_start;  // counters when the model was loaded
   KernelCounters at_begin;  // counters when statistics began
-  std::uint64_t tokens = 0, layer_runs = 0, decisions = 0, disagreements = 0;
+  std::uint64_t layer_runs = 0, decisions = 0, disagreements = 0;
   bool dropping = true;
 
   Implementation(const model::SwitchConfig& configuration, std::unique_ptr<KernelBackend> backend)
@@ -221,7 +221,7 @@ void AcceleratorDevice::reorder(std::span<const std::uint32_t> parents) {
   if (commands.size() != 0) self.driver.run(commands);
 }
 
-void AcceleratorDevice::feed(std::span<const std::int32_t> tokens) { implementation_->tokens += tokens.size(); }
+void AcceleratorDevice::feed(std::span<const std::int32_t> /*tokens*/) {}
 void AcceleratorDevice::approach(model::MoeLayer /*layer*/, MatrixView<const float> /*hidden*/) {}
 
 void AcceleratorDevice::route(const model::MoeInput& input, std::span<model::RoutingDecision> decisions) {
@@ -311,13 +311,14 @@ AcceleratorReport AcceleratorDevice::report() const {
   Implementation& self = *implementation_;
   AcceleratorReport report;
   report.counters = difference(self.driver.counters(), self.at_start);
-  report.tokens = self.tokens;
   report.decoder_layer_runs = self.layer_runs;
   report.router_decisions = self.decisions;
   report.router_disagreements = self.disagreements;
   report.clock_mhz = self.driver.backend().clock_mhz();
   return report;
 }
+
+void AcceleratorDevice::finish() const { implementation_->driver.backend().finish(); }
 
 model::MoeStatistics AcceleratorDevice::statistics() const {
   const KernelCounters counters = difference(implementation_->driver.counters(), implementation_->at_begin);
@@ -340,15 +341,18 @@ model::MoeStatistics AcceleratorDevice::statistics() const {
 
 std::string AcceleratorDevice::describe() const { return "fpga: " + implementation_->description; }
 
-double AcceleratorReport::cycles_per_token() const {
-  return tokens == 0 ? 0.0 : static_cast<double>(counters.busy_cycles()) / static_cast<double>(tokens);
+double AcceleratorReport::cycles_per_token(std::uint64_t output_tokens) const {
+  if (output_tokens == 0) return 0.0;
+  return static_cast<double>(counters.busy_cycles()) / static_cast<double>(output_tokens);
 }
 
-std::string AcceleratorReport::describe() const {
+std::string AcceleratorReport::describe(std::uint64_t output_tokens) const {
   const double seconds = static_cast<double>(counters.busy_cycles()) / (clock_mhz * 1e6);
   std::string text = fmt::format("accelerator: {} cycles, {:.3f} ms at {:.0f} MHz (assumed clock)",
                                  counters.busy_cycles(), seconds * 1e3, clock_mhz);
-  if (tokens != 0) text += fmt::format(", {:.0f} cycles per decoded token (encoder included)", cycles_per_token());
+  if (output_tokens != 0) {
+    text += fmt::format(", {:.0f} cycles per token out (encoder and beams included)", cycles_per_token(output_tokens));
+  }
   text += "\n  where they went:";
   for (std::size_t kind = 0; kind < kCycleKinds; ++kind) {
     const auto which = static_cast<CycleKind>(kind);
@@ -359,6 +363,9 @@ std::string AcceleratorReport::describe() const {
   text.back() = '\n';
   text += fmt::format("  bytes: experts {}, tokens and tables {}, results {}\n", counters.load_beats * kBeatBytes,
                       counters.read_beats * kBeatBytes, counters.write_beats * kBeatBytes);
+  const KernelCounters::Lookups lookups = counters.lookups();
+  text += fmt::format("  lookups: {} hits ({:.1f} %), {} late, {} misses\n", lookups.hits, 100.0 * lookups.hit_ratio(),
+                      lookups.late, lookups.misses);
   text += fmt::format("  loads: {} on demand, {} prefetched ({} used, {} dropped)\n", counters.demand_loads,
                       counters.prefetch_loads, counters.prefetch_used, counters.prefetch_dropped);
   text += fmt::format("  router unit: {} decisions, {} differ from fp32", router_decisions, router_disagreements);

@@ -32,15 +32,15 @@ struct AcceleratorOptions {
 /// What a run cost, beyond model::MoeStatistics.
 struct AcceleratorReport {
   KernelCounters counters;
-  std::uint64_t tokens = 0;                ///< decoder steps times batch rows
-  std::uint64_t decoder_layer_runs = 0;    ///< tokens times MoE layers
+  std::uint64_t decoder_layer_runs = 0;    ///< experts computed for decoder tokens
   std::uint64_t router_decisions = 0;      ///< made by the router unit
   std::uint64_t router_disagreements = 0;  ///< of them, those that fp32 decided otherwise
   double clock_mhz = 0.0;
 
-  [[nodiscard]] double cycles_per_token() const;
+  /// Of a run that gave out `output_tokens`: its encoders and all its beams included. 0 for 0 tokens.
+  [[nodiscard]] double cycles_per_token(std::uint64_t output_tokens) const;
   /// Several lines for --stats: cycles per token, where they went, bytes, time at the clock.
-  [[nodiscard]] std::string describe() const;
+  [[nodiscard]] std::string describe(std::uint64_t output_tokens) const;
 };
 
 /// The MoeDevice behind flame_kernel, simulated or on a card: router unit, CEPR unit, expert buffer and experts on the
@@ -72,6 +72,8 @@ class AcceleratorDevice final : public model::MoeDevice {
 
   /// Counters since construction: a whole run, whatever its batches.
   [[nodiscard]] AcceleratorReport report() const;
+  /// Ends the card's waveform, where there is one; nothing runs afterwards. Throws FileError where it is not whole.
+  void finish() const;
 
  private:
   struct Implementation;

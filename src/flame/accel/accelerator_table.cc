@@ -1,5 +1,7 @@
 #include "flame/accel/accelerator_table.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <map>
 
@@ -42,6 +44,11 @@ class Measurement {
     if (replay_.steps() <= options.warm_up) {
       throw UsageError("the trace has fewer decode steps than are run to warm the buffer up; give a longer one");
     }
+    const std::size_t most = shape_of(options.configuration).max_experts;
+    if (replay_.experts > most) {
+      throw UsageError(fmt::format("the accelerator is built for layers of at most {} experts, this model has {}", most,
+                                   replay_.experts));
+    }
     if (options.keep_popular) keep_ = keep_values(profile);
     dense_.push_back(0);
     if (options.with_dense_layers) dense_.push_back(dense_layer_cycles(config, options));
@@ -50,6 +57,7 @@ class Measurement {
   std::vector<AcceleratorRow> rows(const std::vector<Plan>& plans,
                                    const std::function<void(std::size_t, std::size_t)>& progress) const {
     std::vector<AcceleratorRow> rows;
+    if (progress) progress(0, plans.size() * dense_.size());
     for (const std::uint64_t dense_cycles : dense_) {
       double first = 0.0;
       for (const Plan& plan : plans) {

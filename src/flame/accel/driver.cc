@@ -95,6 +95,11 @@ std::uint64_t KernelCounters::busy_cycles() const {
   return sum - (*this)[CycleKind::kIdle];
 }
 
+double KernelCounters::Lookups::hit_ratio() const {
+  const std::uint64_t all = hits + late + misses;
+  return all == 0 ? 0.0 : static_cast<double>(hits) / static_cast<double>(all);
+}
+
 KernelCounters::Lookups KernelCounters::lookups() const {
   Lookups sum;
   for (const Lookups& layer : layers) {

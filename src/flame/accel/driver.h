@@ -38,6 +38,9 @@ struct KernelCounters {
   std::uint64_t read_beats = 0, write_beats = 0;  ///< commands, tokens, tables; results
   struct Lookups {
     std::uint64_t hits = 0, late = 0, misses = 0;
+
+    /// hits / all lookups; 0 where there were none.
+    [[nodiscard]] double hit_ratio() const;
   };
   std::vector<Lookups> layers;
 

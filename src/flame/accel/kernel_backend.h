@@ -30,6 +30,10 @@ class KernelBackend {
   /// itself.
   virtual void let_pass(std::uint64_t cycles) = 0;
 
+  /// Ends what is written beside the results, a simulation's waveform; nothing runs afterwards. Throws FileError where
+  /// that is not whole.
+  virtual void finish() {}
+
   /// The clock that cycle counts are to be read with.
   [[nodiscard]] virtual double clock_mhz() const = 0;
   [[nodiscard]] virtual std::string describe() const = 0;

@@ -10,8 +10,9 @@ std::string describe(RtlConfiguration configuration) {
 
 RtlShape shape_of(RtlConfiguration configuration) {
   constexpr std::size_t kWords = 425984;  // 26 MiB
-  if (configuration == RtlConfiguration::kLanes64) return {1, 1, kWords, 64};
-  return {4, 4, kWords / 4, 64};
+  constexpr std::size_t kExperts = 16;
+  if (configuration == RtlConfiguration::kLanes64) return {1, 1, kWords, 64, kExperts};
+  return {4, 4, kWords / 4, 64, kExperts};
 }
 
 #ifndef FLAME_WITH_VERILATOR

@@ -59,8 +59,11 @@ class RtlKernel {
   };
   virtual void cycle(const Inputs& inputs, Outputs& outputs) = 0;
 
-  /// Writes a waveform of every signal from here on, until the kernel is destroyed. Throws DeviceError where it cannot.
+  /// Writes a waveform of every signal from here on, until end_trace() or the kernel's end. Throws FileError where the
+  /// file cannot be opened; later failures show in the file only (check_waveform).
   virtual void trace(const std::string& path) = 0;
+  /// Closes the waveform; nothing where there is none.
+  virtual void end_trace() = 0;
 };
 
 /// The synthesis configurations that were built for simulation.
@@ -75,6 +78,7 @@ struct RtlShape {
   std::size_t channels = 0;    ///< of memory
   std::size_t bank_words = 0;  ///< 64-byte words of slots in each of the `positions` banks
   std::size_t max_slots = 0;
+  std::size_t max_experts = 0;  ///< of a layer
 };
 [[nodiscard]] RtlShape shape_of(RtlConfiguration configuration);
 

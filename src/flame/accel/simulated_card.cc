@@ -3,7 +3,9 @@
 #include <cstring>
 
 #include "flame/accel/registers.h"
+#include "flame/accel/waveform_file.h"
 #include "flame/base/error.h"
+#include "flame/base/interrupt.h"
 #include "fmt/core.h"
 
 namespace flame::accel {
@@ -12,11 +14,15 @@ namespace {
 // Like the U200's banks: 16 GiB each, one behind the other.
 constexpr unsigned kBankShift = 34;
 constexpr std::uint64_t kRegisterTimeout = 1000;
+constexpr std::uint64_t kInterruptCycles = 1 << 14;  // some hundredths of a second
 }  // namespace
 
 SimulatedCard::SimulatedCard(const SimulatedCardOptions& options)
     : options_(options), kernel_(make_rtl_kernel(options.configuration, options.seed)) {
-  if (!options_.trace_path.empty()) kernel_->trace(options_.trace_path);
+  if (!options_.trace_path.empty()) {
+    prepare_waveform(options_.trace_path);
+    kernel_->trace(options_.trace_path);
+  }
   for (std::size_t bank = 0; bank < kWeightPorts; ++bank) {
     std::unique_ptr<MemoryTiming> timing;
     if (options_.fixed_bandwidth) {
@@ -41,6 +47,7 @@ SimulatedCard::SimulatedCard(const SimulatedCardOptions& options)
 }
 
 void SimulatedCard::step() {
+  if (cycle_ % kInterruptCycles == 0) throw_if_interrupted();
   for (std::size_t port = 0; port < kPorts; ++port) {
     const AxiMasterSignals& kernel = outputs_.memory[port];
     // An idle port has nothing to say and is told nothing.
@@ -138,6 +145,12 @@ void SimulatedCard::run() {
 
 void SimulatedCard::let_pass(std::uint64_t cycles) {
   for (std::uint64_t i = 0; i < cycles; ++i) step();
+}
+
+void SimulatedCard::finish() {
+  if (options_.trace_path.empty()) return;
+  kernel_->end_trace();
+  check_waveform(options_.trace_path);
 }
 
 std::string SimulatedCard::describe() const {

@@ -38,6 +38,7 @@ class SimulatedCard final : public KernelBackend {
   std::uint32_t read_register(std::uint32_t offset) override;
   void run() override;
   void let_pass(std::uint64_t cycles) override;
+  void finish() override;
   [[nodiscard]] double clock_mhz() const override { return options_.ddr4.kernel_clock_mhz; }
   [[nodiscard]] std::string describe() const override;
 

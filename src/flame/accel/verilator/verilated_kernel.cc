@@ -6,6 +6,7 @@
 #include "Vflame_lanes64.h"
 #include "flame/accel/rtl_kernel.h"
 #include "flame/accel/verilator/coverage.h"
+#include "flame/base/error.h"
 #include "verilated.h"
 #include "verilated_fst_c.h"
 
@@ -27,7 +28,7 @@ class VerilatedKernel final : public RtlKernel {
   VerilatedKernel(const VerilatedKernel&) = delete;
   VerilatedKernel& operator=(const VerilatedKernel&) = delete;
   ~VerilatedKernel() override {
-    if (trace_ != nullptr) trace_->close();
+    end_trace();
     top_->final();
     write_coverage(context_);
   }
@@ -36,6 +37,12 @@ class VerilatedKernel final : public RtlKernel {
     trace_ = std::make_unique<VerilatedFstC>();
     top_->trace(trace_.get(), 99);
     trace_->open(path.c_str());
+    if (!trace_->isOpen()) throw FileError(path, "the waveform cannot be opened");
+  }
+
+  void end_trace() override {
+    if (trace_ != nullptr) trace_->close();
+    trace_.reset();
   }
 
   void cycle(const Inputs& in, Outputs& out) override {
