@@ -284,10 +284,11 @@ class Tail {
   FLAME_INLINE const std::byte* positions(const std::byte* chunk, std::size_t block_rows, std::size_t first_row) const {
     return chunk + block_rows * value_bytes_ + first_row * position_bytes_;
   }
-  // Prefetches what whole chunks prefetch row by row.
-  FLAME_INLINE void prefetch(const std::byte* values, const std::byte* positions, std::size_t rows) const {
-    prefetch_bytes(values, rows * value_bytes_);
-    prefetch_bytes(positions, rows * position_bytes_);
+  // Prefetches as whole chunks do: a line of values and one of positions for each row, or for two rows, if they are
+  // computed together. Neither has more than 64 bytes.
+  FLAME_INLINE void prefetch(const std::byte* values, const std::byte* positions, std::size_t r) const {
+    prefetch_ahead(values + r * value_bytes_);
+    prefetch_ahead(positions + r * position_bytes_);
   }
 
   // int8 values of row r, or of rows r and r + 1; zeros past the rows' ends.
@@ -320,10 +321,6 @@ class Tail {
 
  private:
   static __mmask64 first_bytes(std::size_t count) { return count == 64 ? ~__mmask64{0} : (__mmask64{1} << count) - 1; }
-
-  static FLAME_INLINE void prefetch_bytes(const std::byte* first, std::size_t bytes) {
-    for (std::size_t i = 0; i < bytes; i += 64) prefetch_ahead(first + i);
-  }
 
   static constexpr ByteTable make_lanes() {
     ByteTable table = {};
@@ -362,22 +359,25 @@ FLAME_INLINE __m512i twice_low_half(__m512i vector) { return _mm512_shuffle_i64x
 // `values(paired, r)` gives the values of row r, or of two rows. Which half of a pair's vectors is a row's depends on
 // its place in the block only, also where it is computed alone: so do the roundings of its sum.
 template <std::size_t Span, unsigned Bits, std::size_t Rows, bool Paired, typename Values, typename Add>
-FLAME_INLINE void for_each_tail_row(const Tail<Bits>& tail, std::size_t first_row, const std::byte* positions,
-                                    Values&& values, Add&& add) {
+FLAME_INLINE void for_each_tail_row(const Tail<Bits>& tail, std::size_t first_row, const std::byte* value_bytes,
+                                    const std::byte* positions, Values&& values, Add&& add) {
   constexpr __mmask16 kHalves[] = {0x00ff, 0xff00};
   const auto indices = [&](__m512i fields) FLAME_INLINE_LAMBDA {
     return CodeGather<Span, Bits>::template positions_of_strings<Paired>(fields);
   };
   if constexpr (!Paired) {
     unroll<Rows>([&](auto r) FLAME_INLINE_LAMBDA {
+      tail.prefetch(value_bytes, positions, r);
       add(r, values(std::false_type(), r), indices(tail.template position_fields<false>(positions, r)), AllLanes());
     });
   } else if constexpr (Rows == 1) {
+    tail.prefetch(value_bytes, positions, 0);
     const __m512i fields = twice_low_half(tail.template position_fields<false>(positions, 0));
     add(Constant<0>(), twice_low_half(values(std::false_type(), 0)), indices(fields), kHalves[first_row % 2]);
   } else {
     unroll<Rows / 2>([&](auto pair) FLAME_INLINE_LAMBDA {
       constexpr std::size_t kRow = 2 * pair();
+      tail.prefetch(value_bytes, positions, kRow);
       const __m512i both = values(std::true_type(), kRow);
       const __m512i both_indices = indices(tail.template position_fields<true>(positions, kRow));
       add(Constant<kRow>(), both, both_indices, kHalves[0]);
@@ -460,6 +460,7 @@ FLAME_INLINE void multiply_vnni_tile(const PackedBlock& block, const Tail<Bits>&
   const std::size_t whole_chunks = tail.chunk();
   const std::size_t chunk_bytes = block.rows * (kPackedChunk + kPositionBytes);
   const std::byte* chunk_start = block.bytes + block.rows * sizeof(float);
+  prefetch_ahead(block.bytes);  // the scales
   for (std::size_t chunk = 0; chunk < whole_chunks; ++chunk, chunk_start += chunk_bytes) {
     const std::byte* values = chunk_start + first_row * kPackedChunk;
     const std::byte* positions = chunk_start + block.rows * kPackedChunk + first_row * kPositionBytes;
@@ -469,10 +470,7 @@ FLAME_INLINE void multiply_vnni_tile(const PackedBlock& block, const Tail<Bits>&
       sign_codes(t, tables[t], AllLanes());
     });
     unroll<Rows>([&](auto r) FLAME_INLINE_LAMBDA {
-      prefetch_ahead(values + r * kPackedChunk);
-      if (Bits > 0 && r * Bits % 8 < Bits) {
-        prefetch_ahead(positions + r * kPositionBytes);
-      }
+      prefetch_row<kPackedChunk, kPositionBytes, Rows, r()>(values, positions);
       const __m512i indices = gather.positions(positions + r * kPositionBytes);
       const __m512i weights = _mm512_loadu_si512(values + r * kPackedChunk);
       unroll<Tokens>([&](auto t) FLAME_INLINE_LAMBDA {
@@ -486,13 +484,12 @@ FLAME_INLINE void multiply_vnni_tile(const PackedBlock& block, const Tail<Bits>&
   if (!tail.empty()) {
     const std::byte* values = tail.values(chunk_start, first_row);
     const std::byte* positions = tail.positions(chunk_start, block.rows, first_row);
-    tail.prefetch(values, positions, Rows);
     with_tail_tables<Span, Bits, Tokens>(
         tail, input, first_token, sign_codes,
         [&](auto paired, const auto& tables, auto&& pick_codes) FLAME_INLINE_LAMBDA {
           constexpr bool kPaired = decltype(paired)::value;
           for_each_tail_row<Span, Bits, Rows, kPaired>(
-              tail, first_row, positions,
+              tail, first_row, values, positions,
               [&](auto both, std::size_t r)
                   FLAME_INLINE_LAMBDA { return tail.template int8_values<decltype(both)::value>(values, r); },
               [&](std::size_t r, __m512i weights, __m512i indices, auto lanes) FLAME_INLINE_LAMBDA {
@@ -580,6 +577,7 @@ class Int4Scales {
       for (std::size_t i = 0; i < stride_; i += kLanes) {
         const std::size_t left = groups_ - std::min(groups_, i);
         const auto mask = static_cast<__mmask32>(left >= kLanes ? 0xffffU : (1U << left) - 1U);
+        prefetch_ahead(scales + i * sizeof(Float16));
         const __m512i halves = _mm512_maskz_loadu_epi16(mask, scales + i * sizeof(Float16));
         _mm512_store_ps(widened_ + r * stride_ + i, _mm512_cvtph_ps(_mm512_castsi512_si256(halves)));
       }
@@ -664,12 +662,7 @@ FLAME_INLINE void multiply_int4_tile(const PackedBlock& block, const Tail<Bits>&
       }
     });
     unroll<Rows>([&](auto r) FLAME_INLINE_LAMBDA {
-      if (r % 2 == 0) {
-        prefetch_ahead(values + r * kValueBytes);
-      }
-      if (Bits > 0 && r * Bits % 8 < Bits) {
-        prefetch_ahead(positions + r * kPositionBytes);
-      }
+      prefetch_row<kValueBytes, kPositionBytes, Rows, r()>(values, positions);
       const __m512i weights =
           _mm512_ternarylogic_epi32(repeat_plane<4>(values + r * kValueBytes), halves, eights, kAndXor);
       const __m512i indices = gather.positions(positions + r * kPositionBytes);
@@ -696,14 +689,13 @@ FLAME_INLINE void multiply_int4_tile(const PackedBlock& block, const Tail<Bits>&
     const __m512i eight = _mm512_set1_epi8(8);
     const std::byte* values = tail.values(chunk_start, first_row);
     const std::byte* positions = tail.positions(chunk_start, block.rows, first_row);
-    tail.prefetch(values, positions, Rows);
     with_tail_tables<Span, Bits, Tokens>(
         tail, input, first_token, sign_codes,
         [&](auto paired, const auto& tables, auto&& pick_codes) FLAME_INLINE_LAMBDA {
           constexpr bool kPaired = decltype(paired)::value;
           const Int4Scales::Place scale_place = scales.place(first_row, whole_chunks, kPaired);
           for_each_tail_row<Span, Bits, Rows, kPaired>(
-              tail, first_row, positions,
+              tail, first_row, values, positions,
               [&](auto both, std::size_t r) FLAME_INLINE_LAMBDA {
                 return _mm512_ternarylogic_epi32(tail.template int4_values<decltype(both)::value>(values, r), low_half,
                                                  eight, kAndXor);

@@ -13,6 +13,7 @@
 #include <bit>
 #include <cstring>
 
+#include "flame/kernels/packed_avx512-inl.h"
 #include "flame/kernels/packed_block.h"
 #include "flame/kernels/registers-inl.h"
 #include "flame/kernels/widen-inl.h"
@@ -39,7 +40,24 @@ FLAME_INLINE std::uint64_t load_eight_fields(const std::byte* position) {
   }
 }
 
-// The `count` position fields of a short last chunk, a byte each.
+// Unpacks the `count` position fields of a row's short last chunk, `string_bytes` bytes, into a byte each.
+#if HWY_TARGET == HWY_AVX3_DL
+template <unsigned Bits>
+class FieldUnpacker {
+ public:
+  FLAME_ATTR FieldUnpacker(std::size_t, std::size_t string_bytes) : string_(string_bytes) {}
+
+  FLAME_INLINE void unpack(const std::byte* fields, std::byte* bytes) const {
+    if constexpr (Bits > 0) {
+      const __m512i field = _mm512_set1_epi8((1 << Bits) - 1);
+      _mm512_storeu_si512(bytes, _mm512_and_si512(string_.unpack(fields), field));
+    }
+  }
+
+ private:
+  StringUnpacker<std::max(Bits, 1U), false> string_;
+};
+#else
 template <unsigned Bits>
 FLAME_INLINE void unpack_string(const std::byte* fields, std::size_t count, std::byte* bytes) {
   if constexpr (Bits > 0) {
@@ -56,6 +74,20 @@ FLAME_INLINE void unpack_string(const std::byte* fields, std::size_t count, std:
     }
   }
 }
+
+template <unsigned Bits>
+class FieldUnpacker {
+ public:
+  FieldUnpacker(std::size_t count, std::size_t) : count_(count) {}
+
+  FLAME_INLINE void unpack(const std::byte* fields, std::byte* bytes) const {
+    unpack_string<Bits>(fields, count_, bytes);
+  }
+
+ private:
+  std::size_t count_;
+};
+#endif
 
 // Picks each lane's input. Span = m / n: a vector of kept values stands for Span vectors of inputs, its tables. Lane
 // j's group begins at input j / n * m of them, and lies inside one table (AVX-512: one pair of tables), because m
@@ -201,12 +233,15 @@ FLAME_INLINE void multiply_float_tile(const PackedBlock& block, const FloatGathe
   constexpr std::size_t kValueBytes = kPackedChunk * sizeof(Element);
   constexpr std::size_t kPositionBytes = kPackedChunk * Bits / 8;
   constexpr std::size_t kVectorBytes = kFloatLanes * sizeof(Element);
+  // Of the tile's values and positions in a chunk, what is prefetched beside one vector of every row.
+  constexpr std::size_t kValueShare = Rows * kVectorBytes;
+  constexpr std::size_t kPositionShare = (Rows * kPositionBytes + kVectors - 1) / kVectors;
   const PackedLayout& layout = block.layout;
   Floats sums[Rows * Tokens];
   unroll<Rows * Tokens>([&](auto i) FLAME_INLINE_LAMBDA { sums[i] = hn::Zero(kFloats); });
 
-  // `picks_of(r)` are row r's indices into the tables of the kept values from `first` on.
-  const auto add_vector = [&](std::size_t first, const std::byte* values, std::size_t value_stride,
+  // `picks_of(r)` are row r's indices into the tables of the kept values from `first` on; `prefetch(r)` comes before.
+  const auto add_vector = [&](std::size_t first, const std::byte* values, std::size_t value_stride, auto&& prefetch,
                               auto&& picks_of) FLAME_INLINE_LAMBDA {
     Floats tables[Tokens][Span];
     unroll<Tokens * Span>([&](auto i) FLAME_INLINE_LAMBDA {
@@ -214,6 +249,7 @@ FLAME_INLINE void multiply_float_tile(const PackedBlock& block, const FloatGathe
       tables[i / Span][i % Span] = hn::LoadU(kFloats, token + i % Span * kFloatLanes);
     });
     unroll<Rows>([&](auto r) FLAME_INLINE_LAMBDA {
+      prefetch(r);
       const Floats weights = load_widened(kFloats, reinterpret_cast<const Element*>(values + r * value_stride));
       const Words picks = picks_of(r);
       unroll<Tokens>([&](auto t) FLAME_INLINE_LAMBDA {
@@ -230,19 +266,18 @@ FLAME_INLINE void multiply_float_tile(const PackedBlock& block, const FloatGathe
     const std::byte* planes = chunk_start + block.rows * kValueBytes + first_row * kPositionBytes;
     chunk_start += block.rows * (kValueBytes + kPositionBytes);
     for (std::size_t v = 0; v < kVectors; ++v) {
-      // A line a time: of the values, and once a chunk of the positions.
-      if (v * kVectorBytes % 64 == 0) {
-        unroll<Rows>([&](auto r) FLAME_INLINE_LAMBDA { prefetch_ahead(values + r * kValueBytes + v * kVectorBytes); });
-      }
-      if (v == 0) {
-        unroll<(Rows * kPositionBytes + 63) / 64>([&](auto line)
-                                                      FLAME_INLINE_LAMBDA { prefetch_ahead(planes + line * 64); });
-      }
       const std::size_t k = v * kFloatLanes;
       const typename FloatGather<Span, Bits>::PlanePlace plane_place = gather.place(k);
-      add_vector(chunk * kPackedChunk + k, values + v * kVectorBytes, kValueBytes,
-                 [&](std::size_t r)
-                     FLAME_INLINE_LAMBDA { return gather.positions(planes + r * kPositionBytes, plane_place); });
+      const std::byte* ahead = values + v * kValueShare;
+      const std::byte* planes_ahead = planes + v * kPositionShare;
+      add_vector(
+          chunk * kPackedChunk + k, values + v * kVectorBytes, kValueBytes,
+          [&](auto r) FLAME_INLINE_LAMBDA {
+            prefetch_share<kValueShare, Rows, r()>(ahead);
+            prefetch_share<kPositionShare, Rows, r()>(planes_ahead);
+          },
+          [&](std::size_t r)
+              FLAME_INLINE_LAMBDA { return gather.positions(planes + r * kPositionBytes, plane_place); });
     }
   }
 #if HWY_TARGET <= HWY_AVX3
@@ -254,11 +289,14 @@ FLAME_INLINE void multiply_float_tile(const PackedBlock& block, const FloatGathe
     const std::size_t position_bytes = layout.index_bytes_of(rest);
     const std::byte* values = chunk_start + first_row * value_bytes;
     const std::byte* strings = chunk_start + block.rows * value_bytes + first_row * position_bytes;
-    for (std::size_t i = 0; i < Rows * value_bytes; i += 64) prefetch_ahead(values + i);
-    for (std::size_t i = 0; i < Rows * position_bytes; i += 64) prefetch_ahead(strings + i);
     HWY_ALIGN Element padded[Rows][kPackedChunk];
     HWY_ALIGN std::byte fields[Rows][kPackedChunk] = {};
-    for (std::size_t r = 0; r < Rows; ++r) unpack_string<Bits>(strings + r * position_bytes, rest, fields[r]);
+    const FieldUnpacker<Bits> unpacker(rest, position_bytes);
+    for (std::size_t r = 0; r < Rows; ++r) {
+      for (std::size_t i = 0; i < value_bytes; i += 64) prefetch_ahead(values + r * value_bytes + i);
+      prefetch_ahead(strings + r * position_bytes);
+      unpacker.unpack(strings + r * position_bytes, fields[r]);
+    }
     std::size_t value_stride = value_bytes;
     if (rest % kFloatLanes != 0) {
       for (std::size_t r = 0; r < Rows; ++r) {
@@ -269,8 +307,9 @@ FLAME_INLINE void multiply_float_tile(const PackedBlock& block, const FloatGathe
       value_stride = sizeof(padded[0]);
     }
     for (std::size_t k = 0; k < rest; k += kFloatLanes) {
-      add_vector(whole_chunks * kPackedChunk + k, values + k * sizeof(Element), value_stride,
-                 [&](std::size_t r) FLAME_INLINE_LAMBDA { return gather.positions_of_bytes(fields[r] + k); });
+      add_vector(
+          whole_chunks * kPackedChunk + k, values + k * sizeof(Element), value_stride, [](auto) FLAME_INLINE_LAMBDA {},
+          [&](std::size_t r) FLAME_INLINE_LAMBDA { return gather.positions_of_bytes(fields[r] + k); });
     }
   }
   store_lane_sums<Rows, Tokens>(sums, output.values + first_token * output.stride + first_row, output.stride);

@@ -14,6 +14,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "flame/kernels/packed_matrix.h"
+
 // Attributes of kernel functions and lambdas. This version of Highway names AVX-VNNI where it checks for AVX512-VNNI;
 // kernels add the latter, each function on its own, because clang does not add to attributes that were pushed.
 #undef FLAME_ATTR
@@ -48,7 +50,34 @@ FLAME_INLINE void unroll(Body&& body) {
 // How far ahead of its reads a kernel prefetches: past the hardware's own prefetchers, which stop at page ends.
 constexpr std::size_t kPrefetchBytes = 8192;
 
-FLAME_INLINE void prefetch_ahead(const std::byte* position) { hwy::Prefetch(position + kPrefetchBytes); }
+// Prefetches where it is written. The empty asm is a wall to GCC's scheduler, which would gather the prefetches of an
+// unrolled loop at its top: memory then waits while the loop computes.
+FLAME_INLINE void prefetch_ahead(const std::byte* position) {
+  hwy::Prefetch(position + kPrefetchBytes);
+  asm volatile("");
+}
+
+// Step `Step` of `Steps` over Bytes bytes from `first` on: prefetches its share of their cache lines, in ascending
+// order.
+template <std::size_t Bytes, std::size_t Steps, std::size_t Step>
+FLAME_INLINE void prefetch_share(const std::byte* first) {
+  constexpr std::size_t kLines = (Bytes + 63) / 64;
+  constexpr std::size_t kFirst = Step * kLines / Steps;
+  unroll<(Step + 1) * kLines / Steps - kFirst>(
+      [&](auto line) FLAME_INLINE_LAMBDA { prefetch_ahead(first + (kFirst + line) * 64); });
+}
+
+// Row `Row`'s share of the prefetches of a tile of Rows rows of one chunk, of which each row has ValueBytes bytes of
+// values and PositionBytes of positions. In a whole block these lie in one run.
+template <std::size_t ValueBytes, std::size_t PositionBytes, std::size_t Rows, std::size_t Row>
+FLAME_INLINE void prefetch_row(const std::byte* values, const std::byte* positions) {
+  if constexpr (Rows == kPackedBlockRows) {
+    prefetch_share<Rows*(ValueBytes + PositionBytes), Rows, Row>(values);
+  } else {
+    prefetch_share<Rows * ValueBytes, Rows, Row>(values);
+    prefetch_share<Rows * PositionBytes, Rows, Row>(positions);
+  }
+}
 
 #if HWY_TARGET <= HWY_AVX3
 
