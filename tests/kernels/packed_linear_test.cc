@@ -224,6 +224,9 @@ TEST(PackedKernelsTest, ThePatternsOfUseHaveKernelsOfTheirOwn) {
       }
     }
     EXPECT_TRUE(has_fast_block_kernel({2, 4, PackedType::kF32, 64})) << name;
+    for (const Pattern pattern : {Pattern{1, 1}, Pattern{2, 4}, Pattern{4, 8}, Pattern{1, 4}}) {
+      EXPECT_TRUE(has_fast_block_kernel({pattern.n, pattern.m, PackedType::kInt4, 64})) << name;
+    }
     EXPECT_FALSE(has_fast_block_kernel({2, 5, PackedType::kF32, 64})) << name;
   }
   force_instruction_set("");

@@ -30,7 +30,7 @@ BlockKernel fast_kernel(const PackedFormat& format) {
 #if HWY_TARGET == HWY_AVX3_DL
       return vnni_int4_kernel(format);
 #else
-      return nullptr;
+      return int4_kernel(format);
 #endif
   }
   return nullptr;
