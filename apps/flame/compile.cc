@@ -56,8 +56,8 @@ void compile(Options options) {
           "\n");
     return;
   }
-  print(fmt::format("{}: {} experts of {} each ({} {}), {} in all\n", options.output, report.pack.experts,
-                    format_byte_size(report.pack.expert_bytes), options.compile.pattern, options.type,
+  print(fmt::format("{}: {} experts of {} ({} {}), {} in all\n", options.output, report.pack.experts,
+                    experts::describe_expert_bytes(report.pack), options.compile.pattern, options.type,
                     format_byte_size(report.pack.packed_bytes)));
   if (report.expected.empty()) {
     print("too few examples were traced to say what hit ratio to expect\n");

@@ -87,8 +87,8 @@ void run(const Options& options) {
     Json json = {{"examples", examples.size()},
                  {"stemmed", !options.no_stemming},
                  {"references", options.mean ? "mean" : "best"},
-                 {"confidence", options.bootstrap.confidence},
-                 {"rouge", eval::rouge_to_json(summary)}};
+                 {"rouge", eval::rouge_to_json(summary, options.bootstrap)}};
+    if (options.bootstrap.samples > 0) json["confidence"] = options.bootstrap.confidence;
     print(flame::to_text(json) + "\n");
   } else {
     print(fmt::format("{} examples\n{}", examples.size(), eval::rouge_to_text(summary, options.bootstrap)));
@@ -131,7 +131,7 @@ void add_eval_rouge_command(CLI::App& eval) {
   command->add_option("--samples", options->bootstrap.samples, "Bootstrap samples of the intervals; 0: none")
       ->capture_default_str();
   command->add_option("--confidence", options->bootstrap.confidence, "Share of the sampled means inside an interval")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(CLI::Range(0.5, 1.0))
       ->capture_default_str();
   command->add_option("--bootstrap-seed", options->bootstrap.seed, "Seed of the bootstrap")->capture_default_str();
   command->add_flag("--json", options->json, "One JSON object on standard output");

@@ -14,6 +14,7 @@
 #include "flame/experts/bundle.h"
 #include "flame/experts/pack_bundle.h"
 #include "flame/options.h"
+#include "flame/sparsity/prune.h"
 
 namespace flame::cli {
 namespace {
@@ -22,6 +23,7 @@ struct Options {
   std::string model;
   std::string output;
   std::string pattern = "dense";
+  bool pattern_given = false;
   std::string type = "bf16";
   int int4_group = 64;
   std::string profile;
@@ -46,6 +48,13 @@ void pack(const Options& options) {
   for (const std::filesystem::path& left : io::abandoned_outputs(options.output)) {
     warn(fmt::format("{}: left behind by a run that was killed; it can be removed", left.string()));
   }
+  if (!options.pattern_given) {
+    if (const std::optional<std::string> pruned = sparsity::recorded_pattern(options.model)) {
+      warn(
+          fmt::format("{}: was pruned to {}, and its zeros are stored like other weights; --pattern {} leaves them out",
+                      options.model, *pruned, *pruned));
+    }
+  }
   const experts::PackReport report = experts::pack_bundle(options.model, options.output, pack);
   if (options.json) {
     print(to_text(Json{{"output", options.output},
@@ -61,8 +70,8 @@ void pack(const Options& options) {
           "\n");
     return;
   }
-  print(fmt::format("{}: {} experts of {} each, {} in all ({} in the checkpoint); everything else {}\n", options.output,
-                    report.experts, format_byte_size(report.expert_bytes), format_byte_size(report.packed_bytes),
+  print(fmt::format("{}: {} experts of {}, {} in all ({} in the checkpoint); everything else {}\n", options.output,
+                    report.experts, experts::describe_expert_bytes(report), format_byte_size(report.packed_bytes),
                     format_byte_size(report.checkpoint_bytes), format_byte_size(report.dense_bytes)));
   if (report.pruned_experts > 0) {
     print(fmt::format("{} experts were pruned to {} by magnitude on the way (flame prune has better methods)\n",
@@ -95,6 +104,7 @@ void add_pack_command(CLI::App& app) {
       ->check(CLI::Range(1, 1024));
   command->add_flag("--json", options->json, "One JSON object on standard output");
   command->callback([options, command] {
+    options->pattern_given = command->count("--pattern") > 0;
     if (options->type != "int4") refuse_flags(*command, {"--int4-group"}, "without --dtype int4");
     pack(*options);
   });

@@ -69,6 +69,10 @@ void add_calibration(const Options& options, sparsity::PruneOptions& prune) {
     source.prefix = model::load_generation_defaults(options.model, config, options.task).prefix;
   }
   prune.calibration = eval::read_calibration(source, text::Tokenizer::open(options.model), kLongestInput);
+  if (prune.calibration.size() < options.samples) {
+    warn(fmt::format("{}: has {} lines, fewer than the {} samples asked for (--samples); all are used",
+                     options.calibration, prune.calibration.size(), options.samples));
+  }
   prune.calibration_source = fmt::format("{}: {}{}", source.file.filename().string(), source.field,
                                          source.target_field.empty() ? "" : fmt::format(" -> {}", source.target_field));
 }

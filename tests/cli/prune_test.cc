@@ -49,6 +49,19 @@ TEST(PruneCommand, CalibratesFromAFileOfTexts) {
   EXPECT_THAT(result.standard_error, HasSubstr("pruned by the layer's statistics"));
 }
 
+TEST(PruneCommand, PackSaysWhenAPatternIsLeftUnused) {
+  const TemporaryDirectory directory;
+  const std::string pruned = (directory / "pruned").string();
+  ASSERT_EQ(run_flame({"prune", tiny_model().string(), "-o", pruned, "--pattern", "2:4"}).exit_code, 0);
+  const ProgramResult dense = run_flame({"pack", pruned, "-o", (directory / "dense").string()});
+  EXPECT_EQ(dense.exit_code, 0) << dense.standard_error;
+  EXPECT_THAT(dense.standard_error, HasSubstr("--pattern 2:4 leaves them out"));
+  const ProgramResult mixed =
+      run_flame({"pack", pruned, "-o", (directory / "mixed").string(), "--pattern", "encoder=2:4"});
+  EXPECT_EQ(mixed.exit_code, 0);
+  EXPECT_EQ(mixed.standard_error, "");
+}
+
 TEST(PruneCommand, WrongUseExitsWithTwoAndAFailedJobWithOne) {
   const TemporaryDirectory directory;
   const std::string model = tiny_model().string();
@@ -90,6 +103,23 @@ TEST(EvalRougeCommand, ScoresTextsThatAreThere) {
   const ProgramResult refused = run_flame(with_beams);
   EXPECT_EQ(refused.exit_code, 2);
   EXPECT_THAT(refused.standard_error, HasSubstr("--beams has no effect with --predictions"));
+}
+
+TEST(EvalRougeCommand, WithoutSamplesItGivesNoIntervals) {
+  const TemporaryDirectory directory;
+  const std::string input = (directory / "examples.jsonl").string();
+  std::ofstream(input) << R"({"summary": "the cat sat", "text": "a cat sat"})"
+                       << "\n";
+  const std::vector<std::string> command = {"eval", "rouge",       "--predictions", input,       "--input",
+                                            input,  "--reference", "summary",       "--samples", "0"};
+  const ProgramResult text = run_flame(command);
+  EXPECT_EQ(text.exit_code, 0) << text.standard_error;
+  EXPECT_THAT(text.standard_output, ::testing::Not(HasSubstr("interval")));
+  std::vector<std::string> with_json = command;
+  with_json.push_back("--json");
+  const json scores = json::parse(run_flame(with_json).standard_output);
+  EXPECT_FALSE(scores.contains("confidence"));
+  EXPECT_EQ(scores.at("rouge").at("rouge1").at("f").size(), 1U);
 }
 
 TEST(EvalRougeCommand, GeneratesAndGoesOn) {

@@ -256,6 +256,16 @@ TEST_F(BundleTest, RefusesAProfileOfAnotherModel) {
   EXPECT_FALSE(std::filesystem::exists(*model_ / "refused"));
 }
 
+TEST(PackReportTest, SaysWhetherItsExpertsAreAlike) {
+  PackReport report;
+  report.experts = 3;
+  report.expert_bytes = 2048;
+  report.packed_bytes = 3 * 2048;
+  EXPECT_EQ(describe_expert_bytes(report), "2.00 KiB each");
+  report.packed_bytes -= 1024;
+  EXPECT_EQ(describe_expert_bytes(report), "up to 2.00 KiB each");
+}
+
 TEST_F(BundleTest, ADirectoryWithoutManifestIsACheckpoint) {
   EXPECT_FALSE(Bundle::is_bundle(model_->checkpoint()));
   EXPECT_TRUE(Bundle::is_bundle(model_->pack("is", "2:4", PackedType::kInt8)->path()));

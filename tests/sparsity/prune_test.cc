@@ -194,6 +194,60 @@ TEST_F(Prune, IncludeAndExcludeChooseTensorsByName) {
   EXPECT_THAT(error_of(source, options), HasSubstr("only matrices can be pruned"));
 }
 
+TEST_F(Prune, AListThatChangesNothingIsRefused) {
+  const auto source = model();
+  PruneOptions options = magnitude("encoder=2:4");
+  options.include = {"decoder.*.SelfAttention.q.weight"};  // the decoder has no pattern
+  EXPECT_THAT(error_of(source, options), HasSubstr("--include decoder.*.SelfAttention.q.weight: has no effect"));
+  options.include = {"*.expert_*"};  // pruned without it
+  EXPECT_THAT(error_of(source, options), HasSubstr("--include *.expert_*: has no effect"));
+  options.include.clear();
+  options.exclude = {"shared.weight"};
+  EXPECT_THAT(error_of(source, options), HasSubstr("--exclude shared.weight: has no effect"));
+}
+
+TEST_F(Prune, WeightsThatAreNoNumbersAreRefusedAndNamed) {
+  const float broken[] = {NAN, -INFINITY};
+  for (const float value : broken) {
+    const auto source = model();
+    const std::string name = model::expert_tensor_name(test::small_config(), {model::Stack::kDecoder, 1}, 2, "wo");
+    const io::Checkpoint checkpoint = io::Checkpoint::open(source);
+    const std::string bytes = io::read_file(source / "model.safetensors");
+    const auto* first = reinterpret_cast<const char*>(checkpoint.tensor(name).bytes.data());
+    const std::string row(first, 64);
+    const std::size_t at = bytes.find(row);
+    ASSERT_NE(at, std::string::npos);
+    std::string damaged = bytes;
+    std::memcpy(damaged.data() + at + 5 * sizeof(float), &value, sizeof(value));
+    io::FileSystem::real().create(source / "model.safetensors")->append(damaged);
+    for (const Method method : {Method::kMagnitude, Method::kUnstructured, Method::kWanda}) {
+      PruneOptions options = magnitude("2:4");
+      options.method = method;
+      if (method == Method::kWanda) options.calibration = examples(2);
+      EXPECT_THAT(error_of(source, options),
+                  testing::AllOf(HasSubstr(name), HasSubstr(std::isnan(value) ? "NaN" : "infinity"), HasSubstr("5")))
+          << name_of(method);
+    }
+  }
+}
+
+TEST_F(Prune, TheModelItselfIsNeverReplaced) {
+  const auto source = model();
+  PruneOptions options = magnitude("2:4");
+  options.existing = io::Existing::kReplace;
+  std::filesystem::create_directory_symlink(source, directory_ / "link");
+  for (const auto& target : {source, source / "", directory_ / "link"}) {
+    EXPECT_THROW(static_cast<void>(prune_checkpoint(source, target, options)), UsageError) << target;
+  }
+}
+
+TEST_F(Prune, ThePatternCanBeReadFromTheRecord) {
+  const auto source = model();
+  EXPECT_EQ(recorded_pattern(source), std::nullopt);
+  static_cast<void>(prune_checkpoint(source, output(), magnitude("2:4,decoder=1:4")));
+  EXPECT_EQ(recorded_pattern(output()), "2:4,decoder=1:4");
+}
+
 TEST_F(Prune, ARowThatMDoesNotDivideIsNamedOrPadded) {
   const auto source = model();
   EXPECT_THAT(error_of(source, magnitude("1:5")), testing::AllOf(HasSubstr("wi.weight"), HasSubstr("--pad")));
@@ -251,6 +305,16 @@ TEST_F(Prune, BaselinesReachTheirSparsityAndNameTheSmallestIndex) {
   options.patterns = LayerPatterns::parse("encoder=1:4,decoder=2:4");
   const PruneReport report = prune_checkpoint(source, output(), options);
   EXPECT_EQ(report.zeros, report.weights / 3 * 3 / 4 + report.weights / 3 * 2 / 2);
+}
+
+TEST_F(Prune, TheRecordSaysWhatWholeColumnsCouldRemove) {
+  PruneOptions options;
+  options.method = Method::kColumnBlock;
+  options.sparsity = 0.6;
+  options.block = BlockShape{8, 8};
+  const PruneReport report = prune_checkpoint(model(), output(), options);
+  EXPECT_EQ(report.tensors.front().how, "62.5 % removed");  // 5 of 8 columns
+  EXPECT_EQ(report.zeros * 8, report.weights * 5);
 }
 
 /// Pruned experts' outputs against the dense ones' would need the model; the weights' error tells methods apart enough:

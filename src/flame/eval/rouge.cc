@@ -238,8 +238,9 @@ RougeSummary summarize(std::span<const RougeScores> examples, const Bootstrap& b
   return summary;
 }
 
-Json rouge_to_json(const RougeSummary& summary) {
-  const auto interval_to_json = [](const Interval& interval) {
+Json rouge_to_json(const RougeSummary& summary, const Bootstrap& bootstrap) {
+  const auto interval_to_json = [&](const Interval& interval) {
+    if (bootstrap.samples == 0) return Json{{"mean", interval.mean}};
     return Json{{"mean", interval.mean}, {"low", interval.low}, {"high", interval.high}};
   };
   Json json;
@@ -253,9 +254,12 @@ Json rouge_to_json(const RougeSummary& summary) {
 }
 
 std::string rouge_to_text(const RougeSummary& summary, const Bootstrap& bootstrap) {
-  std::string text = fmt::format("{:<12}{:>22}{:>22}{:>22}   mean, {:.0f} % interval\n", "", "precision", "recall", "F",
-                                 100.0 * bootstrap.confidence);
-  const auto cell = [](const Interval& interval) {
+  const bool intervals = bootstrap.samples > 0;
+  std::string text =
+      fmt::format("{:<12}{:>22}{:>22}{:>22}   mean{}\n", "", "precision", "recall", "F",
+                  intervals ? fmt::format(", {:.4g} % interval", 100.0 * bootstrap.confidence) : std::string());
+  const auto cell = [&](const Interval& interval) {
+    if (!intervals) return fmt::format("{:.2f}", 100.0 * interval.mean);
     return fmt::format("{:.2f} ({:.2f} {:.2f})", 100.0 * interval.mean, 100.0 * interval.low, 100.0 * interval.high);
   };
   for (const RougeMeasure measure : kRougeMeasures) {

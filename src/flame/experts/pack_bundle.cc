@@ -7,6 +7,7 @@
 #include <set>
 #include <stdexcept>
 
+#include "flame/base/byte_size.h"
 #include "flame/base/checksum.h"
 #include "flame/base/error.h"
 #include "flame/base/interrupt.h"
@@ -250,8 +251,14 @@ class Packer {
 
 }  // namespace
 
+std::string describe_expert_bytes(const PackReport& report) {
+  const bool alike = report.packed_bytes == report.experts * report.expert_bytes;
+  return fmt::format("{}{} each", alike ? "" : "up to ", format_byte_size(report.expert_bytes));
+}
+
 PackReport pack_bundle(const std::filesystem::path& checkpoint, const std::filesystem::path& output,
                        const PackOptions& options, io::FileSystem& files) {
+  io::require_other_directory(checkpoint, output);
   return Packer(checkpoint, output, options, files).run();
 }
 

@@ -74,6 +74,16 @@ void require_directory_target(const std::filesystem::path& target, FileSystem& f
   }
 }
 
+void require_other_directory(const std::filesystem::path& source, const std::filesystem::path& target) {
+  const auto place = [](const std::filesystem::path& path) {
+    return without_trailing_slash(std::filesystem::absolute(path));
+  };
+  std::error_code absent;
+  if (place(source) == place(target) || std::filesystem::equivalent(source, target, absent)) {
+    throw UsageError(fmt::format("{}: is what is read here; name another directory to write", target.string()));
+  }
+}
+
 AtomicFile::AtomicFile(std::filesystem::path target, Existing existing, FileSystem& files)
     : files_(files), target_(std::move(target)), temporary_(temporary_name(target_, kPartial)) {
   require_file_target(target_, files_);

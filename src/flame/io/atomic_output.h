@@ -19,6 +19,9 @@ void require_file_target(const std::filesystem::path& target, FileSystem& files 
 /// The same for a target that cannot become a directory: a file of any kind, or "-".
 void require_directory_target(const std::filesystem::path& target, FileSystem& files = FileSystem::real());
 
+/// Throws UsageError when a directory made from `source` would replace it.
+void require_other_directory(const std::filesystem::path& source, const std::filesystem::path& target);
+
 /// A file that is whole or absent: written to "NAME.partial-<process id>" beside the target, synced and renamed by
 /// commit(). Without commit() the destructor removes it, and the target is as it was.
 class AtomicFile {

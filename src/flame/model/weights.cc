@@ -150,6 +150,20 @@ class TensorCheck {
   std::vector<std::string> wrong_;
 };
 
+void require_finite(const io::Checkpoint& checkpoint, std::string_view name, const io::TensorView& tensor) {
+  std::atomic<bool> found = false;
+  ThreadPool::parallel_for(tensor.elements(), kConversionGrain, [&](std::size_t begin, std::size_t end) {
+    if (any_unusable(tensor.type, tensor.bytes.data(), begin, end)) found = true;
+  });
+  if (!found) return;
+  std::size_t index = 0;
+  while (!is_unusable(tensor.type, tensor.bytes.data(), index)) ++index;
+  const float value = element(tensor.type, tensor.bytes.data(), index);
+  throw ModelError(checkpoint.file_of(name).string() + ": " + std::string(name) + " holds " +
+                   (value != value ? "NaN" : "an infinity") + " (element " + std::to_string(index) + " of " +
+                   std::to_string(tensor.elements()) + "): the checkpoint is damaged, or its training diverged");
+}
+
 // Brings tensors that have been checked into memory.
 class Loader {
  public:
@@ -227,18 +241,7 @@ class Loader {
   }
 
   void check_finite(std::string_view name, const io::TensorView& tensor) const {
-    if (!options_.check_finite) return;
-    std::atomic<bool> found = false;
-    ThreadPool::parallel_for(tensor.elements(), kConversionGrain, [&](std::size_t begin, std::size_t end) {
-      if (any_unusable(tensor.type, tensor.bytes.data(), begin, end)) found = true;
-    });
-    if (!found) return;
-    std::size_t index = 0;
-    while (!is_unusable(tensor.type, tensor.bytes.data(), index)) ++index;
-    const float value = element(tensor.type, tensor.bytes.data(), index);
-    throw ModelError(checkpoint_.file_of(name).string() + ": " + std::string(name) + " holds " +
-                     (value != value ? "NaN" : "an infinity") + " (element " + std::to_string(index) + " of " +
-                     std::to_string(tensor.elements()) + "): the checkpoint is damaged, or its training diverged");
+    if (options_.check_finite) require_finite(checkpoint_, name, tensor);
   }
 
   const io::Checkpoint& checkpoint_;
@@ -456,6 +459,10 @@ ExpertWeights load_expert_weights(std::shared_ptr<const io::Checkpoint> checkpoi
 
 const std::vector<FeedForwardWeights>& ExpertWeights::layer(MoeLayer layer) const {
   return layer.stack == Stack::kEncoder ? encoder[layer.index] : decoder[layer.index];
+}
+
+void require_finite(const io::Checkpoint& checkpoint, std::string_view name) {
+  require_finite(checkpoint, name, checkpoint.tensor(name));
 }
 
 }  // namespace flame::model

@@ -55,6 +55,10 @@ struct WeightOptions {
   bool check_finite = true;
 };
 
+/// Throws ModelError that names the tensor and the first of its elements that is NaN or infinite, if there is one. The
+/// tensor's elements must be floats.
+void require_finite(const io::Checkpoint& checkpoint, std::string_view name);
+
 /// Everything of a model but its experts. Matrices that are stored in the wanted type are views of the file; others,
 /// and all norms, routers and bias tables (fp32), are converted copies. Movable; views stay valid.
 struct DenseWeights {

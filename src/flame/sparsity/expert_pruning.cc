@@ -48,11 +48,9 @@ class InputStatistics {
 
 Matrix<float> read_weights(const io::Checkpoint& checkpoint, const std::string& name) {
   const io::TensorView& tensor = checkpoint.tensor(name);
-  Matrix<float> weights = widen(stored_shape(name, tensor), tensor.bytes);
-  const bool finite = std::all_of(weights.data(), weights.data() + weights.rows() * weights.columns(),
-                                  [](float weight) { return std::isfinite(weight); });
-  if (!finite) throw ModelError(fmt::format("tensor {}: has weights that are not finite numbers", name));
-  return weights;
+  const StoredShape shape = stored_shape(name, tensor);
+  model::require_finite(checkpoint, name);
+  return widen(shape, tensor.bytes);
 }
 
 }  // namespace

@@ -62,13 +62,24 @@ void prune_by_baseline(const PlannedTensor& tensor, const PruneOptions& options,
   narrow(std::span(weights.data(), tensor.shape.rows * tensor.shape.columns), tensor.shape.type, copy);
 }
 
+/// The share of a tensor's weights that a baseline removes: whole columns of blocks cannot give every share.
+double removed_share(const PlannedTensor& tensor, const PruneOptions& options) {
+  if (options.method != Method::kColumnBlock) return tensor.sparsity;
+  std::size_t kept = 0;
+  for (std::size_t left = 0; left < tensor.shape.columns; left += options.block.columns) {
+    kept += kept_columns(tensor.sparsity, std::min(options.block.columns, tensor.shape.columns - left));
+  }
+  return 1.0 - static_cast<double>(kept) / static_cast<double>(tensor.shape.columns);
+}
+
 /// Counts what became of one tensor.
 PrunedTensor compare(const PlannedTensor& tensor, const PruneOptions& options, std::span<const std::byte> original,
                      std::span<const std::byte> pruned) {
   PrunedTensor result;
   result.name = tensor.name;
-  result.how = is_pattern_method(options.method) ? tensor.pattern.to_string()
-                                                 : fmt::format("{:.4g} % removed", 100.0 * tensor.sparsity);
+  result.how = is_pattern_method(options.method)
+                   ? tensor.pattern.to_string()
+                   : fmt::format("{:.4g} % removed", 100.0 * removed_share(tensor, options));
   result.weights = std::uint64_t{tensor.shape.rows} * tensor.shape.columns;
   if (!options.measure_error) return result;
   struct RowSums {
@@ -146,6 +157,7 @@ class Job {
     for (const PlannedTensor& tensor : plan_) {
       edits[tensor.name] = [this, &tensor](std::string_view, const io::TensorView& original,
                                            std::span<std::byte> copy) {
+        model::require_finite(*checkpoint_, tensor.name);
         const double start = now();
         if (options_.method == Method::kMagnitude) {
           prune_by_magnitude(tensor, original.bytes, copy);
@@ -252,11 +264,21 @@ double PruneReport::relative_error() const {
   return norm > 0.0 ? std::sqrt(error / norm) : 0.0;
 }
 
+std::optional<std::string> recorded_pattern(const std::filesystem::path& model, io::FileSystem& files) {
+  const std::filesystem::path path = model / kRecordName;
+  if (!files.exists(path)) return std::nullopt;
+  const Json record = parse_json(io::read_file(path, files), path);
+  const auto pattern = record.find("pattern");
+  if (!record.is_object() || pattern == record.end() || !pattern->is_string()) return std::nullopt;
+  return pattern->get<std::string>();
+}
+
 PruneReport prune_checkpoint(const std::filesystem::path& model, const std::filesystem::path& output,
                              const PruneOptions& options, io::FileSystem& files) {
   if (!files.is_directory(model)) {
     throw UsageError(fmt::format("{}: expected a model directory with config.json and weights", model.string()));
   }
+  io::require_other_directory(model, output);
   return Job(model, output, options, files).run();
 }
 

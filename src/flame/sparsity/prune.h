@@ -96,10 +96,16 @@ struct PruneReport {
 /// loads: same types, everything but the pruned tensors byte for byte (see CheckpointCopy), and flame_pruning.json, the
 /// record of how it was made. Nothing stands under the name `output` until all is done. Memory: a few tensors; with
 /// calibration the model is run too, from its mapped files.
-/// Throws UsageError for options that cannot be, ModelError naming the tensor that cannot be pruned (a type, a row that
-/// M does not divide), FileError, FormatError, Interrupted.
+/// Throws UsageError for options that cannot be or have no effect, and where `output` is `model`; ModelError naming the
+/// tensor that cannot be pruned (a type, a row that M does not divide, NaN or infinity in it), FileError, FormatError,
+/// Interrupted.
 [[nodiscard]] PruneReport prune_checkpoint(const std::filesystem::path& model, const std::filesystem::path& output,
                                            const PruneOptions& options, io::FileSystem& files = io::FileSystem::real());
+
+/// The N:M pattern that flame_pruning.json says the checkpoint directory `model` was pruned to; nullopt without such a
+/// record, or where it names none. Throws FileError, FormatError.
+[[nodiscard]] std::optional<std::string> recorded_pattern(const std::filesystem::path& model,
+                                                          io::FileSystem& files = io::FileSystem::real());
 
 /// The report as `flame prune --json` prints it and flame_pruning.json records it (there without the times).
 [[nodiscard]] Json to_json(const PruneReport& report, const PruneOptions& options);

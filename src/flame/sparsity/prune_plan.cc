@@ -43,6 +43,42 @@ std::optional<Pattern> pattern_outside(const LayerPatterns& patterns, std::strin
   return patterns.outside_layers(std::nullopt);
 }
 
+/// The name patterns of an option, each of which must name something and change something.
+class NameList {
+ public:
+  NameList(std::string_view option, const std::vector<std::string>& patterns)
+      : option_(option), patterns_(patterns), named_(patterns.size(), false), effective_(patterns.size(), false) {}
+
+  [[nodiscard]] bool matches(std::string_view name) { return mark(name, named_); }
+  /// What the patterns say of this tensor changes what is pruned.
+  void note_effect(std::string_view name) { mark(name, effective_); }
+
+  void check(std::string_view why_without_effect) const {
+    for (std::size_t i = 0; i < patterns_.size(); ++i) {
+      if (!named_[i]) throw UsageError(fmt::format("{} {}: no tensor has such a name", option_, patterns_[i]));
+      if (!effective_[i]) {
+        throw UsageError(fmt::format("{} {}: has no effect: {}", option_, patterns_[i], why_without_effect));
+      }
+    }
+  }
+
+ private:
+  bool mark(std::string_view name, std::vector<bool>& marks) {
+    bool any = false;
+    for (std::size_t i = 0; i < patterns_.size(); ++i) {
+      if (!sparsity::matches(patterns_[i], name)) continue;
+      marks[i] = true;
+      any = true;
+    }
+    return any;
+  }
+
+  std::string_view option_;
+  const std::vector<std::string>& patterns_;
+  std::vector<bool> named_;
+  std::vector<bool> effective_;
+};
+
 void check_options(const PruneOptions& options, const model::SwitchConfig& config) {
   options.patterns.check(config.moe_layers(Stack::kEncoder), config.moe_layers(Stack::kDecoder));
   const bool patterns_given = options.patterns != LayerPatterns();
@@ -52,8 +88,8 @@ void check_options(const PruneOptions& options, const model::SwitchConfig& confi
     }
     if (!patterns_given) throw UsageError("no pattern given: which N of every M weights are to stay, for example 2:4");
   } else if (options.sparsity.has_value() == patterns_given) {
-    throw UsageError(fmt::format("method {} takes a sparsity (for example 0.5), or a pattern whose sparsity it takes",
-                                 name_of(options.method)));
+    throw UsageError(fmt::format("method {} takes a sparsity (for example 0.5), or a pattern whose sparsity it takes{}",
+                                 name_of(options.method), patterns_given ? ", not both" : ""));
   }
   if (options.sparsity && !(*options.sparsity >= 0.0 && *options.sparsity < 1.0)) {
     throw UsageError(fmt::format("sparsity {}: expected the share to remove, from 0 to below 1", *options.sparsity));
@@ -87,26 +123,22 @@ std::vector<PlannedTensor> plan_pruning(const io::Checkpoint& checkpoint, const 
   check_options(options, config);
   const std::map<std::string, MoeLayer> experts = expert_tensors(checkpoint, config);
   std::vector<PlannedTensor> plan;
-  std::vector<bool> include_used(options.include.size(), false);
-  std::vector<bool> exclude_used(options.exclude.size(), false);
-  const auto any_match = [](const std::vector<std::string>& patterns, std::string_view name, std::vector<bool>& used) {
-    bool any = false;
-    for (std::size_t i = 0; i < patterns.size(); ++i) {
-      if (!matches(patterns[i], name)) continue;
-      used[i] = true;
-      any = true;
-    }
-    return any;
-  };
+  NameList include("--include", options.include);
+  NameList exclude("--exclude", options.exclude);
   for (const std::string& name : checkpoint.names()) {
-    const bool included = any_match(options.include, name, include_used);
-    const bool excluded = any_match(options.exclude, name, exclude_used);
+    const bool included = include.matches(name);
+    const bool excluded = exclude.matches(name);
     const auto expert = experts.find(name);
-    if (excluded || (expert == experts.end() && !included)) continue;
+    if (expert == experts.end() && !included) continue;
     const std::optional<Pattern> pattern =
         expert == experts.end() ? pattern_outside(options.patterns, name) : options.patterns.of(expert->second);
     const double sparsity = options.sparsity.value_or(pattern ? pattern->sparsity() : 0.0);
     if (is_pattern_method(options.method) ? !pattern || pattern->dense() : sparsity == 0.0) continue;
+    if (expert == experts.end()) include.note_effect(name);
+    if (excluded) {
+      exclude.note_effect(name);
+      continue;
+    }
     PlannedTensor tensor;
     tensor.name = name;
     tensor.shape = stored_shape(name, checkpoint.tensor(name));
@@ -117,12 +149,8 @@ std::vector<PlannedTensor> plan_pruning(const io::Checkpoint& checkpoint, const 
     tensor.sparsity = sparsity;
     plan.push_back(std::move(tensor));
   }
-  for (std::size_t i = 0; i < include_used.size(); ++i) {
-    if (!include_used[i]) throw UsageError(fmt::format("--include {}: no tensor has such a name", options.include[i]));
-  }
-  for (std::size_t i = 0; i < exclude_used.size(); ++i) {
-    if (!exclude_used[i]) throw UsageError(fmt::format("--exclude {}: no tensor has such a name", options.exclude[i]));
-  }
+  include.check("experts are pruned without it, and others only as the pattern of their stack, or of all layers, says");
+  exclude.check("what it names is not pruned anyway");
   return plan;
 }
 
