@@ -159,7 +159,10 @@ void add_buffer_options(CLI::App& command, BufferFlags& flags) {
 
 experts::BufferOptions buffer_options(const BufferFlags& flags) {
   experts::BufferOptions options;
-  if (!flags.expert_memory.empty()) options.budget_bytes = parse_byte_size(flags.expert_memory, "--expert-memory");
+  if (!flags.expert_memory.empty()) {
+    options.budget_bytes = parse_byte_size(flags.expert_memory, "--expert-memory");
+    if (options.budget_bytes == 0) throw UsageError("--expert-memory: expected a size above 0, found 0");
+  }
   options.slots = flags.slots;
   options.predictor = flags.predictor;
   options.context = flags.context;

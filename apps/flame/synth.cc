@@ -17,7 +17,9 @@
 #include "flame/base/thread_pool.h"
 #include "flame/commands.h"
 #include "flame/console.h"
+#include "flame/io/file.h"
 #include "flame/model/inspect.h"
+#include "flame/text/sentencepiece_model.h"
 
 namespace flame::cli {
 namespace {
@@ -41,7 +43,11 @@ void synth(const SynthCommand& command) {
   options.seed = command.seed;
   options.shard_bytes = parse_byte_size(command.shard_size, "--shard-size");
   if (options.shard_bytes == 0) throw UsageError("--shard-size: expected a size above 0, found " + command.shard_size);
-  if (!command.tokenizer.empty()) options.tokenizer = command.tokenizer;
+  if (!command.tokenizer.empty()) {
+    // A checkpoint that no command could read is not worth gigabytes.
+    static_cast<void>(text::read_sentencepiece_model(io::read_file(command.tokenizer), command.tokenizer));
+    options.tokenizer = command.tokenizer;
+  }
 
   std::optional<Progress> progress;
   std::uint64_t written = 0;

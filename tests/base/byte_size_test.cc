@@ -64,7 +64,7 @@ TEST(ParseByteBudget, TakesAShareOrASize) {
   EXPECT_EQ(parse_byte_budget("100%", 7, "--budget"), 7U);
   EXPECT_EQ(parse_byte_budget("0.05%", 1000, "--budget"), 1U) << "to the nearest byte";
   EXPECT_EQ(parse_byte_budget("64KiB", 1000, "--budget"), 65536U);
-  for (const char* text : {"%", "0%", "-5%", "101%", "25x%", "25 %", "nan%", "inf%", "1e1%", "25%%", "many"}) {
+  for (const char* text : {"%", "0%", "-5%", "101%", "25x%", "25 %", "nan%", "inf%", "1e1%", "25%%", "many", "0", "0MiB"}) {
     EXPECT_THROW(static_cast<void>(parse_byte_budget(text, 1000, "--budget")), UsageError) << text;
   }
 }

@@ -247,6 +247,15 @@ TEST(CompileCommand, KnowsTheMethodsThatMakeAPattern) {
   EXPECT_FALSE(std::filesystem::exists(directory / "bundle.stages"));
 }
 
+TEST(CompileCommand, MissingDataIsNamedAndLeavesNoStages) {
+  const TemporaryDirectory directory;
+  const ProgramResult result = run_flame({"compile", tiny_model().string(), "--data", (directory / "none").string(),
+                                          "--field", "dialogue", "-o", (directory / "bundle").string()});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.standard_error, HasSubstr("none: cannot open: No such file"));
+  EXPECT_FALSE(std::filesystem::exists(directory / "bundle.stages"));
+}
+
 TEST(CompileCommand, GoesOnFromFinishedStagesAndRefusesOthers) {
   const TemporaryDirectory directory;
   const std::string bundle = (directory / "bundle").string();

@@ -1,8 +1,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "cli/program.h"
 #include "support/test_data.h"
@@ -90,6 +93,15 @@ TEST(Synth, SaysWhatItWroteAsJson) {
   EXPECT_EQ(written.at("parameters"), inspect({out}).at("parameters").at("total"));
 }
 
+TEST(Synth, RefusesATokenizerThatIsNone) {
+  const TemporaryDirectory directory;
+  const std::string config = (tiny_model() / "config.json").string();
+  const ProgramResult result = run_flame({"synth", config, "-o", (directory / "out").string(), "--tokenizer", config});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.standard_error, HasSubstr("config.json: not a SentencePiece model"));
+  EXPECT_FALSE(std::filesystem::exists(directory / "out"));
+}
+
 TEST(Inspect, RefusesASizeItCannotRead) {
   const ProgramResult result = run_flame({"inspect", "switch-base-8", "--expert-memory", "lots"});
   EXPECT_EQ(result.exit_code, 2);
@@ -97,16 +109,36 @@ TEST(Inspect, RefusesASizeItCannotRead) {
 }
 
 TEST(Program, ExplainsEverySubcommandWithAnExample) {
-  for (const char* command : {"generate", "inspect", "synth"}) {
-    const ProgramResult result = run_flame({command, "--help"});
+  using Words = std::vector<std::string>;
+  for (const Words& command : {Words{"bench"}, Words{"bench", "storage"}, Words{"compile"}, Words{"eval", "buffer"},
+                               Words{"eval", "prediction"}, Words{"eval", "pruning"}, Words{"eval", "rouge"},
+                               Words{"generate"}, Words{"inspect"}, Words{"pack"}, Words{"profile"}, Words{"prune"},
+                               Words{"report"}, Words{"synth"}, Words{"trace"}, Words{"verify"}}) {
+    Words words = command;
+    words.push_back("--help");
+    const ProgramResult result = run_flame(words);
     EXPECT_EQ(result.exit_code, 0);
-    EXPECT_THAT(result.standard_output, HasSubstr("Example:")) << command;
+    EXPECT_THAT(result.standard_output, AllOf(HasSubstr("Example"), HasSubstr("--json"))) << command.back();
   }
 }
 
 TEST(Program, ExitsWithTwoForWrongUsage) {
   EXPECT_EQ(run_flame({}).exit_code, 2);
-  EXPECT_EQ(run_flame({"no-such-command"}).exit_code, 2);
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"no-such-command"}, std::vector<std::string>{"eval", "no-such-command"}}) {
+    const ProgramResult result = run_flame(words);
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_THAT(result.standard_error, HasSubstr("There is no command \"no-such-command\""));
+  }
+}
+
+TEST(Program, RefusesNegativeCounts) {
+  for (const auto& [command, option] : {std::pair{"generate", "--no-repeat-ngram"}, std::pair{"generate", "--top-k"},
+                                        std::pair{"generate", "--seed"}, std::pair{"trace", "--min-new-tokens"}}) {
+    const ProgramResult result = run_flame({command, "model", "--text", "x", option, "-1", "-o", "-"});
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_THAT(result.standard_error, HasSubstr(std::string(option) + ": expected a number that is not negative"));
+  }
 }
 
 }  // namespace

@@ -87,7 +87,11 @@ double parse_bandwidth(std::string_view text, std::string_view option) {
 }
 
 std::uint64_t parse_byte_budget(std::string_view text, std::uint64_t whole, std::string_view option) {
-  if (!text.ends_with('%')) return parse_byte_size(text, option);
+  if (!text.ends_with('%')) {
+    const std::uint64_t bytes = parse_byte_size(text, option);
+    if (bytes == 0) throw UsageError(fmt::format("{}: expected more than 0 bytes, found \"{}\"", option, text));
+    return bytes;
+  }
   const char* const end = text.data() + text.size() - 1;
   double percent = 0.0;
   const auto read = std::from_chars(text.data(), end, percent, std::chars_format::fixed);

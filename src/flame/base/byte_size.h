@@ -14,8 +14,8 @@ namespace flame {
 /// Bytes a second in "500MB/s" or "500MB": a size above 0, with or without "/s". Throws as parse_byte_size.
 [[nodiscard]] double parse_bandwidth(std::string_view text, std::string_view option = "bandwidth");
 
-/// "25%" of `whole` bytes (above 0 and at most 100 %, to the nearest byte), or a size as parse_byte_size reads it. Throws
-/// UsageError naming `option` for anything else.
+/// "25%" of `whole` bytes (above 0 and at most 100 %, to the nearest byte), or a size above 0 as parse_byte_size reads
+/// it. Throws UsageError naming `option` for anything else.
 [[nodiscard]] std::uint64_t parse_byte_budget(std::string_view text, std::uint64_t whole, std::string_view option);
 
 /// For people: "512 B", "16.0 MiB", "2.33 GiB".

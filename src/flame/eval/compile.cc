@@ -109,17 +109,18 @@ class Compiler {
   }
 
   void claim_stages() {
+    const std::string asked = fingerprint();
     fs::create_directories(stages_);
     const fs::path record = stages_ / "options";
     if (fs::exists(record)) {
-      if (io::read_file(record) != fingerprint()) {
+      if (io::read_file(record) != asked) {
         throw UsageError(
             fmt::format("{}: belongs to a run with another model, data or options; remove it", stages_.string()));
       }
       return;
     }
     io::AtomicFile file(record);
-    file.file().append(fingerprint());
+    file.file().append(asked);
     file.commit();
   }
 
