@@ -146,6 +146,15 @@ TEST_F(CheckpointTest, AFileIsReadByItsContentNotItsName) {
   EXPECT_THAT(refusal<FormatError>("/model/weights", files_), HasSubstr("before 1.6"));
 }
 
+TEST_F(CheckpointTest, APointerOfGitLfsIsNamedAsWhatItIs) {
+  for (const char* name : {"model.safetensors", "pytorch_model.bin"}) {
+    MemoryFileSystem files;
+    files.put(std::string("/model/") + name,
+              "version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 2500000000\n");
+    EXPECT_THAT(refusal<FormatError>("/model", files), HasSubstr("git lfs pull")) << name;
+  }
+}
+
 TEST_F(CheckpointTest, EveryFailingReadIsReported) {
   for (std::uint64_t step = 0;; ++step) {
     FailingFileSystem failing(FileSystem::real(), {.fail_operation = step});

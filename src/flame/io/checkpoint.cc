@@ -5,8 +5,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <utility>
 
 #include "flame/base/checksum.h"
@@ -22,11 +24,18 @@ namespace {
 constexpr std::array<std::string_view, 4> kWeightFiles = {"model.safetensors", "model.safetensors.index.json",
                                                           "pytorch_model.bin", "pytorch_model.bin.index.json"};
 
+/// What `git clone` without Git LFS leaves in a large file's place begins so.
+constexpr std::string_view kLargeFilePointer = "version https://git-lfs.github.com/spec/";
+
 /// By its first bytes, not its name: "PK" begins every zip archive and cannot begin a safetensors file of sane length.
 std::unique_ptr<TensorFile> open_tensor_file(const std::filesystem::path& path, FileSystem& files) {
   const auto file = files.open(path);
-  std::array<std::byte, 2> start{};
-  if (file->size() >= start.size()) file->read_at(0, start);
+  std::array<std::byte, kLargeFilePointer.size()> start{};
+  const std::size_t known = std::min<std::uint64_t>(file->size(), start.size());
+  file->read_at(0, std::span(start).first(known));
+  if (std::memcmp(start.data(), kLargeFilePointer.data(), start.size()) == 0) {
+    throw FormatError(path, "holds a Git LFS pointer instead of the weights; fetch them with `git lfs pull`");
+  }
   const bool zip = start[0] == std::byte{'P'} && start[1] == std::byte{'K'};
   const bool legacy_pickle = start[0] == std::byte{0x80} && path.extension() != ".safetensors";
   if (zip || legacy_pickle || path.extension() == ".bin") return std::make_unique<PytorchCheckpoint>(path, files);
