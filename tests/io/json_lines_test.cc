@@ -125,6 +125,24 @@ TEST_F(JsonLinesTest, ReadsFromAPipe) {
   writer.join();
 }
 
+TEST_F(JsonLinesTest, StandardInputThatCannotBeReadIsAnError) {
+  const pid_t child = fork();
+  if (child == 0) {
+    dup2(open("/", O_RDONLY | O_DIRECTORY), STDIN_FILENO);
+    JsonLinesReader reader("-");
+    try {
+      static_cast<void>(reader.next());
+    } catch (const FileError& error) {
+      _exit(std::string(error.what()).starts_with("standard input: cannot read: ") ? 0 : 1);
+    }
+    _exit(2);
+  }
+  int status = -1;
+  waitpid(child, &status, 0);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
 TEST_F(JsonLinesTest, ReadsStandardInputByTheNameOfADash) {
   const pid_t child = fork();
   if (child == 0) {

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -339,6 +340,42 @@ TEST(StorageBackend, AMissingFileIsAnErrorThatNamesIt) {
     FAIL();
   } catch (const FileError& error) {
     EXPECT_THAT(error.what(), HasSubstr("/nonexistent/experts.safetensors"));
+  }
+}
+
+/// While it lives this process can open only so many more files.
+class FewDescriptors {
+ public:
+  explicit FewDescriptors(int more) {
+    getrlimit(RLIMIT_NOFILE, &before_);
+    const int next = dup(STDIN_FILENO);
+    close(next);
+    rlimit few = before_;
+    few.rlim_cur = static_cast<rlim_t>(next + more);
+    setrlimit(RLIMIT_NOFILE, &few);
+  }
+  ~FewDescriptors() { setrlimit(RLIMIT_NOFILE, &before_); }
+  FewDescriptors(const FewDescriptors&) = delete;
+  FewDescriptors& operator=(const FewDescriptors&) = delete;
+
+ private:
+  rlimit before_{};
+};
+
+TEST(StorageBackend, WhereTheKernelRefusesIoUringThreadsReadUnlessItWasAskedForByName) {
+  const test::TemporaryDirectory directory;
+  const std::filesystem::path file = directory / "experts";
+  std::ofstream(file) << std::string(2 * kReadAlignment, 'x');
+  for (const int descriptors : {1, 2}) {  // none for the ring; none for the event that wakes it
+    const FewDescriptors few(descriptors);
+    const auto reader = open_reader(file, {});
+    EXPECT_THAT(reader->describe(), HasSubstr("threads"));
+    try {
+      (void)open_reader(file, {.backend = StorageBackend::kUring});
+      ADD_FAILURE() << "io_uring was opened";
+    } catch (const Error& error) {
+      EXPECT_THAT(error.what(), testing::AnyOf(HasSubstr("refuses io_uring"), HasSubstr("Too many open files")));
+    }
   }
 }
 

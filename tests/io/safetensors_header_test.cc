@@ -154,6 +154,14 @@ std::array<std::byte, 8> length_bytes(std::uint64_t length) {
   return bytes;
 }
 
+TEST(SafetensorsHeader, RefusesAHeaderLongerThanItsFile) {
+  for (const std::uint64_t file_bytes : {0U, 7U, 9U}) {
+    EXPECT_THAT(format_error([&] { static_cast<void>(parse_safetensors_header("{}", file_bytes, "m")); }),
+                HasSubstr("a header of 2 bytes in a file of"))
+        << file_bytes;
+  }
+}
+
 TEST(SafetensorsHeaderLength, IsCheckedAgainstTheFileAndTheLimit) {
   EXPECT_EQ(safetensors_header_length(length_bytes(300), 308, "m"), 300U);
   const auto message = [](std::uint64_t length, std::uint64_t file_bytes) {
