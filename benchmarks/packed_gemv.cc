@@ -217,7 +217,9 @@ int main(int argc, char** argv) {
     for (const auto& [n, m] : patterns) bench::add_sweep({n, m, type, 64}, sets.front(), 1);
   }
   // The ladder, from the general kernel in portable code to the best, and a pattern that only the general one serves.
-  for (auto set = sets.rbegin(); set != sets.rend(); ++set) bench::add_sweep({2, 4, PackedType::kInt8, 64}, *set, 1);
+  for (auto set = sets.rbegin(); set != sets.rend(); ++set) {
+    for (const PackedType type : {PackedType::kInt8, PackedType::kInt4}) bench::add_sweep({2, 4, type, 64}, *set, 1);
+  }
   bench::add_sweep({3, 7, PackedType::kInt8, 64}, sets.front(), 1);
   for (const std::size_t tokens : {2UL, 4UL, 8UL, 16UL}) {
     bench::add_sweep({2, 4, PackedType::kInt8, 64}, sets.front(), tokens);

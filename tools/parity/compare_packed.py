@@ -97,7 +97,7 @@ def main():
     parser.add_argument("--field", default="dialogue")
     parser.add_argument("--prefix", default="")
     parser.add_argument("--limit", type=int)
-    parser.add_argument("--tolerance", type=float, default=0.5, help="of the logits of int8 and int4 where texts part")
+    parser.add_argument("--tolerance", type=float, default=0.1, help="of the logits of int8 and int4 where texts part")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--flame", type=pathlib.Path, default=DEFAULT_FLAME)
     arguments = parser.parse_args()
