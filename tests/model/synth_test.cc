@@ -162,8 +162,9 @@ TEST(SynthTest, CopiesATokenizer) {
 }
 
 TEST(SynthTest, PresetsDifferInTheirExpertsOnly) {
-  EXPECT_EQ(presets().size(), 5U);
+  EXPECT_EQ(presets().size(), 6U);
   EXPECT_EQ(find_preset("switch-base-128")->config.num_experts, 128U);
+  EXPECT_EQ(find_preset("switch-base-256")->config.num_experts, 256U);
   EXPECT_EQ(find_preset("switch-base-8")->config.d_ff, 3072U);
   EXPECT_EQ(find_preset("switch-xxl"), nullptr);
 }

@@ -236,13 +236,14 @@ void check_options(const SynthOptions& options) {
 }  // namespace
 
 std::span<const Preset> presets() {
-  // Dimensions: google/switch-base-32's config.json, and those of fine-tunes of switch-base-8 and of switch-base-64,
+  // Dimensions: google/switch-base-32's config.json, and those of fine-tunes of switch-base-8, of switch-base-64 and -256,
   // which differ in num_experts alone; -16 and -128 are the same by analogy (docs/generation.md).
-  static const std::array<Preset, 5> list{{{"switch-base-8", switch_base(8)},
+  static const std::array<Preset, 6> list{{{"switch-base-8", switch_base(8)},
                                            {"switch-base-16", switch_base(16)},
                                            {"switch-base-32", switch_base(32)},
                                            {"switch-base-64", switch_base(64)},
-                                           {"switch-base-128", switch_base(128)}}};
+                                           {"switch-base-128", switch_base(128)},
+                                           {"switch-base-256", switch_base(256)}}};
   return list;
 }
 
