@@ -22,18 +22,28 @@ struct Point {
 /// A point without interval.
 [[nodiscard]] inline Point point(double x, double y) { return {x, y, y, y}; }
 
-/// Points that belong together. The label decides the colour, on the whole page the same for the same thing.
+/// Points that belong together. The label decides the colour, on the whole page the same for the same thing; in a line
+/// chart those of one colour are shades of it, from light to dark in the order given, and every series has a mark of
+/// its own.
 struct Series {
   std::string label;
   std::vector<Point> points = {};
   bool dashed = false;  ///< for bounds and for numbers that are not ours
+  /// The mark of each point, an index of the chart's mark_names; empty: the series' own mark.
+  std::vector<std::size_t> marks = {};
 };
 
+/// A wide chart names its series beside their lines: right of them where all end on the right, else at one of their
+/// points; a narrow one, and one without room for that, in a legend above.
 struct LineChart {
   std::string x_label;  ///< with its unit
   std::string y_label;
   bool logarithmic_x = false;
   bool logarithmic_y = false;
+  /// On a logarithmic x axis: points at x = 0 stand left of all others, over this tick.
+  std::string zero_label = {};
+  /// What the marks of single points stand for, in the legend.
+  std::vector<std::string> mark_names = {};
   std::optional<double> y_minimum = std::nullopt;
   std::optional<double> y_maximum = std::nullopt;
   std::vector<Series> series = {};
@@ -44,7 +54,6 @@ struct LineChart {
 struct BarChart {
   std::string x_label;
   std::string y_label;
-  bool logarithmic_y = false;
   bool stacked = false;               ///< the series of a category on one another, without intervals
   bool coloured_by_category = false;  ///< the category decides the colour instead of the series; for a single series
   std::vector<std::string> categories = {};

@@ -70,8 +70,35 @@ void replace_all(std::string& text, std::string_view from, std::string_view to) 
   }
 }
 
-/// The marker that gnuplot writes for palette_colour(index).
-std::string drawn_colour(std::size_t index) { return fmt::format("rgb({:3}, {:3}, {:3})", 1, 2, index + 1); }
+// Colours that no chart uses stand for the page's until the SVG is there: red 1, green 128 + shade, blue the index; and
+// for paper red 2.
+constexpr int kUnshaded = 128;
+
+/// A colour of the palette in CSS.
+std::string css_colour(int index, int shade) {
+  const std::string plain = fmt::format("var(--series-{})", index);
+  if (shade == 0) return plain;
+  return fmt::format("color-mix(in srgb,{} {}%,var({}))", plain, 100 - std::abs(shade),
+                     shade < 0 ? "--paper" : "--ink");
+}
+
+/// Replaces "rgb(  1, 128,   5)" and the like.
+std::string with_page_colours(const std::string& svg) {
+  constexpr std::string_view kBegin = "rgb(  ";
+  constexpr std::size_t kLength = 18;
+  std::string result;
+  std::size_t done = 0;
+  for (std::size_t at = svg.find(kBegin); at != std::string::npos; at = svg.find(kBegin, at + 1)) {
+    if (at + kLength > svg.size() || svg[at + kLength - 1] != ')') continue;
+    const int red = std::atoi(svg.substr(at + 4, 3).c_str());
+    const int green = std::atoi(svg.substr(at + 9, 3).c_str());
+    const int blue = std::atoi(svg.substr(at + 14, 3).c_str());
+    if (red != 1 && red != 2) continue;
+    result += svg.substr(done, at - done) + (red == 2 ? "var(--paper)" : css_colour(blue, green - kUnshaded));
+    done = at + kLength;
+  }
+  return result + svg.substr(done);
+}
 
 void remove_between(std::string& text, std::string_view begin, std::string_view end) {
   const std::size_t first = text.find(begin);
@@ -88,7 +115,7 @@ std::string without_ballast(std::string svg, std::string_view id) {
   }
   // Patterns for a few characters only: std::regex recurses once a character that a match goes on for.
   svg = std::regex_replace(svg, std::regex("[ \t\n]+"), " ");
-  svg = std::regex_replace(svg, std::regex("\\.00\\b"), "");
+  svg = std::regex_replace(svg, std::regex("([0-9])\\.00([,' \"])"), "$1$2");  // of coordinates: a text ends in <
   replace_all(svg, "> <", "><");
   replace_all(svg, " '/>", "'/>");
   replace_all(svg, " />", "/>");
@@ -134,9 +161,7 @@ std::string fit_for_page(std::string svg, std::string_view id) {
   remove_between(svg, "<title>", "</title>");
   remove_between(svg, "<desc>", "</desc>");
   remove_between(svg, "<rect x=\"0\" y=\"0\"", "/>");  // the background
-  for (std::size_t index = 0; index < 16; ++index) {
-    replace_all(svg, drawn_colour(index), fmt::format("var(--series-{})", index));
-  }
+  svg = with_page_colours(svg);
   for (const std::string_view quote : {"'", "\""}) {
     replace_all(svg, fmt::format("={}black{}", quote, quote), fmt::format("={}var(--ink){}", quote, quote));
     replace_all(svg, fmt::format("={}gray{}", quote, quote), fmt::format("={}var(--grid){}", quote, quote));
@@ -156,7 +181,11 @@ std::string fit_for_page(std::string svg, std::string_view id) {
 
 }  // namespace
 
-std::string palette_colour(std::size_t index) { return fmt::format("\"#0102{:02x}\"", index + 1); }
+std::string palette_colour(std::size_t index, int shade) {
+  return fmt::format("\"#01{:02x}{:02x}\"", kUnshaded + shade, index);
+}
+
+std::string paper_colour() { return "\"#020000\""; }
 
 std::string gnuplot_string(std::string_view text) {
   std::string result = "'";
