@@ -82,6 +82,19 @@ TEST_F(MeasurementsTest, OfStoredOnesNeedsNoTraceAndTellsTheCommandThatWasRun) {
       << "that is a result";
 }
 
+TEST_F(MeasurementsTest, TellsTheCommandsThatAPersonWouldTypeOneAfterAnother) {
+  program("for last; do :; done; case $last in --json) echo '{}';; *) echo made > \"$last\";; esac");
+  Measurements measurements = open();
+  const std::string trace = measurements.file({.name = "a.trace", .arguments = {"trace", "-o", "{output}"}}).string();
+  const std::string profile =
+      measurements.file({.name = "a.profile", .arguments = {"profile", trace, "-o", "{output}"}}).string();
+  const Measurement last{.name = "last", .arguments = {"eval", trace, "--profile", profile, "--json"}};
+  (void)measurements.json(last);
+  EXPECT_EQ(measurements.recipe(last),
+            (std::vector<std::string>{"flame trace -o " + trace, "flame profile " + trace + " -o " + profile,
+                                      "flame eval " + trace + " --profile " + profile + " --json"}));
+}
+
 TEST_F(MeasurementsTest, PassesOnWhatAFailingCommandSaid) {
   program("echo 'flame: no such model' >&2; exit 1");
   EXPECT_THAT([&] { (void)open().json({.name = "x", .arguments = {"a"}}); },

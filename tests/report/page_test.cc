@@ -41,6 +41,41 @@ TEST(Page, NeedsNothingFromTheNetwork) {
   EXPECT_THAT(html, HasSubstr("flame inspect x --json"));
 }
 
+TEST(Page, GivesTheReportOfAnItemAndTheCommandsThatItRuns) {
+  Item item;
+  item.id = "fig1";
+  item.title = "title";
+  item.report_command = "flame report m --only fig1";
+  item.commands = {"flame trace m", "flame profile t"};
+  item.data_files = {"data/inspect.json"};
+  const std::string html = to_html(page_with(item));
+  const std::size_t report = html.find("<code>flame report m --only fig1\n</code>");
+  const std::size_t trace = html.find("<code>flame trace m\n</code><code>flame profile t\n</code>");
+  ASSERT_NE(report, std::string::npos);
+  ASSERT_NE(trace, std::string::npos);
+  EXPECT_LT(report, trace);
+}
+
+TEST(Page, SetsColumnsOfNumbersRightAndWordsLeft) {
+  Item item;
+  item.id = "fig1";
+  item.title = "title";
+  item.tables = {{.header = {"name", "number", "range", "mixed"},
+                  .rows = {{"a", "1.5 %", "1 to 2", "7"}, {"b", "–", "below 2048", "seven"}}}};
+  const std::string html = to_html(page_with(item));
+  EXPECT_THAT(html, HasSubstr("<th scope=\"col\">name</th><th scope=\"col\" class=\"number\">number</th>"
+                              "<th scope=\"col\" class=\"number\">range</th><th scope=\"col\">mixed</th>"));
+  EXPECT_THAT(html, HasSubstr("<td class=\"number\">–</td><td class=\"number\">below 2048</td><td>seven</td>"));
+}
+
+TEST(Page, SaysSoWhereThePaperHasNoNumber) {
+  Item item;
+  item.id = "fig1";
+  item.title = "title";
+  item.without_comparison = "the paper gives none";
+  EXPECT_THAT(to_html(page_with(item)), HasSubstr("the paper gives none"));
+}
+
 TEST(Page, SaysWhyAnItemIsNotThereInsteadOfShowingIt) {
   Item item;
   item.id = "fig1";

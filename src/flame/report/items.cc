@@ -17,7 +17,7 @@ Measurement trace_measurement(const Subject& subject, const std::string& name, s
   Measurement measurement{.name = name,
                           .arguments = {"trace", subject.model.string(), "--input", subject.data.string(), "--field",
                                         subject.field, "--skip", std::to_string(skip), "--limit",
-                                        std::to_string(skip + limit), "--beams", "1", "-o", "{output}"}};
+                                        std::to_string(skip + limit), "--beams", "1", "--hidden", "-o", "{output}"}};
   if (!subject.task.empty()) measurement.arguments.insert(measurement.arguments.end(), {"--task", subject.task});
   return measurement;
 }
@@ -69,8 +69,8 @@ const std::vector<ItemMaker>& item_makers() {
        latency_by_slots},
       {"table1",
        "Table 1: latency of a token by device and idea",
-       {"inspect", "profile.trace", "routing.profile", "test.trace", "bench", "accelerator-sweep", "accelerator",
-        "accelerator-switch-base"},
+       {"inspect", "profile.trace", "routing.profile", "test.trace", "bench", "bench-dense-*", "accelerator-sweep",
+        "accelerator", "accelerator-switch-base", "accelerator-whole-experts"},
        speed_table},
       {"bytes",
        "Past the paper: accuracy of every predictor against its bytes",
@@ -94,7 +94,8 @@ const std::vector<ItemMaker>& item_makers() {
        token_timeline},
       {"cycles",
        "Past the paper: where the accelerator's cycles go",
-       {"inspect", "test.trace", "accelerator-sweep", "accelerator", "accelerator-switch-base"},
+       {"inspect", "profile.trace", "routing.profile", "test.trace", "accelerator-sweep", "accelerator",
+        "accelerator-switch-base"},
        accelerator_cycles}};
   return makers;
 }
@@ -111,7 +112,8 @@ std::filesystem::path profile_trace(const Subject& subject, Measurements& measur
 std::filesystem::path profile(const Subject& subject, Measurements& measurements) {
   const std::filesystem::path trace = profile_trace(subject, measurements);
   return measurements.file(
-      {.name = "routing.profile", .arguments = {"profile", trace.string(), "-o", "{output}", "--fit"}});
+      {.name = "routing.profile",
+       .arguments = {"profile", trace.string(), "--fit", "--model", subject.model.string(), "-o", "{output}"}});
 }
 
 Measurement inspection(const Subject& subject) {
@@ -122,29 +124,29 @@ std::filesystem::path packed_directory(const Subject& subject, const Measurement
   return measurements.directory() / fmt::format("packed-{}", subject.profile_examples);
 }
 
+Measurement bench_measurement(const Subject& subject, Measurements& measurements, const std::string& name,
+                              const std::vector<std::string>& what) {
+  Measurement measurement{
+      .name = name,
+      .arguments = {"bench", subject.model.string(), "--work", packed_directory(subject, measurements).string(),
+                    "--profile", profile(subject, measurements).string(), "--route-trace",
+                    test_trace(subject, measurements).string()}};
+  std::vector<std::string>& arguments = measurement.arguments;
+  arguments.insert(arguments.end(), what.begin(), what.end());
+  arguments.insert(arguments.end(), {"--input-tokens", std::to_string(kPromptTokens), "--tokens",
+                                     std::to_string(kNewTokens), "--repeats", subject.quick ? "3" : "9", "--json"});
+  return measurement;
+}
+
 Measurement bench_at_budget(const Subject& subject, Measurements& measurements) {
-  return {.name = "bench",
-          .arguments = {"bench",
-                        subject.model.string(),
-                        "--work",
-                        packed_directory(subject, measurements).string(),
-                        "--profile",
-                        profile(subject, measurements).string(),
-                        "--route-trace",
-                        test_trace(subject, measurements).string(),
-                        "--pattern",
-                        "2:4",
-                        "--budget",
-                        subject.budget,
-                        "--storage-bandwidth",
-                        subject.storage_bandwidth,
-                        "--input-tokens",
-                        "64",
-                        "--tokens",
-                        "32",
-                        "--repeats",
-                        subject.quick ? "3" : "9",
-                        "--json"}};
+  return bench_measurement(
+      subject, measurements, "bench",
+      {"--pattern", "2:4", "--budget", subject.budget, "--storage-bandwidth", subject.storage_bandwidth});
+}
+
+Measurement bench_of_dense(const Subject& subject, Measurements& measurements, const std::string& dtype) {
+  return bench_measurement(subject, measurements, "bench-dense-" + dtype,
+                           {"--only", "resident", "--pattern", "dense", "--dtype", dtype});
 }
 
 Measurement buffer_replay(const Subject& subject, Measurements& measurements, const std::string& pattern) {
@@ -173,6 +175,8 @@ Measurement buffer_replay(const Subject& subject, Measurements& measurements, co
                         "mix",
                         "online",
                         "token",
+                        "mix-hidden",
+                        "pre-attention",
                         "none",
                         "lru",
                         "oracle",
@@ -192,24 +196,24 @@ Measurement buffer_replay(const Subject& subject, Measurements& measurements, co
 
 namespace {
 
-std::vector<std::string> accelerator_arguments(const Subject& subject, Measurements& measurements) {
-  return {"bench",
-          subject.model.string(),
-          "--device",
-          "fpga-sim",
-          "--transactions",
-          "--route-trace",
-          test_trace(subject, measurements).string(),
-          "--work",
-          (measurements.directory() / "accelerator-work").string(),
-          "--pattern",
-          "2:4",
-          "1:4",
-          "--context",
-          "3",
-          "--tokens",
-          subject.quick ? "400" : "2000",
-          "--json"};
+/// Of this model, with its profile; or of a preset, for which the command makes one of half of the trace.
+Measurement accelerator_measurement(const Subject& subject, Measurements& measurements, const std::string& name,
+                                    const std::string& preset = {}) {
+  const bool own = preset.empty();
+  Measurement measurement{.name = name,
+                          .arguments = {"bench", own ? subject.model.string() : preset, "--device", "fpga-sim",
+                                        "--transactions", "--route-trace", test_trace(subject, measurements).string(),
+                                        "--work", (measurements.directory() / "accelerator-work").string()}};
+  std::vector<std::string>& arguments = measurement.arguments;
+  if (own) arguments.insert(arguments.end(), {"--profile", profile(subject, measurements).string()});
+  arguments.insert(arguments.end(),
+                   {"--pattern", "2:4", "1:4", "--context", "3", "--tokens", subject.quick ? "400" : "2000", "--json"});
+  return measurement;
+}
+
+std::string base_preset(const Json& model) {
+  // The paper's models are of this size; the kernel takes at most 16 experts a layer.
+  return model.at("num_experts").get<int>() < 16 ? "switch-base-8" : "switch-base-16";
 }
 
 }  // namespace
@@ -223,25 +227,28 @@ Measurement accelerator_bench(const Subject& subject, Measurements& measurements
   for (const Json& row : sweep.at("sweep")) {
     if (row.at("pattern") == "2:4") slot_bytes = row.at("slot_bytes").get<double>();
   }
-  Measurement measurement{.name = "accelerator", .arguments = accelerator_arguments(subject, measurements)};
+  Measurement measurement = accelerator_measurement(subject, measurements, "accelerator");
   measurement.arguments.insert(measurement.arguments.end(),
                                {"--budget", fmt::format("{:.0f}", std::ceil(0.25 * experts) * slot_bytes)});
   return measurement;
 }
 
 Measurement accelerator_bench_of_base(const Subject& subject, Measurements& measurements) {
-  const Json model = measurements.json(inspection(subject));
-  // The paper's models are of this size; the kernel takes at most 16 experts a layer.
-  const std::string preset = model.at("num_experts").get<int>() < 16 ? "switch-base-8" : "switch-base-16";
-  Measurement measurement{.name = "accelerator-switch-base", .arguments = accelerator_arguments(subject, measurements)};
-  measurement.arguments[1] = preset;
+  return accelerator_measurement(subject, measurements, "accelerator-switch-base",
+                                 base_preset(measurements.json(inspection(subject))));
+}
+
+Measurement accelerator_bench_of_whole_experts(const Subject& subject, Measurements& measurements) {
+  Measurement measurement = accelerator_measurement(subject, measurements, "accelerator-whole-experts",
+                                                    base_preset(measurements.json(inspection(subject))));
+  measurement.arguments.emplace_back("--no-overlap");
   return measurement;
 }
 
 Measurement accelerator_sweep(const Subject& subject, Measurements& measurements) {
   const Json model = measurements.json(inspection(subject));
   const double experts = model.at("decoder_moe_layers").get<double>() * model.at("num_experts").get<double>();
-  Measurement measurement{.name = "accelerator-sweep", .arguments = accelerator_arguments(subject, measurements)};
+  Measurement measurement = accelerator_measurement(subject, measurements, "accelerator-sweep");
   measurement.arguments.emplace_back("--slots");
   double before = 0.0;
   for (int eighth = 1; eighth <= 8; ++eighth) {
@@ -301,7 +308,11 @@ const Json& result_with(const Json& measured, const std::vector<std::pair<std::s
 void note_source(Item& item, const Measurements& measurements, const Measurement& measurement) {
   const std::vector<std::string>& arguments = measurement.arguments;
   const bool makes_file = std::find(arguments.begin(), arguments.end(), "{output}") != arguments.end();
-  item.commands.push_back(measurements.command(measurement));
+  for (const std::string& command : measurements.recipe(measurement)) {
+    if (std::find(item.commands.begin(), item.commands.end(), command) == item.commands.end()) {
+      item.commands.push_back(command);
+    }
+  }
   if (!makes_file) item.data_files.push_back(measurement.name + ".json");
 }
 

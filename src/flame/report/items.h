@@ -75,8 +75,19 @@ struct ItemMaker {
 /// Methods x patterns of `model`, as Figure 7 has them.
 [[nodiscard]] Measurement pruning_measurement(const Subject& subject, const std::filesystem::path& model,
                                               const std::filesystem::path& directory);
-/// Every configuration of `flame bench` at the subject's budget and storage.
+/// What every run on a processor decodes behind which prompt, those of other programs included
+/// (tools/report/transformers_speed.py has the same defaults).
+inline constexpr std::size_t kPromptTokens = 200;
+inline constexpr std::size_t kNewTokens = 32;
+
+/// `flame bench` of the model on the CPU, routed as the test trace, with `what` telling configurations, pattern,
+/// memory.
+[[nodiscard]] Measurement bench_measurement(const Subject& subject, Measurements& measurements, const std::string& name,
+                                            const std::vector<std::string>& what);
+/// Every configuration at the subject's budget and storage.
 [[nodiscard]] Measurement bench_at_budget(const Subject& subject, Measurements& measurements);
+/// All experts in memory and none of their weights left out, as other programs run it.
+[[nodiscard]] Measurement bench_of_dense(const Subject& subject, Measurements& measurements, const std::string& dtype);
 /// A bundle of the model, packed so.
 [[nodiscard]] Measurement pack_measurement(const Subject& subject, Measurements& measurements,
                                            const std::string& pattern, const std::string& dtype);
@@ -87,6 +98,8 @@ struct ItemMaker {
 [[nodiscard]] Measurement accelerator_bench(const Subject& subject, Measurements& measurements);
 /// The same for a model of switch-base's size, routed as this one, with all of the chip's slot memory.
 [[nodiscard]] Measurement accelerator_bench_of_base(const Subject& subject, Measurements& measurements);
+/// That model once more, its experts computed only when all of one is there (as a plain engine does).
+[[nodiscard]] Measurement accelerator_bench_of_whole_experts(const Subject& subject, Measurements& measurements);
 /// Dense, 2:4 and 1:4 experts with and without prediction, from few slots to all of the decoder's experts.
 [[nodiscard]] Measurement accelerator_sweep(const Subject& subject, Measurements& measurements);
 /// Replay of the test trace with slots, as a pool for all layers, of experts packed so; times as `bench` measured them.
@@ -106,7 +119,7 @@ void check_budget(const Subject& subject);
 /// The one result in which every key has the value given; NotMeasured where there is none.
 [[nodiscard]] const Json& result_with(const Json& measured, const std::vector<std::pair<std::string, Json>>& keys);
 
-/// Adds the command and its file to the item's sources.
+/// Adds the commands that make it, those of what it reads first, and its file to the item's sources.
 void note_source(Item& item, const Measurements& measurements, const Measurement& measurement);
 
 /// "12.34 %" of a share.

@@ -117,10 +117,25 @@ std::string Measurements::command(const Measurement& measurement) const {
   return command_line(arguments);
 }
 
+std::vector<std::string> Measurements::recipe(const Measurement& measurement) const {
+  std::vector<std::string> commands;
+  const auto add = [&](const std::string& command) {
+    if (std::find(commands.begin(), commands.end(), command) == commands.end()) commands.push_back(command);
+  };
+  for (const std::string& argument : measurement.arguments) {
+    const auto made = files_.find(argument);
+    if (made == files_.end() || made->second.name == measurement.name) continue;
+    for (const std::string& command : recipe(made->second)) add(command);
+  }
+  add(command(measurement));
+  return commands;
+}
+
 std::filesystem::path Measurements::file(const Measurement& measurement) {
   asked_.insert(measurement.name);
   io::FileSystem& files = io::FileSystem::real();
   const std::filesystem::path path = directory_ / measurement.name;
+  files_.emplace(path.string(), measurement);
   const std::filesystem::path made_by = directory_ / (measurement.name + ".made.json");
   std::vector<std::string> arguments = measurement.arguments;
   replace_output(arguments, path);

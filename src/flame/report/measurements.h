@@ -57,6 +57,10 @@ class Measurements {
   /// The command that made what json() returned, as a person would type it; of a file, the one that file() would run.
   [[nodiscard]] std::string command(const Measurement& measurement) const;
 
+  /// That command behind those of the traces, profiles and bundles of this directory that it reads, in the order in
+  /// which a person would have to type them.
+  [[nodiscard]] std::vector<std::string> recipe(const Measurement& measurement) const;
+
   /// DIRECTORY/name.json as it was put there by a person or another program; NotMeasured, with `how` it is made, where
   /// it is absent.
   [[nodiscard]] Json given(const std::string& name, const std::string& how) const;
@@ -83,6 +87,7 @@ class Measurements {
   MeasurementCallbacks callbacks_;
   std::set<std::string> asked_;
   std::map<std::string, std::string> commands_;  ///< by the name of what json() returned
+  std::map<std::string, Measurement> files_;     ///< what file() was asked for, by path
   std::map<std::string, std::string> failed_;    ///< command, and what it said: not tried again for the next item
 };
 

@@ -28,6 +28,7 @@ body { margin: 0 auto; padding: 1rem 1.25rem 4rem; max-width: 56rem; background:
   font: 16px/1.5 system-ui, "Liberation Sans", "DejaVu Sans", sans-serif; }
 h1 { line-height: 1.2; font-size: 1.8rem; margin: .5rem 0 1rem; overflow-wrap: anywhere; }
 h2 { margin: 0 0 .5rem; line-height: 1.25; font-size: 1.25rem; }
+h3 { margin: .5rem 0; font-size: 1rem; }
 a { color: var(--series-0); }
 p { max-width: 44rem; overflow-wrap: break-word; }
 nav { columns: 2 20rem; font-size: .9rem; margin: 1.5rem 0; } nav a { display: block; padding: .1rem 0; }
@@ -39,13 +40,20 @@ figure svg text { font-family: inherit; }
 .narrow { display: none; }
 @media (max-width: 600px) { body { padding: .75rem .75rem 3rem; } .narrow { display: block; }
   .wide { display: none; } }
-.scroll { overflow-x: auto; }
+/* A shadow at the edge behind which a table goes on. */
+.scroll { overflow-x: auto; background:
+  linear-gradient(to right, var(--paper) 30%, transparent) left / 3rem 100% local no-repeat,
+  linear-gradient(to left, var(--paper) 30%, transparent) right / 3rem 100% local no-repeat,
+  linear-gradient(to right, var(--grid), transparent) left / .7rem 100% no-repeat,
+  linear-gradient(to left, var(--grid), transparent) right / .7rem 100% no-repeat; }
 table { border-collapse: collapse; font-size: .875rem; margin: .5rem 0; }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid var(--grid); text-align: left; vertical-align: top; }
-th { cursor: pointer; font-weight: 600; } th:hover { text-decoration: underline; }
+th { cursor: pointer; font-weight: 600; vertical-align: bottom; } th:hover { text-decoration: underline; }
+th.number { text-align: right; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-td:first-child { min-width: 7rem; }
+td:first-child:not(.number) { min-width: 7rem; }
 summary { cursor: pointer; }
+pre code { display: block; padding-left: 2ch; text-indent: -2ch; font-size: inherit; }
 pre { background: var(--box); padding: .6rem; white-space: pre-wrap; overflow-wrap: anywhere; font-size: .8rem; }
 .quiet { color: var(--quiet); font-size: .85rem; overflow-wrap: anywhere; }
 button { font: inherit; font-size: .8rem; color: inherit; background: var(--box); border: 1px solid var(--grid);
@@ -54,7 +62,8 @@ button { font: inherit; font-size: .8rem; color: inherit; background: var(--box)
   --series-0: #0072b2; --series-1: #d55e00; --series-2: #009e73; --series-3: #222; --series-4: #b0578d;
   --series-5: #56b4e9; --series-6: #c98500; --series-7: #777; }
   body { max-width: none; font-size: 11pt; } figure, tr { break-inside: avoid; } h2 { break-after: avoid; }
-  button { display: none; } .scroll { overflow: visible; } table { font-size: 9pt; } }
+  button { display: none; } .scroll { overflow: visible; background: none; } table { font-size: 8.5pt; }
+  th, td { padding: .15rem .4rem; } }
 )css";
 
 constexpr std::string_view kScript = R"js(
@@ -64,9 +73,12 @@ for (const table of document.querySelectorAll('table.data')) {
     const down = heading.dataset.order !== 'down';
     heading.dataset.order = down ? 'down' : 'up';
     const key = row => row.cells[column].textContent;
-    const number = text => parseFloat(text.replace(/[^0-9.eE+-]/g, ''));
-    const numeric = rows().every(row => !isNaN(number(key(row))));
-    const sorted = rows().sort((a, b) => numeric ? number(key(a)) - number(key(b)) : key(a).localeCompare(key(b)));
+    // Of "12 % to 15 %" the first number; "–" comes before all.
+    const number = text => parseFloat((text.match(/[+-]?\d[\d.]*(e[+-]?\d+)?/i) || ['-Infinity'])[0]);
+    const numeric = heading.classList.contains('number');
+    const order = (a, b) => a < b ? -1 : a > b ? 1 : 0;
+    const sorted = rows().sort((a, b) =>
+      numeric ? order(number(key(a)), number(key(b))) : key(a).localeCompare(key(b), undefined, {numeric: true}));
     table.tBodies[0].append(...(down ? sorted : sorted.reverse()));
   }));
   const button = document.createElement('button');
@@ -89,6 +101,7 @@ for (const table of document.querySelectorAll('table.data')) {
   });
   table.parentElement.after(button);
 }
+addEventListener('beforeprint', () => document.querySelectorAll('details').forEach(details => details.open = true));
 )js";
 
 bool is_number(const std::string& text) {
@@ -97,17 +110,46 @@ bool is_number(const std::string& text) {
          text.find('-', 1) == std::string::npos;  // a date is none
 }
 
-std::string cell(const std::string& text) {
-  return fmt::format("<td{}>{}</td>", is_number(text) ? " class=\"number\"" : "", escaped(text));
+/// "–", "12.34 % to 15 %", "below 2048": no number, and set like one.
+bool is_like_a_number(const std::string& text) {
+  if (text == "–" || text == "all") return true;
+  constexpr std::string_view kBelow = "below ";
+  if (text.starts_with(kBelow)) return is_number(text.substr(kBelow.size()));
+  const std::size_t to = text.find(" to ");
+  return is_number(text) ||
+         (to != std::string::npos && is_number(text.substr(0, to)) && is_number(text.substr(to + 4)));
+}
+
+/// Columns with at least one number and nothing but what is like one.
+std::vector<bool> number_columns(const Table& table) {
+  std::vector<bool> result(table.header.size(), false);
+  for (std::size_t column = 0; column < result.size(); ++column) {
+    bool all = true;
+    for (const std::vector<std::string>& row : table.rows) {
+      if (column >= row.size()) continue;
+      all = all && is_like_a_number(row[column]);
+      result[column] = result[column] || row[column].find_first_of("0123456789") != std::string::npos;
+    }
+    result[column] = result[column] && all;
+  }
+  return result;
 }
 
 std::string to_html(const Table& table) {
+  const std::vector<bool> numbers = number_columns(table);
+  const auto kind = [&](std::size_t column) {
+    return column < numbers.size() && numbers[column] ? " class=\"number\"" : "";
+  };
   std::string html = "<div class=\"scroll\"><table class=\"data\"><thead><tr>";
-  for (const std::string& heading : table.header) html += fmt::format("<th scope=\"col\">{}</th>", escaped(heading));
+  for (std::size_t column = 0; column < table.header.size(); ++column) {
+    html += fmt::format("<th scope=\"col\"{}>{}</th>", kind(column), escaped(table.header[column]));
+  }
   html += "</tr></thead><tbody>\n";
   for (const std::vector<std::string>& row : table.rows) {
     html += "<tr>";
-    for (const std::string& text : row) html += cell(text);
+    for (std::size_t column = 0; column < row.size(); ++column) {
+      html += fmt::format("<td{}>{}</td>", kind(column), escaped(row[column]));
+    }
     html += "</tr>\n";
   }
   return html + "</tbody></table></div>\n";
@@ -141,6 +183,12 @@ std::string to_html(const Figure& figure, const std::string& label) {
   return html + "</figure>\n";
 }
 
+std::string commands_html(const std::vector<std::string>& commands) {
+  std::string html = "<pre>";
+  for (const std::string& command : commands) html += fmt::format("<code>{}\n</code>", escaped(command));
+  return html + "</pre>";
+}
+
 std::string to_html(const Item& item, const std::string& ours) {
   std::string html = fmt::format("<article id=\"{}\"><h2>{}</h2>\n", escaped(item.id), escaped(item.title));
   if (!item.absent.empty()) {
@@ -149,11 +197,15 @@ std::string to_html(const Item& item, const std::string& ours) {
   for (const Figure& figure : item.figures) html += to_html(figure, item.title);
   for (const std::string& sentence : item.sentences) html += fmt::format("<p>{}</p>\n", escaped(sentence));
   if (!item.comparisons.empty()) html += to_html(comparison_table(item.comparisons, ours));
+  if (!item.without_comparison.empty()) {
+    html += fmt::format("<p class=\"quiet\">{}</p>\n", escaped(item.without_comparison));
+  }
   for (const Table& table : item.tables) html += to_html(table);
   if (!item.commands.empty()) {
-    html += "<details><summary>how it was measured</summary><pre>";
-    for (const std::string& command : item.commands) html += escaped(command) + "\n";
-    html += "</pre><p class=\"quiet\">data: ";
+    html += "<details><summary>how to make it again, and its data</summary>";
+    if (!item.report_command.empty())
+      html += commands_html({item.report_command}) + "<p class=\"quiet\">which runs</p>";
+    html += commands_html(item.commands) + "<p class=\"quiet\">data: ";
     for (std::size_t i = 0; i < item.data_files.size(); ++i) {
       const std::string& file = item.data_files[i];
       html += fmt::format("{}<a href=\"{}\">{}</a>", i == 0 ? "" : ", ", escaped(file),
@@ -205,8 +257,12 @@ std::string to_html(const Page& page) {
   for (const std::string& sentence : page.summary) html += fmt::format("<p>{}</p>\n", escaped(sentence));
   for (const Table& table : page.summary_tables) html += to_html(table);
   if (!page.recommendation.empty()) {
-    html += "<div class=\"advice\">\n";
-    for (const std::string& sentence : page.recommendation) html += fmt::format("<p>{}</p>\n", escaped(sentence));
+    html += "<div class=\"advice\"><h3>What FLAME recommends at this budget</h3>\n";
+    for (const std::string& sentence : page.recommendation) {
+      const std::size_t advice = std::min(sentence.find(". "), sentence.size() - 1) + 1;  // and then the reason
+      html += fmt::format("<p><strong>{}</strong>{}</p>\n", escaped(sentence.substr(0, advice)),
+                          escaped(sentence.substr(advice)));
+    }
     html += "</div>\n";
   }
   html += to_html(page.facts) + "</section>\n<nav>";

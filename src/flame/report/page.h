@@ -9,7 +9,7 @@
 
 namespace flame::report {
 
-/// Rows and columns of text; numbers are right-aligned and sorted as numbers.
+/// Rows and columns of text; columns of numbers are right-aligned and sorted as numbers.
 struct Table {
   std::vector<std::string> header;
   std::vector<std::vector<std::string>> rows;
@@ -46,8 +46,10 @@ struct Item {
   std::vector<Figure> figures;
   std::vector<std::string> sentences;
   std::vector<Comparison> comparisons;
+  std::string without_comparison = {};  ///< of a figure of the paper's: why it has none
   std::vector<Table> tables;
-  std::vector<std::string> commands;    ///< what remakes it
+  std::string report_command;           ///< the report of this item alone
+  std::vector<std::string> commands;    ///< what it runs, in the order in which a person would have to type it
   std::vector<std::string> data_files;  ///< links, relative to the page
   std::string absent;                   ///< why it could not be made; then only the title and this are shown
   bool failed = false;                  ///< absent because something failed, not because it was not measured

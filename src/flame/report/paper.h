@@ -7,6 +7,11 @@
 // they are shown beside ours and never mixed with them.
 namespace flame::report::paper {
 
+/// Said of a figure for which there is none.
+inline constexpr const char* kNoNumber =
+    "Nothing stands beside this figure: of the paper's own, FLAME has only the numbers that its text states, and those "
+    "hold none for it.";
+
 inline constexpr const char* kModelAndData = "the paper's: switch-base-8 on SAMSum";
 
 // Figure 4(a): experts' share of the parameters, embeddings left out.
@@ -26,6 +31,8 @@ inline constexpr double kTopTwoHighest = 0.844;
 inline constexpr double kTopFiveLowest = 0.714;
 inline constexpr double kTopFiveHighest = 0.865;
 inline constexpr double kGainOverIncrementalPercent = 37.8;
+inline constexpr double kGainAtEqualStoragePercent = 9.86;
+inline constexpr std::array<double, 2> kTimesRandom = {3.42, 6.02};
 
 // Figure 9(a): the table's bytes at m = 2 to 3.
 inline constexpr double kIndexBytesBelow = 2048;

@@ -123,6 +123,7 @@ Item conditional_map(const Subject& subject, Measurements& measurements) {
       fmt::format("Each row is the distribution of one layer's expert when the other layer's is known. The "
                   "likeliest expert of a row has {} on average, where an even choice would give {}.",
                   percent(mean_best), percent(1.0 / static_cast<double>(experts)))};
+  item.without_comparison = paper::kNoNumber;
   return item;
 }
 
@@ -151,6 +152,10 @@ Item hottest_paths(const Subject& subject, Measurements& measurements) {
                   "they carry {} of the "
                   "tokens.",
                   chart.categories.size(), percent(together))};
+  item.comparisons = {
+      {"hottest path", percent(chart.series[0].points.front().y / 100.0), percent(paper::kTopPathShare)},
+      {fmt::format("{} hottest together", chart.categories.size()), percent(together),
+       chart.categories.size() == 10 ? percent(paper::kTopTenPathsShare) : "–"}};
   item.tables = {table};
   return item;
 }

@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
 #include <nlohmann/json.hpp>
 
 #include "flame/report/chart.h"
@@ -153,7 +152,8 @@ namespace {
 /// Curves of a measure of quality against sparsity of one model.
 LineChart sweep_chart(const Json& results, const std::string& y_label, Point (*quality)(double x, const Json& cell)) {
   LineChart chart{.x_label = "experts' weights removed, %", .y_label = y_label, .series = {}};
-  std::map<std::string, Series> series;
+  // In the order of the results: N:M with M = 4, 8, 16, then the others.
+  std::vector<Series> series;
   const Json* dense = nullptr;
   for (const Json& cell : results) {
     const auto method = cell.at("method").get<std::string>();
@@ -166,15 +166,16 @@ LineChart sweep_chart(const Json& results, const std::string& y_label, Point (*q
       const auto pattern = cell.at("pattern").get<std::string>();
       label = fmt::format("N:M, M = {}", pattern.substr(pattern.find(':') + 1));
     }
-    series[label].label = label;
-    series[label].points.push_back(quality(100.0 * cell.at("zeros").get<double>(), cell));
+    auto found = std::find_if(series.begin(), series.end(), [&](const Series& one) { return one.label == label; });
+    if (found == series.end()) found = series.insert(series.end(), Series{.label = label});
+    found->points.push_back(quality(100.0 * cell.at("zeros").get<double>(), cell));
   }
   // Intervals of many curves at the same sparsities would hide one another: N:M with M = 4 shows them.
-  for (auto& [label, one] : series) {
+  for (Series& one : series) {
     if (dense != nullptr) one.points.push_back(quality(0.0, *dense));
     std::sort(one.points.begin(), one.points.end(), [](const Point& a, const Point& b) { return a.x < b.x; });
-    one.dashed = !label.starts_with("N:M");
-    if (label != "N:M, M = 4") {
+    one.dashed = !one.label.starts_with("N:M");
+    if (one.label != "N:M, M = 4") {
       for (Point& value : one.points) value.low = value.high = value.y;
     }
     chart.series.push_back(one);
@@ -221,7 +222,7 @@ Item pruning_sweep(const Subject& subject, Measurements& measurements) {
                                 fmt::format("{}: perplexity of the references, less is better", name)));
     item.tables.push_back(cell_table(result.at("results"), name));
     item.sentences.push_back(
-        fmt::format("Of the N:M patterns, the sparsest whose ROUGE-1 stays within the dense model's "
+        fmt::format("Of the N:M patterns, the sparsest whose ROUGE-1 is not below the dense model's "
                     "95 % interval is, on {}: {}.",
                     name, endurance(result.at("results"))));
   }
@@ -229,6 +230,7 @@ Item pruning_sweep(const Subject& subject, Measurements& measurements) {
                         "One-shot pruning of the experts by magnitude, without any retraining: how much of the text's "
                         "quality is left at each sparsity. Every curve begins at the dense model; the bars of N:M with "
                         "M = 4 are 95 % intervals over the examples.");
+  item.without_comparison = paper::kNoNumber;
   return item;
 }
 

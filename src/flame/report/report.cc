@@ -158,6 +158,27 @@ Subject parse_subject(const JsonView& view) {
   return parsed;
 }
 
+/// What a person would type for the whole report, in the directory where it was measured.
+std::string report_command(const Subject& subject, const JsonView& measured) {
+  std::vector<std::string> arguments = {"report", subject.model.string()};
+  for (const std::filesystem::path& model : subject.also) {
+    arguments.insert(arguments.end(), {"--also", model.string()});
+  }
+  if (!subject.task.empty()) arguments.insert(arguments.end(), {"--task", subject.task});
+  arguments.insert(arguments.end(),
+                   {"--data", subject.data.string(), "--field", subject.field, "--reference", subject.reference, "-o"});
+  const std::optional<JsonView> directory = measured.find("directory");
+  const std::filesystem::path data = directory ? directory->as_string() : "report/data";
+  arguments.push_back(data.parent_path().string());
+  const Subject usual;
+  if (subject.budget != usual.budget) arguments.insert(arguments.end(), {"--expert-memory", subject.budget});
+  if (subject.storage_bandwidth != usual.storage_bandwidth) {
+    arguments.insert(arguments.end(), {"--storage-bandwidth", subject.storage_bandwidth});
+  }
+  if (subject.quick) arguments.emplace_back("--quick");
+  return command_line(arguments);
+}
+
 Table facts_of(const Subject& subject, const JsonView& measured) {
   const auto text = [&](const char* key) { return measured.at(key).as_string(); };
   return {
@@ -170,6 +191,7 @@ Table facts_of(const Subject& subject, const JsonView& measured) {
                {"processor", text("processor")},
                {"system", text("system")},
                {"program", fmt::format("flame {}{}", text("version"), subject.quick ? ", --quick" : "")},
+               {"made by", report_command(subject, measured)},
                {"measured", text("date")}}};
 }
 
@@ -286,8 +308,10 @@ ReportResult make_report(const ReportOptions& options, const ReportCallbacks& ca
   // Commands name the directory that they were run with, also where the data has been moved since.
   const std::string here = data_directory.string() + "/";
   const std::string there = measured.value("directory", data_directory.string()) + "/";
+  const std::string whole_report = report_command(subject, JsonView(measured, subject_path));
   const auto add = [&](Item item) {
     for (std::string& command : item.commands) command = with_replaced(command, here, there);
+    item.report_command = fmt::format("{} --only {}", whole_report, item.id);
     for (std::string& file : item.data_files) {
       file = (links / file).generic_string();
     }
@@ -323,8 +347,9 @@ ReportResult make_report(const ReportOptions& options, const ReportCallbacks& ca
   const Summary summary = summarise(subject, measurements);
   page.summary = summary.sentences;
   page.summary.push_back(
-      "Every figure and table below was measured on the model named here by the commands given with it; the paper's "
-      "numbers beside them are the paper's own, for its model and data.");
+      "Every figure and table below was measured on the model named here by the commands given with it, of which each "
+      "prints what its file below data/ holds as \"output\"; the paper's numbers beside them are the paper's own, for "
+      "its model and data.");
   page.summary_tables = summary.tables;
   page.recommendation = summary.recommendation;
 

@@ -89,16 +89,18 @@ void add_gains(const Subject& subject, const Json& bench, const std::optional<Js
 }
 
 void add_accelerator(const Json& simulated, const std::string& where, Summary& summary) {
-  const double neither = median_of(result_with(simulated, {{"configuration", "neither"}, {"scope", "moe"}}));
+  const auto cycles = [&](const char* configuration, const char* pattern) {
+    return result_with(simulated, {{"configuration", configuration}, {"pattern", pattern}, {"scope", "decoder"}})
+        .at("moe_cycles_per_token")
+        .get<double>();
+  };
+  const double neither = cycles("neither", "dense");
   const auto times = [&](const char* configuration, const char* pattern) {
-    return times_text(
-        neither /
-        median_of(result_with(simulated, {{"configuration", configuration}, {"pattern", pattern}, {"scope", "moe"}})));
+    return times_text(neither / cycles(configuration, pattern));
   };
   summary.sentences.push_back(
       fmt::format("On the simulated accelerator, {}, the MoE layers become {} as fast by N:M alone (2:4; {} at 1:4), "
-                  "{} by CEPR alone, "
-                  "and {} by both ({} at 1:4).",
+                  "{} by CEPR alone, and {} by both ({} at 1:4).",
                   where, times("N:M", "2:4"), times("N:M", "1:4"), times("CEPR", "dense"), times("both", "2:4"),
                   times("both", "1:4")));
 }
@@ -111,11 +113,13 @@ void recommend_pattern(const Json& sweep, const std::string& pattern, Summary& s
     return fmt::format("ROUGE-1 {:.2f}, perplexity {:.2f}", 100.0 * rouge1_of(cell),
                        cell.at("perplexity").get<double>());
   };
+  const double interval_begins = 100.0 * dense->at("rouge").at("rouge1").at("f").at("low").get<double>();
   if (pattern == "dense") {
     summary.recommendation.push_back(fmt::format(
-        "Pattern: dense. Neither 2:4 nor 1:4 keeps ROUGE-1 within the dense model's 95 % interval and perplexity "
-        "within a tenth of its ({}), when pruned by magnitude in one shot.",
-        scores(*dense)));
+        "Pattern: dense. Pruned by magnitude in one shot, neither 2:4 nor 1:4 has a ROUGE-1 that is not below the "
+        "dense "
+        "model's 95 % interval and a perplexity at most a tenth above its ({}; the interval begins at {:.2f}).",
+        scores(*dense), interval_begins));
     return;
   }
   const Json* chosen = nullptr;
@@ -128,11 +132,12 @@ void recommend_pattern(const Json& sweep, const std::string& pattern, Summary& s
     if (next == nullptr || cell.at("zeros") < next->at("zeros")) next = &cell;
   }
   summary.recommendation.push_back(fmt::format(
-      "Pattern: {}. It is the sparsest of 2:4 and 1:4 that keeps ROUGE-1 within the dense model's 95 % interval and "
-      "perplexity "
-      "within a tenth of its: {} against {}.{}",
-      pattern, scores(*chosen), scores(*dense),
-      next == nullptr ? "" : fmt::format(" {} does not ({}).", next->at("pattern").get<std::string>(), scores(*next))));
+      "Pattern: {}. It is the sparsest of 2:4 and 1:4 whose ROUGE-1 is not below the dense model's 95 % interval, "
+      "which "
+      "begins at {:.2f}, and whose perplexity is at most a tenth above the dense model's: {} against {}.{}",
+      pattern, interval_begins, scores(*chosen), scores(*dense),
+      next == nullptr ? ""
+                      : fmt::format(" {} misses that ({}).", next->at("pattern").get<std::string>(), scores(*next))));
 }
 
 std::string recommend_dtype(Stored& stored, const std::string& pattern, const std::optional<Json>& model,
@@ -144,19 +149,29 @@ std::string recommend_dtype(Stored& stored, const std::string& pattern, const st
   const double low = reference->at("rouge").at("rouge1").at("f").at("low").get<double>();
   std::string chosen = "bf16";
   double score = rouge1_of(*reference);
+  std::string refused;
   for (const char* dtype : {"int8", "int4"}) {
     const std::optional<Json> scored = stored.find(fmt::format("dtype-{}-{}", file, dtype));
-    if (!scored || rouge1_of(*scored) < low) break;
+    if (!scored) break;
+    if (rouge1_of(*scored) < low) {
+      refused = fmt::format(" {} falls below it, {:.2f}.", dtype, 100.0 * rouge1_of(*scored));
+      break;
+    }
     chosen = dtype;
     score = rouge1_of(*scored);
   }
-  summary.recommendation.push_back(
-      fmt::format("Dtype: {}. An expert takes {} bytes, in bf16 {}; ROUGE-1 is {:.2f}, with bf16 {:.2f}{}.", chosen,
-                  expert_bytes(*model, pattern, chosen), expert_bytes(*model, pattern, "bf16"), 100.0 * score,
-                  100.0 * rouge1_of(*reference),
-                  chosen == "int4"   ? ", a difference within the interval; the accelerator takes int8"
-                  : chosen == "int8" ? ", a difference within the interval"
-                                     : "; int8 falls out of its interval"));
+  std::string text = fmt::format("Dtype: {}. ", chosen);
+  if (chosen == "bf16") {
+    text += fmt::format("An expert takes {} bytes; ROUGE-1 is {:.2f}, its 95 % interval begins at {:.2f}.{}",
+                        expert_bytes(*model, pattern, "bf16"), 100.0 * score, 100.0 * low, refused);
+  } else {
+    text += fmt::format(
+        "An expert takes {} bytes, in bf16 {}; ROUGE-1 is {:.2f}, not below the 95 % interval of bf16 ({:.2f}, from "
+        "{:.2f} on).{}{}",
+        expert_bytes(*model, pattern, chosen), expert_bytes(*model, pattern, "bf16"), 100.0 * score,
+        100.0 * rouge1_of(*reference), 100.0 * low, refused, chosen == "int4" ? " The accelerator takes int8." : "");
+  }
+  summary.recommendation.push_back(text);
   return chosen;
 }
 
@@ -177,11 +192,11 @@ void recommend_predictor_and_slots(const Subject& subject, const Json& replay, c
   const Json* without = nullptr;
   const Json* none = nullptr;
   const Json* oracle = nullptr;
-  double resident = 0.0;
+  double resident = 0.0;  // of any replay with a slot for every expert
   for (const Json& result : replay.at("results")) {
     const auto predictor = result.at("predictor").get<std::string>();
     const double latency = result.at("latency_seconds").get<double>();
-    if (predictor != "oracle" && predictor != "belady" && (resident == 0.0 || latency < resident)) resident = latency;
+    if (result.at("slots") >= model.at("experts") && (resident == 0.0 || latency < resident)) resident = latency;
     if (result.at("slots").get<double>() != nearest) continue;
     if (predictor == "lru") without = &result;
     if (predictor == "none") none = &result;
@@ -201,18 +216,27 @@ void recommend_predictor_and_slots(const Subject& subject, const Json& replay, c
           result.contains("budget_bytes") || result.value("depth", 1) != 1) {
         continue;
       }
-      table = fmt::format(", whose table takes {} bytes at k = 2", result.at("index_bytes").get<std::uint64_t>());
+      table = fmt::format(" It stores {} bytes at k = 2.", result.at("index_bytes").get<std::uint64_t>());
     }
   }
-  summary.recommendation.push_back(fmt::format(
-      "Predictor: {}{}. Replayed with {:.0f} slots of 2:4 int8 experts it gives {} a token ({} hits); without "
-      "prediction, `none` (the same replacement) gives {} and LRU {}; an oracle, which is no bound, {}.",
-      ordered ? predictor + " with m = 3" : predictor, table, nearest, duration_text(latency(*best)),
-      percent(best->at("hit_ratio").get<double>()), duration_text(latency(*none)), duration_text(latency(*without)),
-      duration_text(latency(*oracle))));
+  const std::string setting = fmt::format("Replayed with {:.0f} slots of {} int8 experts", nearest, pattern);
+  if (predictor == "none" || predictor == "lru") {
+    summary.recommendation.push_back(fmt::format(
+        "Predictor: {}. {} no prediction that was replayed is faster than its {} a token ({} hits); an oracle, which "
+        "is no bound, gives {}.",
+        predictor == "lru" ? "none, and LRU replacement" : "none", setting, duration_text(latency(*best)),
+        percent(best->at("hit_ratio").get<double>()), duration_text(latency(*oracle))));
+  } else {
+    summary.recommendation.push_back(fmt::format(
+        "Predictor: {}. {} it gives {} a token ({} hits); without prediction, `none` (the same replacement) gives {} "
+        "and LRU {}; an oracle, which is no bound, {}.{}",
+        ordered ? predictor + " with m = 3" : predictor, setting, duration_text(latency(*best)),
+        percent(best->at("hit_ratio").get<double>()), duration_text(latency(*none)), duration_text(latency(*without)),
+        duration_text(latency(*oracle)), table));
+  }
   std::uint64_t enough = 0;
   for (const Json& result : replay.at("results")) {
-    if (result.at("predictor") != predictor || latency(result) > 1.1 * resident) continue;
+    if (result.at("predictor") != predictor || resident == 0.0 || latency(result) > 1.1 * resident) continue;
     const auto here = result.at("slots").get<std::uint64_t>();
     if (enough == 0 || here < enough) enough = here;
   }
@@ -221,7 +245,7 @@ void recommend_predictor_and_slots(const Subject& subject, const Json& replay, c
                                  format_byte_size(budget_bytes(subject, model)), expert_bytes(model, pattern, dtype));
   if (enough > 0) {
     text += fmt::format(" {} slots are the fewest replayed that come within a tenth of having everything resident{}.",
-                        enough, enough <= slots ? ", so the budget is enough" : "");
+                        enough, enough <= slots ? ", so the budget is enough" : ", more than the budget holds");
   }
   summary.recommendation.push_back(text);
 }
@@ -258,7 +282,9 @@ Summary summarise(const Subject& subject, const Measurements& measurements) {
     recommend_pattern(*sweep, pattern, summary);
   }
   const std::string dtype = recommend_dtype(stored, pattern, model, summary);
-  const std::optional<Json> replay = stored.find("buffer-2_4");
+  std::string replayed = "buffer-" + pattern;
+  std::replace(replayed.begin(), replayed.end(), ':', '_');
+  const std::optional<Json> replay = stored.find(replayed);
   if (replay && model) {
     recommend_predictor_and_slots(subject, *replay, *model, stored.find("prediction"), pattern,
                                   dtype.empty() ? "int8" : dtype, summary);

@@ -18,9 +18,9 @@ constexpr Usual kUsual[] = {{"inspect", 0.05},
                             {"inspect*", 0.05, 0.0, 0.0, 6},
                             {"test.trace", 0.2, 0.03},
                             {"profile.trace", 0.2, 0.0, 0.03},
-                            {"routing.profile", 0.2, 0.0, 0.01},
+                            {"routing.profile", 0.5, 0.0, 0.05},
                             {"paths", 0.2},
-                            {"prediction", 0.5, 0.02},
+                            {"prediction", 0.5, 0.03},
                             {"pruning-half", 1.0, 0.3},
                             {"pruning-sweep*", 3.0, 1.6},
                             {"buffer-paper", 0.2, 0.01},
@@ -29,7 +29,9 @@ constexpr Usual kUsual[] = {{"inspect", 0.05},
                             {"buffer-1_4", 0.2, 0.05},
                             {"bench", 4.0},
                             {"memory-*", 4.0, 0.0, 0.0, 3},
+                            {"bench-dense-*", 1.0, 0.0, 0.0, 2},
                             {"accelerator", 0.3},
+                            {"accelerator-whole-experts", 0.5},
                             {"accelerator-switch-base", 0.5},
                             {"accelerator-sweep", 1.5},
                             {"bundle-*", 0.5, 0.0, 0.0, 9},
@@ -50,7 +52,8 @@ const Usual* usual_of(std::string_view name) {
 double TimeLeft::usual_seconds(std::string_view name, const Subject& subject) {
   const Usual* usual = usual_of(name);
   if (usual == nullptr) return 1.0;
-  const double repeats = usual->name == "bench" || usual->name == "memory-*" ? (subject.quick ? 1.0 : 2.5) : 1.0;
+  const double repeats =
+      usual->name.starts_with("bench") || usual->name == "memory-*" ? (subject.quick ? 1.0 : 2.5) : 1.0;
   const double one = usual->fixed * repeats + usual->each * static_cast<double>(subject.test_examples) +
                      usual->each_profiled * static_cast<double>(subject.profile_examples);
   return name.ends_with('*') ? one * static_cast<double>(usual->of_the_kind) : one;
