@@ -4,15 +4,16 @@
     python3 tools/report/check_page.py report/index.html [--screenshots DIR] [--complete]
 
 At 1280 and 390 pixels, light and dark: no message on the console, nothing asked of the network, every figure of every item
-drawn with text that stands out from the page, no text of a chart on other text or cut off, no page wider than its window; and the numbers in the
-tables are those of the JSON files that the items link to, where a table names them. With --complete an item that the page
-says is not there is an error. Exits with 77 where there is no Chromium.
+drawn with text that stands out from the page, no text of a chart on other text or cut off, no page wider than its window;
+every cell of the items' tables is what page_values.py makes of the JSON files that they link to. With --complete an item
+that the page says is not there is an error. Exits with 77 where there is no Chromium.
 Needs Python alone and Debian's `chromium` or `chromium-headless-shell` (or CHROMIUM=path).
 """
 
 import argparse
 import base64
 import json
+import math
 import os
 import pathlib
 import re
@@ -20,6 +21,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+
+import page_values
 
 SKIPPED = 77
 WIDTHS = (1280, 390)
@@ -87,7 +90,25 @@ LOOK = r"""
 
 # Items, their tables' cells and the files they link to.
 READ = r"""
-(() => ({
+(() => {
+  // Where a chart's ticks, axes and marks stand, in its own units.
+  const chart = svg => {
+    const numbers = text => (text.match(/-?\d+(\.\d+)?/g) ?? []).map(Number);
+    const ticks = {x: [], y: []};
+    for (const label of svg.querySelectorAll('path + .label')) {
+      const [x0, y0, x1, y1] = numbers(label.previousElementSibling.getAttribute('d'));
+      if (x0 === x1) ticks.x.push([x0, label.textContent.trim()]);
+      else if (y0 === y1) ticks.y.push([y0, label.textContent.trim()]);
+    }
+    const border = [...svg.querySelectorAll('.plain > path')].map(path => numbers(path.getAttribute('d')))
+      .find(d => d.length >= 6 && d[0] === d[2] && d[3] === d[5] && d[4] > d[0]) ?? [0, 0, 0, 0, 0, 0];
+    const series = [...svg.querySelectorAll('g[id*="gnuplot_plot_"]')].map(group =>
+      [...group.querySelectorAll('use')].map(mark => numbers(mark.getAttribute('transform'))).filter(mark => mark[2] > 0).map(mark => mark.slice(0, 2))
+        .filter(([x, y]) => x >= border[0] - 1 && x <= border[4] + 1 && y >= border[1] - 1 && y <= border[3] + 1));
+    return {id: svg.querySelector('[id$="gnuplot_canvas"]').id.replace('-gnuplot_canvas', ''), ticks,
+      series: series.filter(points => points.length > 0)};
+  };
+  return {
   title: document.title,
   summary: document.querySelector('#summary').innerText,
   items: [...document.querySelectorAll('article')].map(article => ({
@@ -96,9 +117,10 @@ READ = r"""
     figures: article.querySelectorAll('figure').length,
     commands: article.querySelectorAll('pre').length,
     files: [...article.querySelectorAll('details a')].map(a => a.getAttribute('href')),
+    charts: [...article.querySelectorAll('svg.wide')].map(chart),
     tables: [...article.querySelectorAll('table')].map(t => [...t.rows].map(r => [...r.cells].map(c => c.textContent)))
-  }))
-}))()
+  }))};
+})()
 """
 
 SORT = r"""
@@ -218,57 +240,93 @@ def look(browser, page, width, scheme, screenshots):
     return complaints
 
 
-def numbers_in(value):
-    """Every number of a JSON value."""
-    if isinstance(value, bool):
-        return
-    if isinstance(value, (int, float)):
-        yield float(value)
-    elif isinstance(value, dict):
-        for member in value.values():
-            yield from numbers_in(member)
-    elif isinstance(value, list):
-        for member in value:
-            yield from numbers_in(member)
+NUMBER = re.compile(r"^([+-]?\d+(?:\.(\d+))?)(?: %|x)?$")
 
 
-def close_to_any(shown, places, numbers):
-    """True when one of the numbers, in one of the units that pages use, rounds to what is shown."""
-    tolerance = 0.500001 * 10.0**-places
-    return any(abs(abs(shown) - abs(number) * unit) <= tolerance + 1e-9 * abs(shown)
-               for number in numbers for unit in (1.0, 100.0, 1e3, 1e6, 1 / 1024))  # fmt: skip
+def differs(shown, expected):
+    """Why a cell of the page is not what the data say; None where it is."""
+    if isinstance(expected, str):
+        return None if shown == expected else f"is {shown!r}, the data say {expected!r}"
+    match = NUMBER.match(shown)
+    if not match:
+        return f"is {shown!r}, the data say {expected:.6g}"
+    tolerance = 0.5 * 10.0 ** -len(match.group(2) or "") * (1 + 1e-9) + 1e-9 * abs(expected)
+    return None if abs(float(match.group(1)) - expected) <= tolerance else f"is {shown}, the data say {expected:.9g}"
 
 
-NUMBER = re.compile(r"^[+-]?(\d+)(?:\.(\d+))?( %)?$")
+def data_directory(items, page):
+    """Where the items' links lead."""
+    links = [name for item in items for name in item["files"]]
+    if not links:
+        sys.exit("no item links to its data")
+    return (page.parent / links[0]).resolve().parent
 
-# Columns whose cells are not in the files as they stand: ratios, counts of what the budget holds, ranks.
-DERIVED = re.compile(r"times|over|apart|rank|slots in|of one expert|memory|share|^of it|tokens a path|^ms$")
 
-
-def check_numbers(item, directory):
-    """Cells of an item's tables against the JSON beside the page."""
-    numbers = []
+def check_tables(item, data):
+    """Each cell of an item's tables against what the JSON beside the page says it is."""
     for name in item["files"]:
-        path = directory / name
-        if not path.exists():
+        if not (data.directory / name.rsplit("/", 1)[-1]).exists():
             yield f"{item['id']}: {name} is linked to and not there"
-            continue
-        numbers += sorted(set(numbers_in(json.loads(path.read_text()))))
+    shown = [table for table in item["tables"] if not any(heading.startswith("ours: ") for heading in table[0])]
+    expected = page_values.TABLES[item["id"]](data)
+    if len(shown) != len(expected):
+        yield f"{item['id']}: {len(shown)} tables, the data make {len(expected)}"
     checked = 0
-    for table in item["tables"]:
-        header, rows = table[0], table[1:]
-        if any(heading.startswith("ours: ") for heading in header):
-            continue
-        for row in rows:
-            for heading, cell in zip(header, row):
-                match = NUMBER.match(cell)
-                if not match or DERIVED.search(heading):
-                    continue
+    for table, rows in zip(shown, expected):
+        header, body = table[0], table[1:]
+        if len(body) != len(rows):
+            yield f"{item['id']}: {len(body)} rows of {header[0]}, the data make {len(rows)}"
+        for number, (row, values) in enumerate(zip(body, rows), 1):
+            if len(row) != len(values):
+                yield f"{item['id']}: row {number} has {len(row)} cells, the data make {len(values)}"
+            for heading, cell, value in zip(header, row, values):
                 checked += 1
-                shown = float(match.group(0).replace(" %", ""))
-                if not close_to_any(shown, len(match.group(2) or ""), numbers):
-                    yield f"{item['id']}: {heading} {cell} ({row[0]}) is in none of {', '.join(item['files'])}"
+                why = differs(cell, value)
+                if why:
+                    yield f"{item['id']}: row {number} ({row[0]}), {heading!r} {why}"
     item["checked"] = checked
+
+
+def tick_value(text):
+    units = {"k": 1e3, "M": 1e6, "G": 1e9}
+    return float(text[:-1]) * units[text[-1]] if text[-1] in units else float(text)
+
+
+def place_on(ticks, value, logarithmic):
+    """Where on an axis with these ticks a value stands."""
+    named = [at for at, text in ticks if not re.match(r"[-+\d]", text)]
+    if logarithmic and value <= 0:
+        return named[0] if named else math.nan
+    known = sorted((tick_value(text), at) for at, text in ticks if re.match(r"[-+\d]", text))
+    if len(known) < 2:
+        return math.nan
+    (a, at_a), (b, at_b) = known[0], known[-1]
+    scale = math.log if logarithmic else float
+    return at_a + (at_b - at_a) * (scale(value) - scale(a)) / (scale(b) - scale(a))
+
+
+def check_charts(item, data):
+    """Each mark of an item's line charts against the values that the data have for it."""
+    expected = page_values.plots(data)
+    checked = 0
+    for chart in item["charts"]:
+        if chart["id"] not in expected:
+            continue
+        lines = [[point for point in line if all(map(math.isfinite, point))] for line in expected[chart["id"]]()]
+        lines = [line for line in lines if line]
+        if [len(line) for line in lines] != [len(series) for series in chart["series"]]:
+            yield (f"{chart['id']}: draws {[len(series) for series in chart['series']]} points, the data have "
+                   f"{[len(line) for line in lines]}")  # fmt: skip
+            continue
+        for number, (line, series) in enumerate(zip(lines, chart["series"]), 1):
+            for (x, y), (drawn_x, drawn_y) in zip(line, series):
+                checked += 1
+                at_x = place_on(chart["ticks"]["x"], x, chart["id"] in page_values.LOGARITHMIC_X)
+                at_y = place_on(chart["ticks"]["y"], y, chart["id"] in page_values.LOGARITHMIC_Y)
+                if not (abs(at_x - drawn_x) <= 0.7 and abs(at_y - drawn_y) <= 0.7):
+                    yield (f"{chart['id']}: series {number} has a mark at {drawn_x}, {drawn_y}; ({x:.6g}, {y:.6g}) of the data "
+                           f"stands at {at_x:.2f}, {at_y:.2f}")  # fmt: skip
+    item["marks"] = checked
 
 
 def main():
@@ -298,7 +356,8 @@ def main():
         browser.close()
     if not order["numeric"] or order["once"] != order["twice"][::-1]:
         complaints.append(f"a click on a heading does not sort: {order}")
-    figures = checked = 0
+    figures = checked = marks = 0
+    data = page_values.Data(data_directory(content["items"], page))
     for item in content["items"]:
         if item["absent"]:
             print(f"{item['id']} is not there: {item['absent']}")
@@ -308,14 +367,16 @@ def main():
         figures += item["figures"]
         if not item["files"] or not item["commands"]:
             complaints.append(f"{item['id']}: neither command nor data")
-        complaints += check_numbers(item, page.parent)
+        complaints += check_tables(item, data)
+        complaints += check_charts(item, data)
+        marks += item["marks"]
         checked += item.get("checked", 0)
     for complaint in complaints:
         print(complaint)
-    print(f"{len(content['items'])} items, {figures} figures, {checked} numbers equal to the data's, "
+    print(f"{len(content['items'])} items, {figures} figures, {checked} cells and {marks} marks equal to the data's, "
           f"{len(complaints)} complaints")  # fmt: skip
     if checked == 0:
-        sys.exit("no number was checked")
+        sys.exit("no cell was checked")
     sys.exit(1 if complaints else 0)
 
 
