@@ -12,6 +12,8 @@ Needs Python alone and Debian's `chromium` or `chromium-headless-shell` (or CHRO
 
 import argparse
 import base64
+import csv
+import io
 import json
 import math
 import os
@@ -137,6 +139,19 @@ SORT = r"""
 """
 
 
+# What the first table's button puts on the clipboard, and the table.
+COPY = r"""
+(async () => {
+  let copied = '';
+  Object.defineProperty(navigator, 'clipboard', {value: {writeText: async text => { copied = text; }}});
+  const table = document.querySelector('table.data');
+  table.parentElement.nextElementSibling.click();
+  await new Promise(done => setTimeout(done, 0));
+  return {copied, cells: [...table.rows].map(row => [...row.cells].map(cell => cell.textContent))};
+})()
+"""
+
+
 def find_chromium():
     named = os.environ.get("CHROMIUM")
     candidates = [named] if named else ["chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"]
@@ -198,7 +213,7 @@ class Browser:
             self.events.append(self._message())
 
     def evaluate(self, script):
-        answer = self.call("Runtime.evaluate", expression=script, returnByValue=True)
+        answer = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         if "exceptionDetails" in answer:
             raise RuntimeError(answer["exceptionDetails"])
         return answer["result"]["value"]
@@ -353,9 +368,12 @@ def main():
                 complaints += [f"{width} {scheme}: {complaint}" for complaint in found]
         content = browser.evaluate(READ)
         order = browser.evaluate(SORT)
+        copy = browser.evaluate(COPY)
         browser.close()
     if not order["numeric"] or order["once"] != order["twice"][::-1]:
         complaints.append(f"a click on a heading does not sort: {order}")
+    if list(csv.reader(io.StringIO(copy["copied"]))) != copy["cells"]:
+        complaints.append(f"the button does not copy the table as CSV: {copy['copied']!r}")
     figures = checked = marks = 0
     data = page_values.Data(data_directory(content["items"], page))
     for item in content["items"]:
