@@ -112,7 +112,7 @@ READ = r"""
   };
   return {
   title: document.title,
-  summary: document.querySelector('#summary').innerText,
+  summary: [...document.querySelectorAll('#summary table')].map(t => [...t.rows].map(r => [...r.cells].map(c => c.textContent))),
   items: [...document.querySelectorAll('article')].map(article => ({
     id: article.id,
     absent: article.querySelector('.absent')?.textContent ?? '',
@@ -277,6 +277,27 @@ def data_directory(items, page):
     return (page.parent / links[0]).resolve().parent
 
 
+def check_rows(table, rows):
+    """A table's rows, as shown below its header, against those that the data make."""
+    header, body = table[0], table[1:]
+    if len(body) != len(rows):
+        yield f"{len(body)} rows of {header[0]!r}, the data make {len(rows)}"
+    for number, (row, values) in enumerate(zip(body, rows), 1):
+        if len(row) != len(values):
+            yield f"row {number} has {len(row)} cells, the data make {len(values)}"
+        for heading, cell, value in zip(header, row, values):
+            why = differs(cell, value)
+            if why:
+                yield f"row {number} ({row[0]}), {heading!r} {why}"
+
+
+def check_summary(tables, data):
+    """The gains above the items; where there are none, neither are their measurements."""
+    for table in tables:
+        if table[0][0] == "on the CPU":
+            yield from (f"summary: {complaint}" for complaint in check_rows(table, page_values.gains(data)))
+
+
 def check_tables(item, data):
     """Each cell of an item's tables against what the JSON beside the page says it is."""
     for name in item["files"]:
@@ -286,20 +307,10 @@ def check_tables(item, data):
     expected = page_values.TABLES[item["id"]](data)
     if len(shown) != len(expected):
         yield f"{item['id']}: {len(shown)} tables, the data make {len(expected)}"
-    checked = 0
+    item["checked"] = 0
     for table, rows in zip(shown, expected):
-        header, body = table[0], table[1:]
-        if len(body) != len(rows):
-            yield f"{item['id']}: {len(body)} rows of {header[0]}, the data make {len(rows)}"
-        for number, (row, values) in enumerate(zip(body, rows), 1):
-            if len(row) != len(values):
-                yield f"{item['id']}: row {number} has {len(row)} cells, the data make {len(values)}"
-            for heading, cell, value in zip(header, row, values):
-                checked += 1
-                why = differs(cell, value)
-                if why:
-                    yield f"{item['id']}: row {number} ({row[0]}), {heading!r} {why}"
-    item["checked"] = checked
+        item["checked"] += sum(map(len, rows))
+        yield from (f"{item['id']}: {complaint}" for complaint in check_rows(table, rows))
 
 
 def tick_value(text):
@@ -376,6 +387,7 @@ def main():
         complaints.append(f"the button does not copy the table as CSV: {copy['copied']!r}")
     figures = checked = marks = 0
     data = page_values.Data(data_directory(content["items"], page))
+    complaints += check_summary(content["summary"], data)
     for item in content["items"]:
         if item["absent"]:
             print(f"{item['id']} is not there: {item['absent']}")

@@ -167,6 +167,18 @@ def speeds(data):
     return [table, accelerator_rows(base, f"accelerator, {base['model']}") + accelerator_rows(whole, "the same, whole experts"), how]
 
 
+def gains(data):
+    """What each idea gains on the CPU: the table of the summary."""
+    results = data("bench")["results"]
+    first = [median(one(results, configuration="neither", scope=scope)) for scope in ("decoder", "moe")]
+    rows = []
+    for configuration in ("neither", "CEPR", "N:M", "both", "resident"):
+        whole, moe = (one(results, configuration=configuration, scope=scope) for scope in ("decoder", "moe"))
+        rows.append([configuration, f"{whole['pattern']} {whole['dtype']}", whole["slots"], 1e3 * median(whole),
+                     first[0] / median(whole), 1e3 * median(moe), first[1] / median(moe)])  # fmt: skip
+    return rows
+
+
 def against_bytes(data):
     rows = []
     for r in data("prediction")["results"]:
