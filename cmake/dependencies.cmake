@@ -10,6 +10,12 @@ pkg_check_modules(sentencepiece REQUIRED IMPORTED_TARGET sentencepiece)
 pkg_check_modules(liburing REQUIRED IMPORTED_TARGET liburing)
 pkg_check_modules(utf8proc REQUIRED IMPORTED_TARGET libutf8proc)
 pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
+# On x86 the library may also have XXH3 for wider vectors, chosen at run time.
+include(CheckCXXSourceCompiles)
+set(CMAKE_REQUIRED_LIBRARIES PkgConfig::xxhash)
+check_cxx_source_compiles("#include <xxh_x86dispatch.h>\nint main() { return static_cast<int>(XXH3_64bits_dispatch(nullptr, 0)); }"
+                          FLAME_XXHASH_DISPATCH)
+unset(CMAKE_REQUIRED_LIBRARIES)
 if(FLAME_WITH_MPI)
   find_package(MPI REQUIRED COMPONENTS C)
   set(FLAME_MPI_LIBRARY MPI::MPI_C)
