@@ -11,8 +11,10 @@ namespace {
 /// Widest level that is indexed by the key itself: 2^18 rows of 4 bytes, all contexts of six of eight experts.
 constexpr std::uint32_t kDirectWidth = 18;
 
-/// Most that a level's child arrays may take for each context seen, some four times what a hash table would.
-constexpr std::size_t kChildBytesAContext = 128;
+/// Most that a level's arrays may take for each context seen, some four times what a hash table would. Narrow levels
+/// are small in any case.
+constexpr std::size_t kBytesAContext = 128;
+constexpr std::uint32_t kNarrow = 12;
 
 }  // namespace
 
@@ -71,7 +73,8 @@ ContextTable::ContextTable(std::uint32_t experts, std::vector<std::uint32_t> wid
 void ContextTable::fill(Index& index) const {
   const auto level = static_cast<std::uint32_t>(index_.size());
   const auto seen = static_cast<std::uint32_t>(index.keys.size());
-  if (index.width <= kDirectWidth) {
+  const std::size_t direct_bytes = sizeof(std::uint32_t) << std::min(index.width, kDirectWidth);
+  if (index.width <= kDirectWidth && (index.width <= kNarrow || direct_bytes <= seen * kBytesAContext)) {
     index.direct.resize(std::size_t{1} << index.width);
     for (std::size_t key = 0; level > 0 && key < index.direct.size(); ++key) {
       index.direct[key] = find_row(key, level - 1);
@@ -82,7 +85,7 @@ void ContextTable::fill(Index& index) const {
   const Index& before = index_.back();
   index.step = index.width - before.width;
   if (index.step <= kDirectWidth &&
-      (before.keys.size() << index.step) * sizeof(std::uint32_t) <= seen * kChildBytesAContext) {
+      (before.keys.size() << index.step) * sizeof(std::uint32_t) <= seen * kBytesAContext) {
     for (std::size_t parent = 0; parent < before.keys.size(); ++parent) {
       index.children.resize((parent + 1) << index.step, before.first + static_cast<std::uint32_t>(parent));
     }
