@@ -66,7 +66,7 @@ enum class StorageBackend : std::uint8_t { kAutomatic, kUring, kThreads, kMemory
 
 struct ReaderOptions {
   StorageBackend backend = StorageBackend::kAutomatic;  ///< io_uring where the kernel allows it, else threads
-  std::size_t depth = 8;
+  std::size_t depth = 16;
   bool direct = true;  ///< O_DIRECT where the file system has it: no second copy in the page cache
 };
 
