@@ -45,7 +45,7 @@ class ForecasterTest : public testing::Test {
 TEST_F(ForecasterTest, SeveralRowsNeedAnExpertWhenOneOfThemDoes) {
   forecaster_.begin(2);
   outlook_.visit(0, {});
-  forecaster_.update(outlook_);
+  forecaster_.update(outlook_, 3);
   // Before experience corrects it, in a bin of its own: 1 - 0.5 * 0.5, and 1 - 0.7 * 0.7.
   EXPECT_NEAR(outlook_.probability(kGrid.expert(1, 3)), 0.75, 1e-6);
   EXPECT_NEAR(outlook_.probability(kGrid.expert(1, 1)), 0.51, 1e-6);
@@ -55,9 +55,9 @@ TEST_F(ForecasterTest, MeasuresWhatTheTwoBestOfTheNextLayerWerePromised) {
   forecaster_.begin(2);
   EXPECT_EQ(forecaster_.drift().predictions, 0U);
   outlook_.visit(0, {});
-  forecaster_.update(outlook_);
+  forecaster_.update(outlook_, 3);
   decide(0, {3, 2});  // kept, broken
-  forecaster_.update(outlook_);
+  forecaster_.update(outlook_, 3);
   decide(1, {1, 1});  // kept, kept
   const routing::DriftMeter::Report drift = forecaster_.drift();
   EXPECT_EQ(drift.predictions, 4U);
@@ -68,7 +68,7 @@ TEST_F(ForecasterTest, MeasuresWhatTheTwoBestOfTheNextLayerWerePromised) {
 TEST_F(ForecasterTest, HoldsNoRowToThePromisesOfAnother) {
   forecaster_.begin(2);
   outlook_.visit(0, {});
-  forecaster_.update(outlook_);
+  forecaster_.update(outlook_, 3);
   const std::vector<std::uint32_t> parents{1, 1, 0};
   forecaster_.reorder(parents);
   decide(0, {3, 3, 3});

@@ -103,7 +103,7 @@ BufferCeilings buffer_ceilings(const experts::UseLog& uses, const ExpertGrid& gr
   auto known = std::make_unique<KnownFuture>(uses, grid);
   KnownFuture* future = known.get();
   BufferSimulation ahead(grid, slots, times, false, std::make_unique<BeladyReplacement>(grid, uses.all()),
-                         std::make_unique<experts::Forecaster>(std::move(known), grid, 3), {});
+                         std::make_unique<experts::Forecaster>(std::move(known), grid, experts::Outlook::kDepths), {});
   const experts::PipelineStatistics oracle = replay_uses(uses, grid, ahead, future);
   const experts::LookupCounts counts = all_lookups(oracle);
   ceilings.oracle_hit_ratio = static_cast<double>(counts.hits) / static_cast<double>(counts.all());

@@ -25,7 +25,7 @@ void Calibration::settle() {
 CostModel::CostModel(const ExpertGrid& grid, std::uint64_t expert_bytes, std::uint64_t chunk_bytes)
     : assumed_load_(static_cast<double>(expert_bytes) * 1e-9),
       chunk_share_(std::min(1.0, static_cast<double>(chunk_bytes) / static_cast<double>(expert_bytes))),
-      gaps_(grid.layers()) {}
+      gaps_(grid.layers() + std::size_t{1}) {}
 
 double CostModel::least_probability(double time_left) const {
   const double overlapped = std::clamp(time_left, 0.0, load_seconds());

@@ -68,7 +68,8 @@ class CostModel {
 
   /// A whole load that had the storage to itself took so long.
   void observe_load(double seconds) { load_.add(seconds); }
-  /// From the router's decision in `layer` to the next layer's, without waiting for loads.
+  /// From the router's decision in `layer` to the next layer's, without waiting for loads. Layer number layers() stands
+  /// for the beginning of a batch.
   void observe_gap(LayerIndex layer, double seconds) { gaps_[layer].add(seconds); }
 
   [[nodiscard]] double load_seconds() const { return load_.value(assumed_load_); }
@@ -98,7 +99,7 @@ class CostModel {
   double assumed_load_;  ///< before the first measurement
   double chunk_share_;   ///< of an expert
   MovingMean load_;
-  std::vector<MovingMean> gaps_;  ///< [layers]
+  std::vector<MovingMean> gaps_;  ///< [layers + 1]
 };
 
 }  // namespace flame::experts

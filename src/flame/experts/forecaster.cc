@@ -8,8 +8,7 @@ Forecaster::Forecaster(std::shared_ptr<routing::Predictor> predictor, const Expe
     : predictor_(std::move(predictor)),
       grid_(grid),
       depth_(std::min(depth, grid.decoder_layers)),
-      ranking_(grid.experts),
-      needed_(grid.experts) {}
+      ranking_(grid.experts) {}
 
 void Forecaster::begin(std::size_t sequences) {
   sequences_ = sequences;
@@ -48,15 +47,17 @@ void Forecaster::observe(std::uint32_t decoder_layer, std::span<const model::Rou
   }
 }
 
-void Forecaster::update(Outlook& outlook) {
+void Forecaster::update(Outlook& outlook, std::uint32_t depth) {
+  depth = std::min(depth, depth_);
   std::uint32_t found = 0;
-  for (std::uint32_t ahead = 1; found < depth_ && ahead <= grid_.layers(); ++ahead) {
+  for (std::uint32_t ahead = 1; found < depth && ahead <= grid_.layers(); ++ahead) {
     const LayerIndex layer = outlook.layer_ahead(ahead);
     if (layer < grid_.encoder_layers) continue;
     ++found;
     const std::uint32_t decoder_layer = layer - grid_.encoder_layers;
     // needed = 1 - product over rows of the probability that the row does not choose the expert
-    std::fill(needed_.begin(), needed_.end(), 1.0F);
+    const std::span<float> needed = outlook.forecast(layer);
+    std::fill(needed.begin(), needed.end(), 1.0F);
     for (std::size_t row = 0; row < sequences_; ++row) {
       const std::size_t count = predictor_->rank(row, decoder_layer, ranking_);
       if (found == 1) {
@@ -65,11 +66,10 @@ void Forecaster::update(Outlook& outlook) {
         for (std::size_t i = 0; i < promised_each_; ++i) promised_[row * kPromised + i] = ranking_[i];
       }
       for (std::size_t i = 0; i < count; ++i) {
-        needed_[ranking_[i].expert] *= 1.0F - std::clamp(ranking_[i].probability, 0.0F, 1.0F);
+        needed[ranking_[i].expert] *= 1.0F - std::clamp(ranking_[i].probability, 0.0F, 1.0F);
       }
     }
-    for (float& value : needed_) value = 1.0F - value;
-    outlook.forecast(layer, needed_);
+    for (float& value : needed) value = 1.0F - value;
   }
 }
 

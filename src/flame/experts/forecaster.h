@@ -19,8 +19,9 @@ namespace flame::experts {
 /// decoder layers close ahead.
 class Forecaster {
  public:
-  /// `depth`: layers ahead that are ranked, at most what the predictor was made for. A predictor may be shared by
-  /// forecasters that are used one after the other.
+  /// `depth`: layers ahead that are ranked at most. Beyond those that the predictor was made to tell apart it goes by
+  /// popularity and what else it knows, such as the token. A predictor may be shared by forecasters that are used one
+  /// after the other.
   Forecaster(std::shared_ptr<routing::Predictor> predictor, const ExpertGrid& grid, std::uint32_t depth);
 
   void begin(std::size_t sequences);
@@ -39,8 +40,8 @@ class Forecaster {
   /// What the two experts ranked first for the next layer were promised, against what its router chose.
   [[nodiscard]] routing::DriftMeter::Report drift() const { return drift_.report(); }
 
-  /// Gives `outlook` the forecasts of the decoder layers up to depth() visits ahead of where it stands.
-  void update(Outlook& outlook);
+  /// Gives `outlook` the forecasts of the next `depth` decoder layers (depth() at most) from where it stands.
+  void update(Outlook& outlook, std::uint32_t depth);
 
   [[nodiscard]] std::uint32_t depth() const { return depth_; }
   [[nodiscard]] bool needs_hidden() const { return predictor_->needs_hidden(); }
@@ -58,7 +59,6 @@ class Forecaster {
   std::size_t sequences_ = 0;
   std::span<const std::uint16_t> future_;
   std::vector<routing::RankedExpert> ranking_;  ///< [experts per layer]
-  std::vector<float> needed_;                   ///< [experts per layer]
   /// [sequences, kPromised]: the best of the next layer's ranking, till its router decides.
   std::vector<routing::RankedExpert> promised_;
   std::size_t promised_each_ = 0;         ///< experts promised a row

@@ -20,11 +20,15 @@ constexpr double kForget = 0.9998;
 
 Outlook::Outlook(const ExpertGrid& grid, std::span<const float> popularity)
     : grid_(grid),
+      layer_of_(grid.size()),
       usage_(grid.size(), 1.0 / std::max(1U, grid.experts)),
       latest_(grid.layers()),
       used_now_(grid.experts),
-      coming_(grid.layers()),
+      distance_(grid.layers()),
+      worth_(grid.size()),
+      looked_at_(grid.layers()),
       expected_visits_(kExpectedSteps * grid.decoder_layers) {
+  for (ExpertIndex expert = 0; expert < grid.size(); ++expert) layer_of_[expert] = grid.layer_of(expert);
   assert(popularity.empty() || popularity.size() == usage_.size());
   std::copy(popularity.begin(), popularity.end(), usage_.begin());
   for (std::uint32_t depth = 0; depth < kDepths; ++depth) {
@@ -81,12 +85,41 @@ void Outlook::visit(LayerIndex layer, std::span<const ExpertIndex> used) {
   look_around();
 }
 
-void Outlook::forecast(LayerIndex layer, std::span<const float> probabilities) {
+std::span<float> Outlook::forecast(LayerIndex layer) {
   const std::uint32_t ahead = std::min(distance(layer), kDepths);
-  std::copy(probabilities.begin(), probabilities.end(),
-            forecast_[ahead - 1].begin() + static_cast<std::ptrdiff_t>(grid_.expert(layer, 0)));
   made_[ahead - 1][layer] = 1;
   latest_[layer] = static_cast<std::uint8_t>(ahead);
+  looked_at_[layer] = 0;
+  return std::span(forecast_[ahead - 1]).subspan(grid_.expert(layer, 0), grid_.experts);
+}
+
+void Outlook::put_together(LayerIndex layer) const {
+  looked_at_[layer] = 1;
+  const ExpertIndex first = grid_.expert(layer, 0);
+  const double* const usage = usage_.data() + first;
+  const double distance = distance_[layer];
+  const double period = layer >= grid_.encoder_layers ? static_cast<double>(grid_.decoder_layers)
+                                                      : expected_visits_ + grid_.encoder_layers;
+  const double first_visit = 1.0 / distance;
+  const double second_visit = 1.0 / (distance + period);
+  Worth* const worth = worth_.data() + first;
+  const auto put = [&](const auto& probability) {
+    for (std::uint32_t number = 0; number < grid_.experts; ++number) {
+      const double used = probability(number);
+      // At the layer's next visit, else at the one after it.
+      worth[number] = {used, used * first_visit + (1.0 - used) * usage[number] * second_visit};
+    }
+  };
+  const std::uint32_t ahead = latest_[layer];
+  if (layer < grid_.encoder_layers) {
+    put([&](std::uint32_t number) { return usage[number]; });
+  } else if (ahead == 0 || !believes_forecasts()) {
+    put([&](std::uint32_t number) { return usage_calibration_.corrected(usage[number]); });
+  } else {
+    const Calibration& calibration = calibration_[ahead - 1];
+    const float* const forecast = forecast_[ahead - 1].data() + first;
+    put([&](std::uint32_t number) { return calibration.corrected(forecast[number]); });
+  }
 }
 
 double Outlook::remaining_decoder_visits() const {
@@ -94,35 +127,27 @@ double Outlook::remaining_decoder_visits() const {
   return std::max(expected_visits_ - static_cast<double>(visits_), expected_visits_ / 4.0);
 }
 
-std::uint32_t Outlook::distance_from_here(LayerIndex layer) const {
-  const auto encoder = static_cast<std::int64_t>(grid_.encoder_layers);
-  const auto decoder = static_cast<std::int64_t>(grid_.decoder_layers);
-  const auto target = static_cast<std::int64_t>(layer);
-  if (target > position_) return static_cast<std::uint32_t>(target - position_);
-  if (target >= encoder) {  // the same decoder layer at the next token, or one before it
-    return static_cast<std::uint32_t>(target - position_ + decoder);
-  }
-  // An encoder layer that has passed: next used in the next example.
-  const double rest = remaining_decoder_visits() + static_cast<double>(std::max<std::int64_t>(0, encoder - position_));
-  return static_cast<std::uint32_t>(std::lround(rest) + target + 1);
-}
-
 LayerIndex Outlook::layer_ahead(std::uint32_t ahead) const {
-  const std::int64_t next = position_ + static_cast<std::int64_t>(ahead);
-  if (next < static_cast<std::int64_t>(grid_.layers())) return static_cast<LayerIndex>(next);
-  if (grid_.decoder_layers == 0) return static_cast<LayerIndex>(next % std::max(1U, grid_.layers()));
-  return grid_.encoder_layers + static_cast<LayerIndex>((next - grid_.encoder_layers) % grid_.decoder_layers);
+  auto next = static_cast<LayerIndex>(position_ + static_cast<std::int64_t>(ahead));
+  const std::uint32_t around = grid_.decoder_layers > 0 ? grid_.decoder_layers : std::max(1U, grid_.layers());
+  while (next >= grid_.layers()) next -= around;
+  return next;
 }
 
 void Outlook::look_around() {
+  forget_worth();
+  const auto encoder = static_cast<std::int64_t>(grid_.encoder_layers);
+  // An encoder layer that has passed: next used in the next example.
+  const double rest = remaining_decoder_visits() + static_cast<double>(std::max<std::int64_t>(0, encoder - position_));
+  const std::int64_t next_example = std::lround(rest) + 1;
   for (LayerIndex layer = 0; layer < grid_.layers(); ++layer) {
-    const double period = layer >= grid_.encoder_layers ? static_cast<double>(grid_.decoder_layers)
-                                                        : expected_visits_ + grid_.encoder_layers;
-    Coming& coming = coming_[layer];
-    coming.distance = distance_from_here(layer);
-    const double first = coming.distance;
-    coming.first = 1.0 / first;
-    coming.second = 1.0 / (first + period);
+    std::int64_t visits = static_cast<std::int64_t>(layer) - position_;
+    if (visits <= 0) {
+      // The same decoder layer at the next token, or one before it.
+      visits = layer >= grid_.encoder_layers ? visits + static_cast<std::int64_t>(grid_.decoder_layers)
+                                             : next_example + static_cast<std::int64_t>(layer);
+    }
+    distance_[layer] = static_cast<std::uint32_t>(visits);
   }
 }
 

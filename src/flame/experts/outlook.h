@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -15,6 +16,10 @@ namespace flame::experts {
 /// A use is a pass through a layer in which at least one token takes the expert.
 class Outlook {
  public:
+  /// Forecasts are kept by the number of visits they looked ahead, 1 to kDepths (farther ones with these), since each
+  /// kind has its own errors.
+  static constexpr std::uint32_t kDepths = 6;
+
   /// `popularity`: [experts of the grid], the share of a layer's tokens that takes each; empty: uniform.
   Outlook(const ExpertGrid& grid, std::span<const float> popularity);
 
@@ -22,26 +27,27 @@ class Outlook {
   void begin_example();
   /// The router of `layer` has decided: `used` are the distinct experts of the pass. Settles the layer's forecast.
   void visit(LayerIndex layer, std::span<const ExpertIndex> used);
-  /// The probability of each expert of `layer` at its next visit, [experts per layer], as it looks from here.
-  void forecast(LayerIndex layer, std::span<const float> probabilities);
+  /// To be filled with the probability of each expert of `layer` at its next visit, [experts per layer], as it looks
+  /// from here.
+  [[nodiscard]] std::span<float> forecast(LayerIndex layer);
   [[nodiscard]] bool has_forecast(LayerIndex layer) const { return latest_[layer] != 0; }
 
   /// Visits from now to the next visit of the layer, at least 1.
-  [[nodiscard]] std::uint32_t distance(LayerIndex layer) const { return coming_[layer].distance; }
+  [[nodiscard]] std::uint32_t distance(LayerIndex layer) const { return distance_[layer]; }
   /// The layer `ahead` visits from now (1: the next one), as far as the order is known: after the last decoder layer
   /// comes the first of the next token.
   [[nodiscard]] LayerIndex layer_ahead(std::uint32_t ahead) const;
   /// The probability that the next visit of its layer uses the expert: the forecast, corrected by experience with it,
   /// as long as forecasts have told more than usage does.
-  [[nodiscard]] double probability(ExpertIndex expert) const { return probability(expert, grid_.layer_of(expert)); }
+  [[nodiscard]] double probability(ExpertIndex expert) const {
+    look_at(layer_of_[expert]);
+    return worth_[expert].probability;
+  }
   /// Uses that are expected of the expert for each visit that it is held: the inverse of its expected next use. The
   /// higher, the more it is worth keeping.
   [[nodiscard]] double use_rate(ExpertIndex expert) const {
-    const LayerIndex layer = grid_.layer_of(expert);
-    const Coming& coming = coming_[layer];
-    // At the layer's next visit, else at the one after it.
-    const double used = probability(expert, layer);
-    return used * coming.first + (1.0 - used) * usage_[expert] * coming.second;
+    look_at(layer_of_[expert]);
+    return worth_[expert].use_rate;
   }
   /// The share of passes that used the expert, the last ones counting most.
   [[nodiscard]] double usage(ExpertIndex expert) const { return usage_[expert]; }
@@ -51,33 +57,34 @@ class Outlook {
   [[nodiscard]] bool believes_forecasts() const { return forecast_error_ <= usage_error_; }
 
  private:
-  /// When a layer comes next.
-  struct Coming {
-    std::uint32_t distance = 1;  ///< visits
-    double first = 1.0;          ///< 1 / distance
-    double second = 1.0;         ///< 1 / (distance of the visit after that)
+  /// What is known of an expert, put together.
+  struct Worth {
+    double probability = 0.0;
+    double use_rate = 0.0;
   };
 
-  [[nodiscard]] double probability(ExpertIndex expert, LayerIndex layer) const {
-    const std::uint8_t ahead = latest_[layer];
-    if (layer < grid_.encoder_layers) return usage_[expert];
-    if (ahead == 0 || !believes_forecasts()) return usage_calibration_.corrected(usage_[expert]);
-    return calibration_[ahead - 1].corrected(forecast_[ahead - 1][expert]);
+  /// Most experts are asked about several times between two visits, some not at all: a layer's are put together when
+  /// the first is asked about.
+  void look_at(LayerIndex layer) const {
+    if (looked_at_[layer] == 0) put_together(layer);
   }
+  void put_together(LayerIndex layer) const;
+  /// Everything is to be put together anew.
+  void forget_worth() { std::fill(looked_at_.begin(), looked_at_.end(), std::uint8_t{0}); }
   [[nodiscard]] double remaining_decoder_visits() const;
-  /// Reckons coming_ from where the model stands.
+  /// Reckons distance_ from where the model stands.
   void look_around();
-  [[nodiscard]] std::uint32_t distance_from_here(LayerIndex layer) const;
 
   ExpertGrid grid_;
-  std::vector<double> usage_;  ///< [experts of the grid]
-  /// Forecasts are kept by the number of visits they looked ahead, 1 to kDepths, since each kind has its own errors.
-  static constexpr std::uint32_t kDepths = 3;
-  std::vector<float> forecast_[kDepths];     ///< [experts of the grid]
-  std::vector<std::uint8_t> made_[kDepths];  ///< [layers]
-  std::vector<std::uint8_t> latest_;         ///< [layers]: visits ahead of the last forecast; 0: there is none
-  std::vector<std::uint8_t> used_now_;       ///< [experts per layer], scratch of visit()
-  std::vector<Coming> coming_;               ///< [layers]
+  std::vector<LayerIndex> layer_of_;             ///< [experts of the grid]
+  std::vector<double> usage_;                    ///< [experts of the grid]
+  std::vector<float> forecast_[kDepths];         ///< [experts of the grid]
+  std::vector<std::uint8_t> made_[kDepths];      ///< [layers]
+  std::vector<std::uint8_t> latest_;             ///< [layers]: visits ahead of the last forecast; 0: there is none
+  std::vector<std::uint8_t> used_now_;           ///< [experts per layer], scratch of visit()
+  std::vector<std::uint32_t> distance_;          ///< [layers]
+  mutable std::vector<Worth> worth_;             ///< [experts of the grid]
+  mutable std::vector<std::uint8_t> looked_at_;  ///< [layers]: its worth_ is up to date
   Calibration calibration_[kDepths];
   Calibration usage_calibration_;  ///< of the decoder: the highest of many noisy shares are too high
   double forecast_error_ = 0.0;    ///< sum of squared errors, forgotten slowly

@@ -7,8 +7,10 @@
 namespace flame::experts {
 namespace {
 
-/// Layers ahead of which loads are begun at most; predictors tell three apart.
-constexpr std::uint32_t kDepth = 3;
+/// Loads are begun for layers so many loads' time ahead (one that is under way, and the one to begin), and for the
+/// nearest in any case.
+constexpr double kLoadsAhead = 2.0;
+constexpr std::uint32_t kLeastDepth = 3;
 /// Less likely experts are not worth the look.
 constexpr double kLeastProbability = 0.02;
 /// Loads under way when nobody asks whether they pay.
@@ -55,10 +57,11 @@ ExpertPipeline::ExpertPipeline(const ExpertGrid& grid, std::size_t slots, const 
       records_(slots),
       pending_(grid.size()),
       unreadable_(grid.size()),
-      tokens_of_(grid.experts) {
+      tokens_of_(grid.experts),
+      layer_(grid.layers()) {
   wanted_.reserve(grid.experts);
   used_.reserve(grid.experts);
-  likely_.reserve(std::size_t{kDepth} * grid.experts);
+  likely_.reserve(std::size_t{Outlook::kDepths} * grid.experts);
   resident_.reserve(slots);
   resident_slot_.reserve(slots);
 }
@@ -68,7 +71,9 @@ void ExpertPipeline::begin_batch(std::size_t sequences) {
   for (const Wanted& wanted : wanted_) pending_[wanted.expert] = 0;
   wanted_.clear();
   collect();
-  gap_open_ = false;
+  layer_ = grid_.layers();  // before the first
+  routed_at_ = loader_.now();
+  waited_since_route_ = 0.0;
   outlook_.begin_example();
   if (forecaster_ == nullptr) return;
   forecaster_->begin(sequences);
@@ -83,9 +88,23 @@ void ExpertPipeline::look_ahead() {
 }
 
 void ExpertPipeline::forecast() {
-  forecaster_->update(outlook_);
+  depth_ = depth();
+  forecaster_->update(outlook_, depth_);
   list_likely();
   nothing_pays_ = false;
+}
+
+std::uint32_t ExpertPipeline::depth() const {
+  const std::uint32_t most = std::min(Outlook::kDepths, grid_.layers());
+  if (options_.speculate_always) return most;
+  const double enough = kLoadsAhead * costs_.load_seconds();
+  std::uint32_t depth = 0;
+  double time = 0.0;
+  for (LayerIndex layer = layer_; depth < most && (depth < kLeastDepth || time < enough);) {
+    time += costs_.gap_seconds(layer);
+    layer = outlook_.layer_ahead(++depth);
+  }
+  return depth;
 }
 
 void ExpertPipeline::reorder(std::span<const std::uint32_t> parents) {
@@ -115,12 +134,11 @@ void ExpertPipeline::routed(model::MoeLayer layer, std::span<const model::Routin
   assert(std::all_of(wanted_.begin(), wanted_.end(), [&](const Wanted& w) { return !pending_[w.expert]; }));
   collect();
   const double now = loader_.now();
-  if (gap_open_) costs_.observe_gap(layer_, std::max(0.0, now - routed_at_ - waited_since_route_));
+  costs_.observe_gap(layer_, std::max(0.0, now - routed_at_ - waited_since_route_));
   layer_ = grid_.layer(layer);
   ++visits_;
   routed_at_ = now;
   waited_since_route_ = 0.0;
-  gap_open_ = true;
 
   gather(decisions);
   count_lookups();
@@ -355,7 +373,7 @@ void ExpertPipeline::drop_contradicted() {
 }
 
 double ExpertPipeline::time_until(std::uint32_t visits) {
-  double seconds = gap_open_ ? -std::max(0.0, loader_.now() - routed_at_ - waited_since_route_) : 0.0;
+  double seconds = -std::max(0.0, loader_.now() - routed_at_ - waited_since_route_);
   LayerIndex layer = layer_;
   for (std::uint32_t visit = 1; visit <= visits; ++visit) {
     seconds += costs_.gap_seconds(layer);
@@ -401,7 +419,7 @@ double ExpertPipeline::loss_of(SlotIndex slot) const { return need_of(slot) * co
 double ExpertPipeline::value_of_load(SlotIndex slot) {
   const std::uint32_t distance = outlook_.distance(grid_.layer_of(pool_.expert_in(slot)));
   // Further layers than these are not timed: a load has ended by then.
-  const double rest = distance <= kDepth ? time_until(distance) : costs_.load_seconds();
+  const double rest = distance <= depth_ ? time_until(distance) : costs_.load_seconds();
   const double over = loader_.progress(slot) * costs_.load_seconds() + rest;
   return need_of(slot) * std::min(over, costs_.load_seconds());
 }
@@ -410,7 +428,7 @@ void ExpertPipeline::list_likely() {
   likely_.clear();
   const double least =
       std::max(kLeastProbability, options_.speculate_always ? 0.0 : costs_.least_probability(costs_.load_seconds()));
-  for (std::uint32_t ahead = 1; ahead <= std::min(kDepth, grid_.layers()); ++ahead) {
+  for (std::uint32_t ahead = 1; ahead <= depth_; ++ahead) {
     const LayerIndex layer = outlook_.layer_ahead(ahead);
     if (layer >= grid_.encoder_layers && !outlook_.has_forecast(layer)) continue;
     // What is merely used often is not worth a slot for long.

@@ -137,6 +137,8 @@ class ExpertPipeline {
   /// Forecasts anew, and loads what they recommend.
   void look_ahead();
   void forecast();
+  /// MoE layers ahead that are worth a look, by measured load time against measured time between layers.
+  [[nodiscard]] std::uint32_t depth() const;
   /// Fills likely_ from the forecasts: what no load could ever pay for is left out.
   void list_likely();
   void gather(std::span<const model::RoutingDecision> decisions);
@@ -190,11 +192,11 @@ class ExpertPipeline {
   /// The storage was idle and nothing paid: only new forecasts or the end of a load can change that.
   bool nothing_pays_ = false;
   PipelineStatistics statistics_;
-  LayerIndex layer_ = 0;
+  std::uint32_t depth_ = 1;   ///< of the present forecasts
+  LayerIndex layer_;          ///< last routed; layers() when none has been since the batch began
   std::uint64_t visits_ = 0;  ///< passes routed so far
   double routed_at_ = 0.0;
   double waited_since_route_ = 0.0;
-  bool gap_open_ = false;
 };
 
 }  // namespace flame::experts

@@ -1,13 +1,19 @@
 #include "flame/experts/predictor_choice.h"
 
 #include <algorithm>
+#include <array>
+#include <string_view>
 #include <utility>
 
 namespace flame::experts {
 namespace {
 
-/// Layers ahead that predictors are asked for.
+/// Layers ahead that predictors tell apart by what was routed before.
 constexpr std::uint32_t kDepth = 3;
+
+/// Those that go by the token tell every layer of its step from its usage; to the others, layers beyond kDepth are
+/// what usage says of them.
+constexpr std::array<std::string_view, 5> kSeeFarther{"token", "token-path", "mix", "mix-hidden", "oracle"};
 
 std::uint32_t depth_of(const routing::Profile& profile) { return std::min(kDepth, profile.options().max_depth); }
 
@@ -64,7 +70,9 @@ std::shared_ptr<routing::Predictor> make_predictor(const std::string& name, std:
 
 std::unique_ptr<Forecaster> make_forecaster(std::shared_ptr<routing::Predictor> predictor,
                                             const routing::Profile& profile, const ExpertGrid& grid) {
-  return std::make_unique<Forecaster>(std::move(predictor), grid, depth_of(profile));
+  const bool farther = std::find(kSeeFarther.begin(), kSeeFarther.end(), predictor->name()) != kSeeFarther.end();
+  const std::uint32_t depth = farther ? Outlook::kDepths : depth_of(profile);
+  return std::make_unique<Forecaster>(std::move(predictor), grid, depth);
 }
 
 }  // namespace flame::experts

@@ -31,12 +31,12 @@ struct PredictorChoice {
 /// `asked` (BufferOptions::context) itself, be it more than the profile counted; not given: 3, or what it counted.
 [[nodiscard]] std::uint32_t context_of(std::optional<std::uint32_t> asked, const routing::Profile& profile);
 
-/// A predictor that tells as many layers apart as the pipeline looks ahead and the profile counted.
+/// A predictor that tells three layers ahead apart, or as many as the profile counted.
 /// Throws UsageError as routing::make_predictor does. `context`: as BufferOptions.
 [[nodiscard]] std::shared_ptr<routing::Predictor> make_predictor(const std::string& name,
                                                                  std::optional<std::uint32_t> context,
                                                                  std::uint64_t seed, const routing::Profile& profile);
-/// The forecaster that asks such a predictor.
+/// The forecaster that asks such a predictor, as far ahead as it has more to say than usage does.
 [[nodiscard]] std::unique_ptr<Forecaster> make_forecaster(std::shared_ptr<routing::Predictor> predictor,
                                                           const routing::Profile& profile, const ExpertGrid& grid);
 
