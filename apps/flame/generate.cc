@@ -159,6 +159,9 @@ void generate(const GenerateOptions& options) {
   }
   if (options.stats) print_statistics(statistics, engine, json_lines);
   if (const accel::AcceleratorDevice* accelerator = accelerator_of(engine)) accelerator->finish();
+  if (const auto* buffered = dynamic_cast<const experts::BufferedDevice*>(&engine.device())) {
+    buffered->finish_timeline();
+  }
   skipped.throw_if_any();
 }
 

@@ -531,10 +531,20 @@ TEST_F(BufferedDeviceTest, TheTimelineIsAChromeTrace) {
   device->finish_timeline();
   const Json events = parse_json(io::read_file(path), path);
   std::map<std::string, int> kinds;
+  std::map<int, std::map<double, double>> rows;  // begin to end
   for (const Json& event : events) {
     if (event["ph"] != "X") continue;
     ++kinds[event["cat"].get<std::string>()];
     EXPECT_GE(event["dur"].get<double>(), 0.0);
+    const double begin = event["ts"].get<double>();
+    rows[event["tid"].get<int>()][begin] = begin + event["dur"].get<double>();
+  }
+  for (const auto& [row, spans] : rows) {
+    double last = 0.0;
+    for (const auto& [begin, end] : spans) {
+      EXPECT_GE(begin, last - 0.01) << "events of row " << row << " overlap";
+      last = end;
+    }
   }
   for (const char* kind : {"route", "compute", "load", "wait for"}) EXPECT_GT(kinds[kind], 0) << kind;
 }

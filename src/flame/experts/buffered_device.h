@@ -69,7 +69,7 @@ class BufferedDevice final : public model::MoeDevice {
   [[nodiscard]] const Bundle& bundle() const;
   [[nodiscard]] std::uint64_t slot_memory_bytes() const;
   /// Writes the timeline now, so that its errors can be reported. Throws FileError.
-  void finish_timeline();
+  void finish_timeline() const;
 
  private:
   struct Implementation;

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "flame/base/error.h"
 #include "flame/io/atomic_output.h"
 #include "flame/io/file.h"
@@ -43,21 +45,45 @@ void Timeline::add(Row row, const char* kind, std::uint32_t layer, std::uint32_t
   events_.push_back({row, kind, layer, expert, begin, end});
 }
 
+std::vector<std::size_t> Timeline::rows() const {
+  std::vector<std::size_t> rows(events_.size());
+  std::vector<std::size_t> loads;
+  for (std::size_t i = 0; i < events_.size(); ++i) {
+    if (events_[i].row == Row::kStorage) loads.push_back(i);
+  }
+  std::ranges::stable_sort(loads, {}, [this](std::size_t i) { return events_[i].begin; });
+  std::vector<io::Clock::time_point> free_at;  // each row's last event ends then
+  for (const std::size_t i : loads) {
+    std::size_t row = 0;
+    while (row < free_at.size() && free_at[row] > events_[i].begin) ++row;
+    if (row == free_at.size()) free_at.emplace_back();
+    free_at[row] = events_[i].end;
+    rows[i] = row + 1;
+  }
+  return rows;
+}
+
 void Timeline::close() {
   if (!enabled_) return;
   enabled_ = false;
   io::AtomicFile output(path_);
-  std::string text =
-      "[\n{\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":1,\"tid\":0,\"args\":{\"name\":\"compute\"}},\n"
-      "{\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":1,\"tid\":1,\"args\":{\"name\":\"storage\"}}";
-  for (const Event& event : events_) {
+  const std::vector<std::size_t> rows_of = rows();
+  const std::size_t most = rows_of.empty() ? 1 : std::max<std::size_t>(1, *std::ranges::max_element(rows_of));
+  const auto name_row = [](std::size_t row, const std::string& name) {
+    return fmt::format("{{\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":1,\"tid\":{},\"args\":{{\"name\":\"{}\"}}}}",
+                       row, name);
+  };
+  std::string text = "[\n" + name_row(0, "compute") + ",\n" + name_row(1, "storage");
+  for (std::size_t row = 2; row <= most; ++row) text += ",\n" + name_row(row, fmt::format("storage {}", row));
+  for (std::size_t i = 0; i < events_.size(); ++i) {
+    const Event& event = events_[i];
     const std::string layer =
         event.layer < layer_names_.size() ? layer_names_[event.layer] : std::to_string(event.layer);
     text += fmt::format(",\n{{\"name\":\"{} {}", event.kind, layer);
     if (event.expert != kNoExpert) text += fmt::format(" expert {}", event.expert);
-    text += fmt::format("\",\"cat\":\"{}\",\"ph\":\"X\",\"pid\":1,\"tid\":{},\"ts\":{:.3f},\"dur\":{:.3f}}}",
-                        event.kind, event.row == Row::kCompute ? 0 : 1, microseconds(event.begin - start_),
-                        microseconds(event.end - event.begin));
+    text +=
+        fmt::format("\",\"cat\":\"{}\",\"ph\":\"X\",\"pid\":1,\"tid\":{},\"ts\":{:.3f},\"dur\":{:.3f}}}", event.kind,
+                    rows_of[i], microseconds(event.begin - start_), microseconds(event.end - event.begin));
     if (text.size() > (std::size_t{1} << 20)) {
       output.file().append(text);
       text.clear();

@@ -9,8 +9,9 @@
 
 namespace flame::experts {
 
-/// What happened when, as a Chrome trace (chrome://tracing, ui.perfetto.dev): one row for the compute thread, one for
-/// the storage. Off until open(); costs one comparison an event then.
+/// What happened when, as a Chrome trace (chrome://tracing, ui.perfetto.dev): one row for the compute thread, and
+/// as many for the storage as it has loads under way at once, since events of one row must not overlap. Off until
+/// open(); costs one comparison an event then.
 class Timeline {
  public:
   enum class Row : std::uint8_t { kCompute, kStorage };
@@ -40,6 +41,9 @@ class Timeline {
     io::Clock::time_point begin;
     io::Clock::time_point end;
   };
+
+  /// [events_]: 0 for the compute thread, from 1 on for the storage.
+  [[nodiscard]] std::vector<std::size_t> rows() const;
 
   bool enabled_ = false;
   std::filesystem::path path_;
