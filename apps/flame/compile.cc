@@ -63,7 +63,10 @@ void compile(Options options) {
     print("too few examples were traced to say what hit ratio to expect\n");
     return;
   }
-  print("expected hit ratio of the decoder (the last fifth of the examples, profiled on the others):\n");
+  print(
+      "expected hit ratio of the decoder (the last fifth of the examples, profiled on the others), where an expert "
+      "loads\n"
+      "in the time between two MoE layers; flame eval buffer replays other storages:\n");
   print(fmt::format("{:>12} {:>6} {:>9} {:>12} {:>9}\n", "memory", "slots", "lru", "predicted", "Belady"));
   for (std::size_t i = 0; i + 2 < report.expected.size(); i += 3) {
     const std::size_t slots = report.expected[i].setting.slots;

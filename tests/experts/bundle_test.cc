@@ -246,6 +246,20 @@ TEST_F(KilledPackDeathTest, LeavesNothingUnderTheNameAndTheNextRunPacksTheWhole)
 }
 #endif
 
+TEST_F(BundleTest, ReplacesBundlesOnly) {
+  const std::filesystem::path target = *model_ / "letters";
+  std::filesystem::create_directories(target);
+  write(target / "letter", "precious");
+  PackOptions options = model_->pack_options("2:4", PackedType::kInt8);
+  options.existing = io::Existing::kReplace;
+  EXPECT_THROW(static_cast<void>(pack_bundle(model_->checkpoint(), target, options)), UsageError);
+  EXPECT_EQ(read(target / "letter"), "precious");
+  std::filesystem::remove(target / "letter");
+  static_cast<void>(pack_bundle(model_->checkpoint(), target, options));  // an empty directory
+  static_cast<void>(pack_bundle(model_->checkpoint(), target, options));  // a bundle
+  EXPECT_GT(verify_bundle(target), 0U);
+}
+
 TEST_F(BundleTest, RefusesAProfileOfAnotherModel) {
   model::SwitchConfig other = test::tiny_config();
   other.num_experts = 4;

@@ -75,6 +75,7 @@ class Compiler {
                                    options_.method, fmt::join(sparsity::pattern_method_names(), ", ")));
     }
     io::require_directory_target(output_);
+    experts::require_replaceable(output_, options_.existing);
     if (io::FileSystem::real().exists(output_) && options_.existing == io::Existing::kRefuse) {
       throw UsageError(fmt::format("{}: exists already; give --replace to make it anew", output_.string()));
     }

@@ -259,7 +259,15 @@ std::string describe_expert_bytes(const PackReport& report) {
 PackReport pack_bundle(const std::filesystem::path& checkpoint, const std::filesystem::path& output,
                        const PackOptions& options, io::FileSystem& files) {
   io::require_other_directory(checkpoint, output);
+  require_replaceable(output, options.existing, files);
   return Packer(checkpoint, output, options, files).run();
+}
+
+void require_replaceable(const std::filesystem::path& output, io::Existing existing, io::FileSystem& files) {
+  if (existing != io::Existing::kReplace || !files.is_directory(output) || files.list(output).empty()) return;
+  if (Bundle::is_bundle(output, files)) return;
+  throw UsageError(
+      fmt::format("{}: is no bundle: --replace deletes bundles only; name another directory", output.string()));
 }
 
 void add_profile(const std::filesystem::path& directory, const std::filesystem::path& profile, io::FileSystem& files) {

@@ -40,6 +40,10 @@ struct PackReport {
 [[nodiscard]] PackReport pack_bundle(const std::filesystem::path& checkpoint, const std::filesystem::path& output,
                                      const PackOptions& options, io::FileSystem& files = io::FileSystem::real());
 
+/// Throws UsageError when `output` is there and kReplace would delete what is no bundle.
+void require_replaceable(const std::filesystem::path& output, io::Existing existing,
+                         io::FileSystem& files = io::FileSystem::real());
+
 /// Puts a profile into a bundle that lies at `directory`, in place of the one it may have: what a bundle that was
 /// packed to be traced first is finished with. flame.json is written last; a crash between the two files leaves a
 /// bundle that verify_bundle refuses only when there was a profile before. Throws as pack_bundle does.
