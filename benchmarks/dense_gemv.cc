@@ -21,6 +21,7 @@ class Weights {
   explicit Weights(DataType type) : memory_(kSweepBytes) {
     const std::size_t rows = kSweepBytes / (kColumns * size_of(type));
     view_ = {type, memory_.bytes().data(), rows, kColumns};
+    view_.streamed = true;
     const std::vector<float> values = random_floats(1 << 16, 1);
     for (std::size_t i = 0; i < rows * kColumns; ++i) {
       const float value = values[i % values.size()];

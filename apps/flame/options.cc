@@ -87,8 +87,10 @@ CLI::Validator above_zero() {
 void add_model_options(CLI::App& command, ModelOptions& options) {
   command.add_option("MODEL", options.model, "Directory of a Hugging Face checkpoint, or a bundle")->required();
   command
-      .add_option("--dtype", options.type,
-                  "How weights are held in memory: auto (as stored), f32, bf16, f16. Sums are always fp32")
+      .add_option(
+          "--dtype", options.type,
+          "How weights are held in memory: auto (as stored), f32, bf16, f16. Sums are always fp32; bf16 also keeps "
+          "keys and values in bf16 and rounds the encoder's inputs to it, for speed")
       ->check(CLI::IsMember({"auto", "f32", "bf16", "f16"}))
       ->capture_default_str()
       ->group("Model");

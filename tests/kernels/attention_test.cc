@@ -109,6 +109,35 @@ TEST_P(AttentionTest, PositionsPastTheLengthAreNotRead) {
   for (std::size_t c = 0; c < kSize; ++c) EXPECT_EQ(after.row(0)[c], before.row(0)[c]);
 }
 
+TEST_P(AttentionTest, HeadsMayLieApart) {
+  constexpr std::size_t kHeads = 3;
+  constexpr std::size_t kSize = 20;
+  constexpr std::size_t kLength = 9;
+  // The same keys and values, heads side by side in a position and head after head.
+  const Matrix<float> side_by_side = random_matrix(kLength, kHeads * kSize, 8);
+  Matrix<float> apart(kHeads, kLength * kSize);
+  for (std::size_t k = 0; k < kLength; ++k) {
+    for (std::size_t h = 0; h < kHeads; ++h) {
+      std::ranges::copy(side_by_side.row(k).subspan(h * kSize, kSize), apart.row(h).subspan(k * kSize).begin());
+    }
+  }
+  for (const DataType type : {DataType::kF32, DataType::kBF16}) {
+    const StoredMatrix stored(type, side_by_side);
+    const StoredMatrix stored_apart(type, apart);
+    const KeyValueView view_apart{type, stored_apart.view().data, kLength, kSize, kLength * kSize};
+    for (const std::size_t queries : {1UL, 10UL}) {
+      const Matrix<float> query = random_matrix(queries, kHeads * kSize, 9);
+      Matrix<float> expected(queries, kHeads * kSize);
+      attend({kHeads, kSize, query, cached(stored), cached(stored), {}}, expected);
+      Matrix<float> output(queries, kHeads * kSize);
+      attend({kHeads, kSize, query, view_apart, view_apart, {}}, output);
+      for (std::size_t q = 0; q < queries; ++q) {
+        for (std::size_t c = 0; c < kHeads * kSize; ++c) ASSERT_EQ(output.row(q)[c], expected.row(q)[c]);
+      }
+    }
+  }
+}
+
 FLAME_TEST_ON_ALL_INSTRUCTION_SETS(AttentionTest);
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 #include <pthread.h>
+#include <rapidcheck/gtest.h>
 #include <signal.h>
 
 #include <algorithm>
@@ -9,7 +10,10 @@
 #include <cstddef>
 #include <thread>
 
+#include "flame/base/data_type.h"
 #include "flame/base/matrix_view.h"
+#include "flame/base/thread_pool.h"
+#include "flame/kernels/linear.h"
 #include "kernel_test.h"
 
 namespace flame::kernels {
@@ -72,6 +76,50 @@ TEST(GemmTest, SignalsDoNotDisturbAProduct) {
       }
     }
   }
+}
+
+// Inputs rounded to bf16 as a matrix of their own.
+Matrix<float> rounded(const Matrix<float>& values) {
+  Matrix<float> result = values;
+  for (std::size_t r = 0; r < result.rows(); ++r) {
+    for (float& value : result.row(r)) value = BFloat16::from_float(value).to_float();
+  }
+  return result;
+}
+
+RC_GTEST_PROP(GemmTest, Bf16InputsAreRoundedAndNothingElseIs, ()) {
+  const auto tokens = *rc::gen::inRange<std::size_t>(1, 200);
+  const auto rows = *rc::gen::inRange<std::size_t>(1, 420);
+  const auto columns = *rc::gen::inRange<std::size_t>(1, 130);
+  const StoredMatrix stored(DataType::kBF16, random_matrix(rows, columns, *rc::gen::arbitrary<unsigned>()));
+  const Matrix<float> input = random_matrix(tokens, columns, *rc::gen::arbitrary<unsigned>());
+  WeightMatrix weight = stored.view();
+  for (const bool bf16_inputs : {false, true}) {
+    weight.bf16_inputs = bf16_inputs;
+    Matrix<float> expected(tokens, rows);
+    linear_reference(weight, bf16_inputs && has_bf16_products() ? rounded(input) : input, expected);
+    Matrix<float> padded(tokens, rows + 3, -7.0F);
+    const MatrixView<float> output = padded.view().columns_from(0, rows);
+    gemm(weight, input, output);
+    expect_near(output, expected, sum_tolerance(columns), bf16_inputs ? "bf16 inputs" : "f32 inputs");
+    RC_ASSERT(!testing::Test::HasFailure());
+    for (std::size_t t = 0; t < tokens; ++t) RC_ASSERT(padded.row(t)[rows] == -7.0F);
+  }
+}
+
+TEST(GemmTest, Bf16ProductsDoNotDependOnThreads) {
+  const StoredMatrix stored(DataType::kBF16, random_matrix(500, 96, 3));
+  WeightMatrix weight = stored.view();
+  weight.bf16_inputs = true;
+  const Matrix<float> input = random_matrix(100, 96, 4);
+  Matrix<float> serial(100, 500);
+  ThreadPool::set_threads(1);
+  gemm(weight, input, serial);
+  Matrix<float> parallel(100, 500);
+  ThreadPool::set_threads(4);
+  gemm(weight, input, parallel);
+  ThreadPool::set_threads(0);
+  for (std::size_t t = 0; t < 100; ++t) ASSERT_TRUE(std::ranges::equal(parallel.row(t), serial.row(t)));
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <limits>
 #include <string>
@@ -94,6 +95,24 @@ TEST_P(LinearTest, ReadsAndWritesOnlyTheViewsItIsGiven) {
     expect_near(padded_output.view().columns_from(0, 19), expected, sum_tolerance(37), "padded");
     for (std::size_t t = 0; t < tokens; ++t) {
       for (std::size_t c = 19; c < 25; ++c) EXPECT_TRUE(std::isnan(padded_output.row(t)[c]));
+    }
+  }
+}
+
+TEST_P(LinearTest, ReadingPastTheCachesChangesNoBit) {
+  for (const DataType type : kTypes) {
+    // Short rows and long ones are prefetched differently.
+    for (const std::size_t columns : {100UL, 2100UL}) {
+      const StoredMatrix stored(type, random_matrix(21, columns, 10));
+      WeightMatrix weight = stored.view();
+      for (const std::size_t tokens : {1UL, 3UL}) {
+        const Matrix<float> input = random_matrix(tokens, columns, 11);
+        const Matrix<float> expected = multiply(weight, input);
+        weight.streamed = true;
+        const Matrix<float> output = multiply(weight, input);
+        weight.streamed = false;
+        for (std::size_t t = 0; t < tokens; ++t) ASSERT_TRUE(std::ranges::equal(output.row(t), expected.row(t)));
+      }
     }
   }
 }

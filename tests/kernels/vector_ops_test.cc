@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstdint>
 #include <limits>
 #include <numeric>
 #include <vector>
@@ -95,6 +97,35 @@ TEST_P(VectorOpsTest, ArgmaxTakesTheFirstOfEqualOnesAndIgnoresNan) {
   }
   EXPECT_EQ(argmax(std::vector<float>{kNan, kNan}), 0U);
   EXPECT_EQ(argmax(std::vector<float>{-kInfinity, -kInfinity}), 0U);
+}
+
+TEST_P(VectorOpsTest, RoundsToBf16AsOneNumberIsRounded) {
+  // Every upper half with lower halves around the tie, NaN and infinities among them, from an odd place on.
+  std::vector<float> values{1.0F};
+  for (std::uint32_t upper = 0; upper <= 0xffffU; ++upper) {
+    for (const std::uint32_t lower : {0U, 1U, 0x7fffU, 0x8000U, 0x8001U, 0xffffU}) {
+      values.push_back(std::bit_cast<float>(upper << 16 | lower));
+    }
+  }
+  std::vector<BFloat16> rounded(values.size());
+  round_to_bf16(values, rounded);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    ASSERT_EQ(rounded[i], BFloat16::from_float(values[i])) << std::hex << std::bit_cast<std::uint32_t>(values[i]);
+  }
+}
+
+TEST_P(VectorOpsTest, StoresAsF32OrBf16) {
+  for (const std::size_t size : kSizes) {
+    const Matrix<float> values = random_matrix(1, size, 5);
+    std::vector<float> floats(size);
+    store(values.row(0), DataType::kF32, reinterpret_cast<std::byte*>(floats.data()));
+    std::vector<BFloat16> narrow(size);
+    store(values.row(0), DataType::kBF16, reinterpret_cast<std::byte*>(narrow.data()));
+    for (std::size_t i = 0; i < size; ++i) {
+      EXPECT_EQ(floats[i], values.row(0)[i]);
+      EXPECT_EQ(narrow[i], BFloat16::from_float(values.row(0)[i]));
+    }
+  }
 }
 
 FLAME_TEST_ON_ALL_INSTRUCTION_SETS(VectorOpsTest);

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <new>
+#include <numeric>
 #include <vector>
 
 #include "flame/base/thread_pool.h"
@@ -104,6 +105,33 @@ TEST_F(DecoderTest, StepByStepAndAtOnceAgree) {
         ASSERT_NEAR(logits.row(row)[token], at_once.row(row * 5 + step)[token], 1e-4F);
       }
     }
+  }
+}
+
+TEST_F(DecoderTest, Bf16StaysCloseToFp32Arithmetic) {
+  const auto checkpoint = std::make_shared<const io::Checkpoint>(io::Checkpoint::open(directory / "model"));
+  const DenseWeights fast = load_dense_weights(checkpoint, config, {.type = DataType::kBF16, .check_finite = true});
+  Encoder fast_encoder(config, fast, device);
+  Decoder fast_decoder(config, fast, device);
+  inputs = {std::vector<std::int32_t>(40)};
+  std::iota(inputs[0].begin(), inputs[0].end(), 5);
+  begin(4);
+  const MatrixView<const float> encoded = fast_encoder.encode(inputs);
+  fast_decoder.begin(fast_encoder.sequences(), encoded, 4);
+  EXPECT_EQ(2 * fast_decoder.cache_bytes(), decoder->cache_bytes());
+  Matrix<float> exact(1, config.vocab_size);
+  Matrix<float> rounded(1, config.vocab_size);
+  for (const std::int32_t token : {0, 3, 9}) {
+    decoder->step(std::vector<std::int32_t>{token}, exact);
+    fast_decoder.step(std::vector<std::int32_t>{token}, rounded);
+    double squares = 0.0;
+    double difference = 0.0;
+    for (std::size_t i = 0; i < config.vocab_size; ++i) {
+      squares += std::pow(exact.row(0)[i], 2.0F);
+      difference += std::pow(rounded.row(0)[i] - exact.row(0)[i], 2.0F);
+    }
+    EXPECT_LT(std::sqrt(difference / squares), 0.01);
+    EXPECT_GT(difference, 0.0) << "nothing was rounded";
   }
 }
 

@@ -95,6 +95,30 @@ TEST_F(WeightsTest, OtherTypesAreConvertedElementByElement) {
   }
 }
 
+TEST_F(WeightsTest, Bf16RoundsMoreThanWeightsOnlyWhenItIsAskedFor) {
+  make(test::small_config(), DataType::kBF16);
+  const auto checkpoint = open();
+  const DenseWeights as_stored = load_dense_weights(checkpoint, config);
+  EXPECT_EQ(as_stored.types, "bf16");
+  EXPECT_EQ(as_stored.key_value_type, DataType::kF32);
+  EXPECT_FALSE(as_stored.decoder.blocks[1].self_attention.q.bf16_inputs);
+  const WeightOptions fast{.type = DataType::kBF16, .check_finite = true};
+  const DenseWeights asked_for = load_dense_weights(checkpoint, config, fast);
+  EXPECT_EQ(asked_for.key_value_type, DataType::kBF16);
+  EXPECT_TRUE(asked_for.decoder.blocks[1].self_attention.q.bf16_inputs);
+  EXPECT_TRUE(load_expert_weights(checkpoint, config, fast).layer({Stack::kEncoder, 1})[5].wo.bf16_inputs);
+}
+
+TEST_F(WeightsTest, WeightsThatNoCacheWillKeepAreReadPastThem) {
+  for (const bool streamed : {false, true}) {
+    WeightOptions options;
+    options.cache_bytes = streamed ? 1 << 10 : 1 << 30;
+    EXPECT_EQ(load_dense_weights(open(), config, options).decoder.blocks[1].self_attention.q.streamed, streamed);
+    EXPECT_EQ(load_dense_weights(open(), config, options).head.streamed, streamed);
+    EXPECT_EQ(load_expert_weights(open(), config, options).layer({Stack::kDecoder, 0})[0].wi.streamed, streamed);
+  }
+}
+
 TEST_F(WeightsTest, NormsAndRoutersStayInFp32) {
   const auto checkpoint = open();
   const DenseWeights weights = load_dense_weights(checkpoint, config, {.type = DataType::kBF16, .check_finite = true});

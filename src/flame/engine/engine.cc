@@ -14,6 +14,7 @@
 #include "flame/experts/resident_device.h"
 #include "flame/io/checkpoint.h"
 #include "flame/io/file.h"
+#include "flame/kernels/gemm.h"
 #include "flame/kernels/target.h"
 #include "flame/model/weights.h"
 
@@ -144,8 +145,12 @@ std::uint64_t Engine::weight_bytes() const { return parts_->dense.bytes + parts_
 const std::vector<std::string>& Engine::warnings() const { return parts_->dense.warnings; }
 
 std::string Engine::describe() const {
-  return fmt::format("{}; dense weights {}; {} threads; {}", parts_->device->describe(), parts_->dense.types,
-                     ThreadPool::threads(), kernels::instruction_set());
+  std::string dense = parts_->dense.types;
+  if (parts_->dense.key_value_type == DataType::kBF16) {
+    dense += kernels::has_bf16_products() ? ", keys, values and inputs of many tokens bf16" : ", keys and values bf16";
+  }
+  return fmt::format("{}; dense weights {}; {} threads; {}", parts_->device->describe(), dense, ThreadPool::threads(),
+                     kernels::instruction_set());
 }
 
 }  // namespace flame::engine

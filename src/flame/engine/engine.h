@@ -29,7 +29,8 @@ using DeviceFactory = std::function<std::unique_ptr<model::MoeDevice>(const mode
                                                                       const model::DenseWeights& dense)>;
 
 struct EngineOptions {
-  /// Storage of the weights in memory; nullopt: as they are stored. Arithmetic accumulates in fp32 whatever this says.
+  /// Storage of the weights in memory; nullopt: as they are stored. See model::WeightOptions for what kBF16 does
+  /// besides. Arithmetic accumulates in fp32 whatever this says.
   std::optional<DataType> type;
   /// Threads that compute; 0: every processor this process may use.
   std::size_t threads = 0;

@@ -66,6 +66,7 @@ std::string run_fingerprint(const Engine& engine, const TextGenerationOptions& o
     checksum.add_number(io::Checkpoint::open(engine.path()).content_checksum());
   }
   checksum.add_text(engine.dense_weights().types);
+  checksum.add_number(static_cast<std::uint64_t>(engine.dense_weights().key_value_type));
   checksum.add_text(options.prefix);
   add_options(checksum, options.generation);
   return checksum_text(checksum.value());

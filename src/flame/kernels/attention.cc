@@ -130,7 +130,7 @@ std::size_t visible_keys(const AttentionInput& input, std::size_t query) {
 }
 
 const std::byte* head_data(const KeyValueView& view, std::size_t head, std::size_t head_size) {
-  return view.data + head * head_size * size_of(view.type);
+  return view.data + head * (view.head_stride == 0 ? head_size : view.head_stride) * size_of(view.type);
 }
 
 void add_bias(const AttentionBias& bias, std::size_t head, std::size_t query, std::span<float> scores) {

@@ -8,12 +8,13 @@
 
 namespace flame::kernels {
 
-/// Keys or values of one sequence, all heads side by side: [length, heads * head_size], f32 or bf16.
+/// Keys or values of one sequence, f32 or bf16: head h of position k begins at element h * head_stride + k * stride.
 struct KeyValueView {
   DataType type = DataType::kF32;
   const std::byte* data = nullptr;
-  std::size_t length = 0;  ///< positions; those of padding are simply not counted in
-  std::size_t stride = 0;  ///< elements from one position to the next, at least heads * head_size
+  std::size_t length = 0;       ///< positions; those of padding are simply not counted in
+  std::size_t stride = 0;       ///< elements from one position to the next
+  std::size_t head_stride = 0;  ///< elements from one head to the next; 0: heads lie side by side in a position
 };
 
 /// An additive bias for (head, query, key): data[head * head_stride + query * query_stride + key]. A null `data` adds

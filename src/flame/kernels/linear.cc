@@ -1,7 +1,5 @@
 #include "flame/kernels/linear.h"
 
-#include <hwy/cache_control.h>
-
 #include <algorithm>
 #include <cassert>
 #include <type_traits>
@@ -31,27 +29,40 @@ constexpr std::size_t kRowTile = 4;
 constexpr std::size_t kTokenTile = 2;
 #endif
 
-// Rows at once for one token, where memory decides: fewer streams are read faster.
+// Rows at once for one token, where memory decides: fewer streams are read faster. The smaller of the two for rows that
+// are too long for a tile of the larger to be prefetched in order.
 constexpr std::size_t kLoneTokenRowTile = 4;
+constexpr std::size_t kLoneTokenLongRowTile = 2;
 
-// How far ahead of its reads a row tile prefetches: within long rows, else into the next tile, since the rows in
-// between are being read already. The hardware's own prefetchers stop at every page.
-constexpr std::size_t kPrefetchBytes = 2048;
+// The cache lines of a row tile are prefetched in the order of memory, during the tile before: memory gives one
+// sequence of lines faster than several, and the hardware's own prefetchers stop at every page. A tile must stay well
+// within the first-level cache for that; larger ones are prefetched row by row, a shorter way ahead.
+constexpr std::size_t kLargestTileInOrder = std::size_t{16} << 10;
+constexpr std::size_t kInOrderPrefetchBytes = 6144;
+constexpr std::size_t kByRowPrefetchBytes = 2048;
 
-HWY_INLINE std::size_t prefetch_distance(std::size_t rows, std::size_t row_bytes) {
-  return row_bytes > 2 * kPrefetchBytes ? kPrefetchBytes : std::max(rows * row_bytes, kPrefetchBytes);
+// Weights that no cache will keep (`Streamed`) are fetched past them: they would only push one another, and keys and
+// values, from level to level.
+template <bool Streamed>
+HWY_INLINE void prefetch(const std::byte* position) {
+  constexpr int kRead = 0;
+  constexpr int kLocality = Streamed ? 0 : 3;
+  __builtin_prefetch(position, kRead, kLocality);
 }
 
 // Rows x Tokens dot products. Each has exactly one accumulator, which takes the columns in order, whatever the tile:
 // that makes a result independent of its neighbours. Instruction-level parallelism comes from the other rows and
 // tokens.
-template <std::size_t Rows, std::size_t Tokens, typename Element>
+template <std::size_t Rows, std::size_t Tokens, bool Streamed, typename Element>
 HWY_INLINE void multiply_tile(const Element* weight, std::size_t columns, const float* input, std::size_t input_stride,
                               float* output, std::size_t output_stride) {
   const hn::ScalableTag<float> df;
   using Vector = hn::Vec<decltype(df)>;
   const std::size_t lanes = hn::Lanes(df);
-  const std::size_t ahead = prefetch_distance(Rows, columns * sizeof(Element));
+  const std::size_t row_bytes = columns * sizeof(Element);
+  const bool in_order = Rows * row_bytes <= kLargestTileInOrder;
+  const std::byte* ahead = reinterpret_cast<const std::byte*>(weight) +
+                           (in_order ? std::max(Rows * row_bytes, kInOrderPrefetchBytes) : kByRowPrefetchBytes);
 
   Vector sums[Rows][Tokens];
   for (std::size_t r = 0; r < Rows; ++r) {
@@ -67,11 +78,12 @@ HWY_INLINE void multiply_tile(const Element* weight, std::size_t columns, const 
   };
   // Narrow elements fill a cache line with several vectors: one prefetch a line leaves the load ports to them.
   constexpr std::size_t kVectors = sizeof(float) / sizeof(Element);
+  const std::size_t step_bytes = kVectors * lanes * sizeof(Element);
+  const std::size_t between_rows = in_order ? step_bytes : row_bytes;
   std::size_t c = 0;
   for (; c + kVectors * lanes <= columns; c += kVectors * lanes) {
-    for (std::size_t r = 0; r < Rows; ++r) {
-      hwy::Prefetch(reinterpret_cast<const std::byte*>(weight + r * columns + c) + ahead);
-    }
+    for (std::size_t r = 0; r < Rows; ++r) prefetch<Streamed>(ahead + r * between_rows);
+    ahead += in_order ? Rows * step_bytes : step_bytes;
     for (std::size_t v = 0; v < kVectors; ++v) add_vector(c + v * lanes);
   }
   for (; c + lanes <= columns; c += lanes) add_vector(c);
@@ -94,21 +106,21 @@ HWY_INLINE void multiply_tile(const Element* weight, std::size_t columns, const 
   }
 }
 
-template <std::size_t Rows, typename Element>
+template <std::size_t Rows, bool Streamed, typename Element>
 HWY_INLINE void multiply_row_tile(const Element* weight, std::size_t columns, MatrixView<const float> input,
                                   float* output, std::size_t output_stride) {
   std::size_t t = 0;
   for (; t + kTokenTile <= input.rows(); t += kTokenTile) {
-    multiply_tile<Rows, kTokenTile>(weight, columns, input.data() + t * input.stride(), input.stride(),
-                                    output + t * output_stride, output_stride);
+    multiply_tile<Rows, kTokenTile, Streamed>(weight, columns, input.data() + t * input.stride(), input.stride(),
+                                              output + t * output_stride, output_stride);
   }
   for (; t < input.rows(); ++t) {
-    multiply_tile<Rows, 1>(weight, columns, input.data() + t * input.stride(), input.stride(),
-                           output + t * output_stride, output_stride);
+    multiply_tile<Rows, 1, Streamed>(weight, columns, input.data() + t * input.stride(), input.stride(),
+                                     output + t * output_stride, output_stride);
   }
 }
 
-template <typename Element>
+template <bool Streamed, typename Element>
 void multiply_rows(const WeightMatrix& weight, MatrixView<const float> input, MatrixView<float> output,
                    std::size_t first, std::size_t last) {
   const auto* elements = reinterpret_cast<const Element*>(weight.data);
@@ -116,15 +128,29 @@ void multiply_rows(const WeightMatrix& weight, MatrixView<const float> input, Ma
   const auto multiply_tiles = [&](auto tile) HWY_ATTR {
     constexpr std::size_t kRows = decltype(tile)::value;
     for (; r + kRows <= last; r += kRows) {
-      multiply_row_tile<kRows>(elements + r * weight.columns, weight.columns, input, output.data() + r,
-                               output.stride());
+      multiply_row_tile<kRows, Streamed>(elements + r * weight.columns, weight.columns, input, output.data() + r,
+                                         output.stride());
     }
   };
   if (input.rows() > 1) multiply_tiles(std::integral_constant<std::size_t, kRowTile>());
+  const auto in_order = [&](std::size_t rows) { return rows * weight.row_bytes() <= kLargestTileInOrder; };
+  if (!in_order(kLoneTokenRowTile) && in_order(kLoneTokenLongRowTile)) {
+    multiply_tiles(std::integral_constant<std::size_t, kLoneTokenLongRowTile>());
+  }
   multiply_tiles(std::integral_constant<std::size_t, kLoneTokenRowTile>());
   for (; r < last; ++r) {
-    multiply_row_tile<1>(elements + r * weight.columns, weight.columns, input, output.data() + r, output.stride());
+    multiply_row_tile<1, Streamed>(elements + r * weight.columns, weight.columns, input, output.data() + r,
+                                   output.stride());
   }
+}
+
+template <typename Element>
+void multiply_rows_of(const WeightMatrix& weight, MatrixView<const float> input, MatrixView<float> output,
+                      std::size_t first, std::size_t last) {
+  // Many tokens go over a row tile several times, and need it in the first-level cache for that.
+  const bool once = input.rows() <= kTokenTile || kRowTile * weight.row_bytes() <= kLargestTileInOrder;
+  if (weight.streamed && once) return multiply_rows<true, Element>(weight, input, output, first, last);
+  return multiply_rows<false, Element>(weight, input, output, first, last);
 }
 
 }  // namespace
@@ -133,11 +159,11 @@ void gemv(const WeightMatrix& weight, MatrixView<const float> input, MatrixView<
           std::size_t last) {
   switch (weight.type) {
     case DataType::kBF16:
-      return multiply_rows<BFloat16>(weight, input, output, first, last);
+      return multiply_rows_of<BFloat16>(weight, input, output, first, last);
     case DataType::kF16:
-      return multiply_rows<Float16>(weight, input, output, first, last);
+      return multiply_rows_of<Float16>(weight, input, output, first, last);
     default:
-      return multiply_rows<float>(weight, input, output, first, last);
+      return multiply_rows_of<float>(weight, input, output, first, last);
   }
 }
 

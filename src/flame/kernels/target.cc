@@ -1,6 +1,7 @@
 #include "flame/kernels/target.h"
 
 #include <hwy/highway.h>
+#include <unistd.h>
 
 #include <cstdint>
 
@@ -39,6 +40,11 @@ bool force_instruction_set(std::string_view name) {
     }
   }
   return false;
+}
+
+std::size_t last_level_cache_bytes() {
+  const long bytes = sysconf(_SC_LEVEL3_CACHE_SIZE);
+  return bytes > 0 ? static_cast<std::size_t>(bytes) : std::size_t{32} << 20;
 }
 
 }  // namespace flame::kernels

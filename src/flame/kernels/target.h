@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <string_view>
 #include <vector>
 
@@ -15,5 +16,8 @@ namespace flame::kernels {
 /// Makes all kernels use `name` from now on, an element of available_instruction_sets(); "" returns to the best.
 /// For tests and benchmarks; not while kernels run. Returns false for a name that is not available.
 bool force_instruction_set(std::string_view name);
+
+/// Bytes of the processor's last-level cache, as the system tells; 32 MiB where it does not.
+[[nodiscard]] std::size_t last_level_cache_bytes();
 
 }  // namespace flame::kernels

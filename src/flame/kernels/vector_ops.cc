@@ -4,6 +4,8 @@
 #include <array>
 #include <cassert>
 #include <cmath>
+#include <cstdint>
+#include <cstring>
 #include <limits>
 #include <numbers>
 #include <utility>
@@ -103,6 +105,28 @@ void softmax(std::span<float> values) {
   for (float& value : values) value *= factor;
 }
 
+void round_to_bf16(std::span<const float> values, std::span<BFloat16> output) {
+  std::size_t i = 0;
+#if HWY_TARGET != HWY_SCALAR
+  const hn::RebindToUnsigned<decltype(kFloats)> d32;
+  const hn::RebindToSigned<decltype(kFloats)> signed32;
+  const hn::Rebind<std::uint16_t, decltype(kFloats)> d16;
+  const std::size_t lanes = hn::Lanes(kFloats);
+  for (; i + lanes <= values.size(); i += lanes) {
+    const Floats v = hn::LoadU(kFloats, values.data() + i);
+    const auto bits = hn::BitCast(d32, v);
+    const auto upper = hn::ShiftRight<16>(bits);
+    const auto odd = hn::And(upper, hn::Set(d32, 1U));
+    const auto rounded = hn::ShiftRight<16>(hn::Add(bits, hn::Add(odd, hn::Set(d32, 0x7fffU))));
+    const auto quiet = hn::Or(upper, hn::Set(d32, 0x40U));
+    const auto narrow = hn::IfThenElse(hn::RebindMask(d32, hn::IsNaN(v)), quiet, rounded);
+    hn::StoreU(hn::DemoteTo(d16, hn::BitCast(signed32, narrow)), d16,
+               reinterpret_cast<std::uint16_t*>(output.data() + i));
+  }
+#endif
+  for (; i < values.size(); ++i) output[i] = BFloat16::from_float(values[i]);
+}
+
 }  // namespace flame::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
 
@@ -115,6 +139,7 @@ HWY_EXPORT(rms_norm_row);
 HWY_EXPORT(max_abs);
 HWY_EXPORT(max_number);
 HWY_EXPORT(softmax);
+HWY_EXPORT(round_to_bf16);
 
 constexpr std::array<std::pair<std::string_view, Activation>, 6> kActivations = {
     {{"relu", Activation::kRelu},
@@ -204,6 +229,17 @@ float dot(std::span<const float> a, std::span<const float> b) {
 }
 
 float max_abs(std::span<const float> values) { return HWY_DYNAMIC_DISPATCH(max_abs)(values); }
+
+void store(std::span<const float> values, DataType type, std::byte* output) {
+  assert(type == DataType::kF32 || type == DataType::kBF16);
+  if (type == DataType::kBF16) return round_to_bf16(values, {reinterpret_cast<BFloat16*>(output), values.size()});
+  std::memcpy(output, values.data(), values.size_bytes());
+}
+
+void round_to_bf16(std::span<const float> values, std::span<BFloat16> output) {
+  assert(values.size() == output.size());
+  HWY_DYNAMIC_DISPATCH(round_to_bf16)(values, output);
+}
 
 std::size_t argmax(std::span<const float> values) {
   assert(!values.empty());

@@ -5,6 +5,7 @@
 #include <span>
 #include <string_view>
 
+#include "flame/base/data_type.h"
 #include "flame/base/matrix_view.h"
 
 namespace flame::kernels {
@@ -37,6 +38,12 @@ void scale(float factor, std::span<float> values);
 
 /// values[i] *= factors[i].
 void multiply(std::span<const float> factors, std::span<float> values);
+
+/// Writes `values` as `type`, kF32 or kBF16 (rounded), to `output`, which needs no alignment.
+void store(std::span<const float> values, DataType type, std::byte* output);
+
+/// output[i] = BFloat16::from_float(values[i]). `output` is as long as `values`.
+void round_to_bf16(std::span<const float> values, std::span<BFloat16> output);
 
 [[nodiscard]] float dot(std::span<const float> a, std::span<const float> b);
 

@@ -14,11 +14,15 @@ struct WeightMatrix {
   const std::byte* data = nullptr;
   std::size_t rows = 0;
   std::size_t columns = 0;
+  /// Of a kBF16 matrix: a product with many tokens may round their inputs to bf16 too (gemm.h).
+  bool bf16_inputs = false;
+  /// Read once and not again before the caches have seen more than they hold: kernels read it past them.
+  bool streamed = false;
 
   [[nodiscard]] std::size_t row_bytes() const { return columns * size_of(type); }
   [[nodiscard]] std::size_t size_bytes() const { return rows * row_bytes(); }
   [[nodiscard]] WeightMatrix rows_from(std::size_t first, std::size_t count) const {
-    return {type, data + first * row_bytes(), count, columns};
+    return {type, data + first * row_bytes(), count, columns, bf16_inputs, streamed};
   }
 };
 

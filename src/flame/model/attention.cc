@@ -28,10 +28,6 @@ void add_rows(MatrixView<const float> addend, MatrixView<float> hidden) {
   for (std::size_t row = 0; row < hidden.rows(); ++row) kernels::add(addend.row(row), hidden.row(row));
 }
 
-void copy_rows(MatrixView<const float> from, MatrixView<float> to) {
-  for (std::size_t row = 0; row < to.rows(); ++row) std::ranges::copy(from.row(row), to.row(row).begin());
-}
-
 // The part before attention: scratch.normed and scratch.query.
 void project_query(const SwitchConfig& config, const std::vector<float>& norm, const AttentionWeights& weights,
                    const Sequences& sequences, MatrixView<const float> hidden, AttentionScratch& scratch) {
@@ -50,8 +46,14 @@ void project_output(const SwitchConfig& config, const AttentionWeights& weights,
   add_rows(scratch.projected, hidden);
 }
 
+// Tokens worth handing to another thread when their keys or values are stored.
+constexpr std::size_t kTokenGrain = 16;
+
 kernels::KeyValueView view_of(MatrixView<const float> rows) {
-  return {DataType::kF32, reinterpret_cast<const std::byte*>(rows.data()), rows.rows(), rows.stride()};
+  return {.type = DataType::kF32,
+          .data = reinterpret_cast<const std::byte*>(rows.data()),
+          .length = rows.rows(),
+          .stride = rows.stride()};
 }
 
 kernels::AttentionInput attention_input(const SwitchConfig& config, const Sequences& sequences, std::size_t sequence,
@@ -68,28 +70,52 @@ kernels::AttentionInput attention_input(const SwitchConfig& config, const Sequen
 void CrossAttentionCache::compute(const SwitchConfig& config, const StackWeights& decoder, const Sequences& examples,
                                   MatrixView<const float> encoded) {
   examples_ = examples;
+  heads_ = config.num_heads;
+  head_size_ = config.d_kv;
   keys_.resize(decoder.blocks.size());
   values_.resize(decoder.blocks.size());
+  Matrix<float> projected(encoded.rows(), config.inner_dim());
+  const auto fill = [&](const kernels::WeightMatrix& weight, std::vector<std::byte>& stored) {
+    linear_by_group(weight, examples, encoded, projected);
+    stored.resize(encoded.rows() * config.inner_dim() * size_of(type_));
+    ThreadPool::parallel_for(encoded.rows(), kTokenGrain, [&](std::size_t begin, std::size_t end) {
+      for (std::size_t token = begin; token < end; ++token) {
+        const std::size_t example = examples.sequence_of_token()[token];
+        const std::size_t first = examples.begin(example);
+        for (std::size_t head = 0; head < heads_; ++head) {
+          const std::size_t place = first * heads_ + head * examples.length(example) + token - first;
+          kernels::store(projected.row(token).subspan(head * head_size_, head_size_), type_,
+                         stored.data() + place * head_size_ * size_of(type_));
+        }
+      }
+    });
+  };
   for (std::size_t layer = 0; layer < decoder.blocks.size(); ++layer) {
-    const AttentionWeights& weights = decoder.blocks[layer].cross_attention;
-    keys_[layer].resize(encoded.rows(), config.inner_dim());
-    values_[layer].resize(encoded.rows(), config.inner_dim());
-    linear_by_group(weights.k, examples, encoded, keys_[layer]);
-    linear_by_group(weights.v, examples, encoded, values_[layer]);
+    fill(decoder.blocks[layer].cross_attention.k, keys_[layer]);
+    fill(decoder.blocks[layer].cross_attention.v, values_[layer]);
   }
 }
 
+kernels::KeyValueView CrossAttentionCache::view(const std::vector<std::byte>& stored, std::size_t example) const {
+  const std::size_t length = examples_.length(example);
+  return {.type = type_,
+          .data = stored.data() + examples_.begin(example) * heads_ * head_size_ * size_of(type_),
+          .length = length,
+          .stride = head_size_,
+          .head_stride = length * head_size_};
+}
+
 kernels::KeyValueView CrossAttentionCache::keys(std::size_t example, std::size_t layer) const {
-  return view_of(examples_.rows(keys_[layer].view(), example));
+  return view(keys_[layer], example);
 }
 
 kernels::KeyValueView CrossAttentionCache::values(std::size_t example, std::size_t layer) const {
-  return view_of(examples_.rows(values_[layer].view(), example));
+  return view(values_[layer], example);
 }
 
 std::size_t CrossAttentionCache::bytes() const {
   std::size_t total = 0;
-  for (const Matrix<float>& keys : keys_) total += 2 * keys.rows() * keys.columns() * sizeof(float);
+  for (const std::vector<std::byte>& keys : keys_) total += 2 * keys.size();
   return total;
 }
 
@@ -122,8 +148,8 @@ void decoder_self_attention(const SwitchConfig& config, const BlockWeights& bloc
   for_each_sequence(sequences.count(), [&](std::size_t sequence) {
     const std::size_t count = sequences.length(sequence);
     const std::size_t past = cache.length(sequence);
-    copy_rows(sequences.rows<const float>(scratch.key.view(), sequence), cache.new_keys(sequence, layer, count));
-    copy_rows(sequences.rows<const float>(scratch.value.view(), sequence), cache.new_values(sequence, layer, count));
+    cache.write(sequence, layer, sequences.rows<const float>(scratch.key.view(), sequence),
+                sequences.rows<const float>(scratch.value.view(), sequence));
     kernels::AttentionInput input = attention_input(config, sequences, sequence, scratch);
     input.keys = cache.keys(sequence, layer, count);
     input.values = cache.values(sequence, layer, count);

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "flame/base/data_type.h"
 #include "flame/base/matrix_view.h"
 #include "flame/model/config.h"
 #include "flame/model/kv_cache.h"
@@ -24,9 +25,13 @@ struct AttentionScratch {
   Matrix<float> projected;  // [tokens, d_model]
 };
 
-/// Keys and values of the decoder's cross-attention: computed once for each example and shared by all its rows.
+/// Keys and values of the decoder's cross-attention: computed once for each example and shared by all its rows. Those
+/// of a head lie together, position after position, because that is how a decoding step reads them.
 class CrossAttentionCache {
  public:
+  /// `type` is kF32, or kBF16 to round them.
+  explicit CrossAttentionCache(DataType type) : type_(type) {}
+
   /// From the encoder's output [tokens, d_model] of `examples`.
   void compute(const SwitchConfig& config, const StackWeights& decoder, const Sequences& examples,
                MatrixView<const float> encoded);
@@ -37,9 +42,14 @@ class CrossAttentionCache {
   [[nodiscard]] std::size_t bytes() const;
 
  private:
+  [[nodiscard]] kernels::KeyValueView view(const std::vector<std::byte>& stored, std::size_t example) const;
+
+  DataType type_;
+  std::size_t heads_ = 0;
+  std::size_t head_size_ = 0;
   Sequences examples_;
-  std::vector<Matrix<float>> keys_;    // [layer][tokens, inner_dim]
-  std::vector<Matrix<float>> values_;  // likewise
+  std::vector<std::vector<std::byte>> keys_;    // [layer][example][heads][length of the example][head_size]
+  std::vector<std::vector<std::byte>> values_;  // likewise
 };
 
 /// hidden += attention of each sequence over itself, both ways (an encoder block's first sublayer).

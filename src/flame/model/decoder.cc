@@ -18,7 +18,8 @@ Decoder::Decoder(const SwitchConfig& config, const DenseWeights& weights, MoeDev
       bias_(weights.decoder.relative_bias, {.bidirectional = false,
                                             .count = config.relative_attention_num_buckets,
                                             .max_distance = config.relative_attention_max_distance}),
-      self_cache_(weights.decoder.blocks.size(), config.inner_dim()) {}
+      self_cache_(weights.decoder.blocks.size(), config.inner_dim(), weights.key_value_type),
+      cross_cache_(weights.key_value_type) {}
 
 void Decoder::begin(const Sequences& examples, MatrixView<const float> encoded, std::size_t positions) {
   cross_cache_.compute(config_, weights_.decoder, examples, encoded);

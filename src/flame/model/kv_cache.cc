@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <cassert>
 
+#include "flame/kernels/vector_ops.h"
+
 namespace flame::model {
 
-KeyValueCache::KeyValueCache(std::size_t layers, std::size_t width) : layers_(layers), width_(width) {}
+KeyValueCache::KeyValueCache(std::size_t layers, std::size_t width, DataType type)
+    : layers_(layers), width_(width), type_(type) {}
 
 void KeyValueCache::start(std::size_t rows, std::size_t positions) {
   free_.clear();
@@ -20,7 +23,7 @@ void KeyValueCache::start(std::size_t rows, std::size_t positions) {
 
 void KeyValueCache::extend(std::size_t row, std::size_t count) {
   Row& data = rows_[order_[row]];
-  const std::size_t needed = (data.length + count) * width_;
+  const std::size_t needed = (data.length + count) * position_bytes();
   for (std::size_t layer = 0; layer < layers_; ++layer) {
     if (data.keys[layer].size() >= needed) continue;
     // Doubling keeps the per-token path free of allocation but for a few steps of a long output.
@@ -30,26 +33,30 @@ void KeyValueCache::extend(std::size_t row, std::size_t count) {
   }
 }
 
-MatrixView<float> KeyValueCache::new_keys(std::size_t row, std::size_t layer, std::size_t count) {
+void KeyValueCache::write(std::size_t row, std::size_t layer, MatrixView<const float> keys,
+                          MatrixView<const float> values) {
   Row& data = rows_[order_[row]];
-  assert((data.length + count) * width_ <= data.keys[layer].size());
-  return {data.keys[layer].data() + data.length * width_, count, width_};
+  assert(keys.columns() == width_ && values.columns() == width_ && values.rows() == keys.rows());
+  assert((data.length + keys.rows()) * position_bytes() <= data.keys[layer].size());
+  for (std::size_t i = 0; i < keys.rows(); ++i) {
+    const std::size_t offset = (data.length + i) * position_bytes();
+    kernels::store(keys.row(i), type_, data.keys[layer].data() + offset);
+    kernels::store(values.row(i), type_, data.values[layer].data() + offset);
+  }
 }
 
-MatrixView<float> KeyValueCache::new_values(std::size_t row, std::size_t layer, std::size_t count) {
-  Row& data = rows_[order_[row]];
-  assert((data.length + count) * width_ <= data.values[layer].size());
-  return {data.values[layer].data() + data.length * width_, count, width_};
+kernels::KeyValueView KeyValueCache::view(const std::vector<std::byte>& stored, std::size_t length) const {
+  return {.type = type_, .data = stored.data(), .length = length, .stride = width_};
 }
 
 kernels::KeyValueView KeyValueCache::keys(std::size_t row, std::size_t layer, std::size_t count) const {
   const Row& data = rows_[order_[row]];
-  return {DataType::kF32, reinterpret_cast<const std::byte*>(data.keys[layer].data()), data.length + count, width_};
+  return view(data.keys[layer], data.length + count);
 }
 
 kernels::KeyValueView KeyValueCache::values(std::size_t row, std::size_t layer, std::size_t count) const {
   const Row& data = rows_[order_[row]];
-  return {DataType::kF32, reinterpret_cast<const std::byte*>(data.values[layer].data()), data.length + count, width_};
+  return view(data.values[layer], data.length + count);
 }
 
 void KeyValueCache::advance(std::size_t row, std::size_t count) { rows_[order_[row]].length += count; }
@@ -82,7 +89,7 @@ std::size_t KeyValueCache::bytes() const {
   std::size_t total = 0;
   for (const Row& row : rows_) {
     for (std::size_t layer = 0; layer < layers_; ++layer) {
-      total += (row.keys[layer].size() + row.values[layer].size()) * sizeof(float);
+      total += row.keys[layer].size() + row.values[layer].size();
     }
   }
   return total;
@@ -95,13 +102,13 @@ std::uint32_t KeyValueCache::take_free_row() {
     return row;
   }
   rows_.push_back({.length = 0,
-                   .keys = std::vector<std::vector<float>>(layers_),
-                   .values = std::vector<std::vector<float>>(layers_)});
+                   .keys = std::vector<std::vector<std::byte>>(layers_),
+                   .values = std::vector<std::vector<std::byte>>(layers_)});
   return static_cast<std::uint32_t>(rows_.size() - 1);
 }
 
 void KeyValueCache::copy_row(const Row& from, Row& to) const {
-  const std::size_t used = from.length * width_;
+  const std::size_t used = from.length * position_bytes();
   for (std::size_t layer = 0; layer < layers_; ++layer) {
     if (to.keys[layer].size() < from.keys[layer].size()) {
       to.keys[layer].resize(from.keys[layer].size());

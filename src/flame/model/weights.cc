@@ -167,17 +167,22 @@ void require_finite(const io::Checkpoint& checkpoint, std::string_view name, con
 // Brings tensors that have been checked into memory.
 class Loader {
  public:
-  Loader(const io::Checkpoint& checkpoint, const WeightOptions& options,
+  /// `streamed` as in WeightMatrix.
+  Loader(const io::Checkpoint& checkpoint, const WeightOptions& options, bool streamed,
          std::vector<std::shared_ptr<const std::byte[]>>& copies)
-      : checkpoint_(checkpoint), options_(options), copies_(copies) {}
+      : checkpoint_(checkpoint), options_(options), streamed_(streamed), copies_(copies) {}
 
   kernels::WeightMatrix matrix(std::string_view name) {
     const io::TensorView& tensor = checkpoint_.tensor(name);
     check_finite(name, tensor);
     const DataType stored = tensor.type == DataType::kF64 ? DataType::kF32 : tensor.type;
     const DataType type = options_.type.value_or(stored);
-    kernels::WeightMatrix matrix{type, tensor.bytes.data(), static_cast<std::size_t>(tensor.shape[0]),
-                                 static_cast<std::size_t>(tensor.shape[1])};
+    kernels::WeightMatrix matrix{type,
+                                 tensor.bytes.data(),
+                                 static_cast<std::size_t>(tensor.shape[0]),
+                                 static_cast<std::size_t>(tensor.shape[1]),
+                                 options_.type == DataType::kBF16,
+                                 streamed_};
     if (tensor.type != type) {
       matrix.data = convert(tensor, type);
       checkpoint_.release(name);
@@ -246,6 +251,7 @@ class Loader {
 
   const io::Checkpoint& checkpoint_;
   const WeightOptions& options_;
+  const bool streamed_;
   std::vector<std::shared_ptr<const std::byte[]>>& copies_;
   std::size_t bytes_ = 0;
   std::map<DataType, std::size_t> bytes_of_type_;
@@ -368,6 +374,31 @@ void load_embeddings(Loader& loader, const EmbeddingNames& names, DenseWeights& 
                                                : loader.matrix(names.head);
 }
 
+// Bytes of weights that the decoder reads for a token: by the next token, caches that hold less have forgotten them.
+std::uint64_t step_bytes(const io::Checkpoint& checkpoint, const SwitchConfig& config, Gating gating,
+                         const WeightOptions& options) {
+  std::uint64_t stored = 0;
+  std::uint64_t of_experts = 0;
+  const auto bytes_of = [&](const NamedShape& wanted) -> std::uint64_t {
+    const io::TensorView* tensor = checkpoint.find(wanted.name);
+    return tensor == nullptr ? 0 : tensor->elements() * size_of(options.type.value_or(tensor->type));
+  };
+  for (const NamedShape& tensor : dense_tensors(config, gating)) {
+    if (tensor.name.starts_with(name_of(Stack::kDecoder))) stored += bytes_of(tensor);
+  }
+  for (const NamedShape& tensor : expert_tensors(config, gating)) {
+    if (tensor.name.starts_with(name_of(Stack::kDecoder))) of_experts += bytes_of(tensor);
+  }
+  const std::uint64_t head =
+      std::uint64_t{config.vocab_size} * config.d_model * size_of(options.type.value_or(DataType::kBF16));
+  return stored + of_experts / std::max<std::uint64_t>(config.num_experts, 1) + head;
+}
+
+bool is_streamed(const io::Checkpoint& checkpoint, const SwitchConfig& config, Gating gating,
+                 const WeightOptions& options) {
+  return step_bytes(checkpoint, config, gating, options) > options.cache_bytes;
+}
+
 bool is_expert_name(std::string_view name) { return name.find(".mlp.experts.expert_") != std::string_view::npos; }
 
 std::vector<std::string> extra_tensors(const io::Checkpoint& checkpoint, const std::vector<NamedShape>& dense,
@@ -406,6 +437,7 @@ DenseWeights load_dense_weights(std::shared_ptr<const io::Checkpoint> checkpoint
   DenseWeights weights;
   weights.source = checkpoint;
   weights.gating = find_gating(*checkpoint);
+  if (options.type == DataType::kBF16) weights.key_value_type = DataType::kBF16;
   weights.activation = weights.gating == Gating::kGated ? config.gated_activation : config.activation;
 
   TensorCheck check(*checkpoint);
@@ -421,7 +453,7 @@ DenseWeights load_dense_weights(std::shared_ptr<const io::Checkpoint> checkpoint
   check.throw_if_any(extra);
   if (!extra.empty()) weights.warnings.push_back("not part of the model, ignored: " + listed(extra));
 
-  Loader loader(*checkpoint, options, weights.copies);
+  Loader loader(*checkpoint, options, is_streamed(*checkpoint, config, weights.gating, options), weights.copies);
   load_embeddings(loader, embeddings, weights);
   weights.encoder = load_stack(loader, config, weights.gating, Stack::kEncoder);
   weights.decoder = load_stack(loader, config, weights.gating, Stack::kDecoder);
@@ -440,7 +472,7 @@ ExpertWeights load_expert_weights(std::shared_ptr<const io::Checkpoint> checkpoi
   for (const NamedShape& tensor : expert_tensors(config, gating)) check.require(tensor);
   check.throw_if_any();
 
-  Loader loader(*checkpoint, options, weights.copies);
+  Loader loader(*checkpoint, options, is_streamed(*checkpoint, config, gating, options), weights.copies);
   for (const Stack stack : {Stack::kEncoder, Stack::kDecoder}) {
     auto& layers = stack == Stack::kEncoder ? weights.encoder : weights.decoder;
     layers.resize(config.moe_layers(stack));

@@ -10,6 +10,7 @@
 #include "flame/base/data_type.h"
 #include "flame/io/checkpoint.h"
 #include "flame/kernels/linear.h"
+#include "flame/kernels/target.h"
 #include "flame/model/config.h"
 #include "flame/model/router.h"
 #include "flame/model/tensor_names.h"
@@ -49,10 +50,15 @@ struct StackWeights {
 
 /// How weights are brought into memory.
 struct WeightOptions {
-  /// kF32, kBF16 or kF16; nullopt: each tensor as it is stored (F64 becomes F32).
+  /// kF32, kBF16 or kF16; nullopt: each tensor as it is stored (F64 becomes F32). kBF16 is for speed throughout: the
+  /// decoder's keys and values are kept in bf16 too, and many tokens are multiplied in bf16
+  /// (WeightMatrix::bf16_inputs). With the others, bf16 weights as they are stored among them, everything but the
+  /// weights is fp32.
   std::optional<DataType> type;
   /// Look at every weight for NaN and infinity; the message names the tensor. Costs one read of the file.
   bool check_finite = true;
+  /// Weights are read past the caches when the decoder needs more than this for a token: WeightMatrix::streamed.
+  std::size_t cache_bytes = kernels::last_level_cache_bytes();
 };
 
 /// Throws ModelError that names the tensor and the first of its elements that is NaN or infinite, if there is one. The
@@ -69,6 +75,7 @@ struct DenseWeights {
   StackWeights decoder;
   Gating gating = Gating::kPlain;
   Activation activation = Activation::kRelu;  ///< of all feed-forward layers, experts included
+  DataType key_value_type = DataType::kF32;   ///< in which the decoder keeps keys and values
 
   std::vector<std::string> warnings;  ///< tensors that are not the model's, stand-ins used for missing ones
   std::size_t bytes = 0;              ///< of all matrices and vectors, shared ones once
