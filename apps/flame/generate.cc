@@ -77,9 +77,10 @@ void print_statistics(const engine::RunStatistics& statistics, const engine::Eng
       tell(eval::describe_buffer(*buffered, statistics.decoder_seconds));
     }
   }
-  tell(fmt::format("memory: peak {}, of which weights {}, keys and values {}",
-                   format_byte_size(statistics.peak_memory_bytes), format_byte_size(engine.weight_bytes()),
-                   format_byte_size(statistics.cache_bytes)));
+  tell(fmt::format(
+      "memory: peak {}; weights {} (those mapped and never touched are not in the peak), keys and values {}",
+      format_byte_size(statistics.peak_memory_bytes), format_byte_size(engine.weight_bytes()),
+      format_byte_size(statistics.cache_bytes)));
 }
 
 void generate(const GenerateOptions& options) {
@@ -161,6 +162,10 @@ void generate(const GenerateOptions& options) {
   if (const accel::AcceleratorDevice* accelerator = accelerator_of(engine)) accelerator->finish();
   if (const auto* buffered = dynamic_cast<const experts::BufferedDevice*>(&engine.device())) {
     buffered->finish_timeline();
+  }
+  if (statistics.prompts == 0 && skipped.prompts == 0 && skipped.lines == 0) {
+    warn(options.resume ? "nothing was left to do: every prompt is in the output already"
+                        : "nothing was done: the input has no prompt, or none within --skip and --limit");
   }
   skipped.throw_if_any();
 }

@@ -126,6 +126,19 @@ TEST_F(Generate, SkipsABadLineWithItsNumberAndGoesOn) {
   EXPECT_THAT(result.standard_error, HasSubstr("1 bad line could not be run"));
 }
 
+TEST_F(Generate, SaysWhenThereWasNothingToDo) {
+  const ProgramResult empty = generate({"--input", write_input(""), "--field", "d"});
+  EXPECT_EQ(empty.exit_code, 0);
+  EXPECT_THAT(empty.standard_error, HasSubstr("nothing was done"));
+  const std::string output = (directory_ / "out.jsonl").string();
+  const std::vector<std::string> command{
+      "--input", write_input(kThreeLines), "--field", "d", "--max-new-tokens", "2", "-o", output};
+  ASSERT_EQ(generate(command).exit_code, 0);
+  std::vector<std::string> again = command;
+  again.emplace_back("--resume");
+  EXPECT_THAT(generate(again).standard_error, HasSubstr("every prompt is in the output already"));
+}
+
 TEST_F(Generate, StopsAtABadLineWhenStrict) {
   const std::string input = write_input("{\"d\": \"One.\"}\nnot json\n");
   const ProgramResult result =

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cerrno>
 #include <filesystem>
@@ -122,6 +123,14 @@ TEST_P(FileSystemContract, ADirectoryIsNotAFile) {
   write("f", "");
   EXPECT_TRUE(files().is_regular(path("f")));
   EXPECT_FALSE(files().is_regular(path("absent")));
+}
+
+TEST(RealFileSystem, APipeIsRefusedAndNotWaitedFor) {
+  const test::TemporaryDirectory directory;
+  const std::filesystem::path pipe = directory / "pipe";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_THROW(static_cast<void>(FileSystem::real().open(pipe)), FileError);
+  EXPECT_THROW(static_cast<void>(FileSystem::real().map(pipe)), FileError);
 }
 
 TEST_P(FileSystemContract, RenamingReplacesAFileButNotAFullDirectory) {

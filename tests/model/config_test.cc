@@ -123,7 +123,7 @@ TEST(ConfigTest, RefusesValuesOutOfRangeByKey) {
   }
   EXPECT_THAT(message_of(R"("num_heads": 32768, "d_kv": 65536)"), HasSubstr("num_heads * d_kv"));
   EXPECT_THAT(message_of(R"("relative_attention_num_buckets": 2)"), HasSubstr("relative_attention_num_buckets"));
-  EXPECT_THAT(message_of(R"("relative_attention_max_distance": 16)"), HasSubstr("relative_attention_max_distance"));
+  EXPECT_THAT(message_of(R"("relative_attention_max_distance": 0)"), HasSubstr("relative_attention_max_distance"));
   EXPECT_THAT(message_of(R"("eos_token_id": -1)"), HasSubstr("eos_token_id"));
   EXPECT_THROW(static_cast<void>(parse_config("[1]", "config.json")), FormatError);
   EXPECT_THROW(static_cast<void>(parse_config("{", "config.json")), FormatError);

@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "flame/base/error.h"
 #include "flame/base/json.h"
 #include "flame/io/file.h"
 #include "support/test_data.h"
@@ -22,12 +23,22 @@ TEST(PositionBiasTest, BucketsAreTransformers) {
     auto distance = entry["first"].get<std::int64_t>();
     for (const Json& run : entry["runs"]) {
       for (int i = 0; i < run[1].get<int>(); ++i, ++distance) {
-        ASSERT_EQ(position_bucket(distance, buckets), run[0].get<std::uint32_t>())
+        ASSERT_EQ(position_bucket(distance, buckets), run[0].get<std::int64_t>())
             << "distance " << distance << " of " << buckets.count << " buckets to " << buckets.max_distance
             << (buckets.bidirectional ? ", both ways" : "");
       }
     }
   }
+}
+
+TEST(PositionBiasTest, SequencesWhoseDistancesHaveNoBucketAreRefused) {
+  const Matrix<float> table(32, 2);
+  PositionBias bias(table, {.bidirectional = false, .count = 32, .max_distance = 9});
+  std::size_t longest = 1;
+  while (position_bucket(-static_cast<std::int64_t>(longest), {false, 32, 9}) >= 0) ++longest;
+  EXPECT_NO_THROW(bias.reserve(longest));
+  EXPECT_THROW(bias.reserve(longest + 1), ModelError);
+  EXPECT_NO_THROW(bias.reserve(longest));
 }
 
 TEST(PositionBiasTest, AViewHoldsTheBiasOfEveryQueryAndKey) {
@@ -48,7 +59,7 @@ TEST(PositionBiasTest, AViewHoldsTheBiasOfEveryQueryAndKey) {
               const float found = view.data[static_cast<std::ptrdiff_t>(head) * view.head_stride +
                                             static_cast<std::ptrdiff_t>(query - first) * view.query_stride +
                                             static_cast<std::ptrdiff_t>(key)];
-              ASSERT_EQ(found, table.row(position_bucket(distance, buckets))[head]);
+              ASSERT_EQ(found, table.row(static_cast<std::size_t>(position_bucket(distance, buckets)))[head]);
             }
           }
         }

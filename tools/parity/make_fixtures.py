@@ -330,7 +330,7 @@ def make_buckets(path):
     cases = []
     distances = list(range(-520, 521))
     for bidirectional in (True, False):
-        for count, maximum in ((32, 128), (8, 20), (8, 128), (32, 64), (64, 256), (5, 11), (6, 40), (33, 100)):
+        for count, maximum in ((32, 128), (8, 20), (8, 128), (32, 64), (64, 256), (5, 11), (6, 40), (33, 100), (32, 9), (32, 12)):
             buckets = switch.SwitchTransformersAttention._relative_position_bucket(
                 torch.tensor(distances), bidirectional=bidirectional, num_buckets=count, max_distance=maximum
             ).tolist()

@@ -17,6 +17,7 @@
 namespace flame::io {
 namespace {
 
+constexpr int kReading = O_RDONLY | O_NONBLOCK;                 // a pipe that nobody writes is refused, not waited for
 constexpr std::size_t kLargestTransfer = std::size_t{1} << 30;  // Linux moves at most 2^31 - 4096 bytes a call
 
 /// An open file; closes it when it goes.
@@ -41,11 +42,12 @@ class Descriptor {
     struct stat status {};
     return fstat(number_, &status) == 0 && S_ISREG(status.st_mode);
   }
-  /// Size of a regular file. Throws FileError for a directory.
+  /// Size of a regular file. Throws FileError for anything else.
   [[nodiscard]] std::uint64_t size(const std::filesystem::path& path) const {
     struct stat status {};
     if (fstat(number_, &status) != 0) throw FileError(path, "cannot read its size", errno);
     if (S_ISDIR(status.st_mode)) throw FileError(path, "cannot read", EISDIR);
+    if (!S_ISREG(status.st_mode)) throw FileError(path, "expected a file, found a pipe, socket or device");
     return static_cast<std::uint64_t>(status.st_size);
   }
 
@@ -56,7 +58,7 @@ class Descriptor {
 class RealReadableFile : public ReadableFile {
  public:
   explicit RealReadableFile(const std::filesystem::path& path)
-      : path_(path), descriptor_(path, O_RDONLY), size_(descriptor_.size(path)) {}
+      : path_(path), descriptor_(path, kReading), size_(descriptor_.size(path)) {}
 
   void read_at(std::uint64_t offset, std::span<std::byte> into) const override {
     std::size_t done = 0;
@@ -148,7 +150,7 @@ class RealFileSystem : public FileSystem {
   }
 
   MemoryMap map(const std::filesystem::path& path) override {
-    const Descriptor descriptor(path, O_RDONLY);
+    const Descriptor descriptor(path, kReading);
     const std::uint64_t size = descriptor.size(path);
     if (size == 0) return {};
     void* const mapped = mmap(nullptr, size, PROT_READ, MAP_SHARED, descriptor.number(), 0);

@@ -132,11 +132,6 @@ void read_position_bias(const JsonView& root, SwitchConfig& config) {
   // The encoder's buckets are halved for direction and halved again for exact distances: fewer than 4 leave none.
   read_extent(root, "relative_attention_num_buckets", config.relative_attention_num_buckets, 4, 1 << 16);
   read_extent(root, "relative_attention_max_distance", config.relative_attention_max_distance, 1, kLargestExtent);
-  if (config.relative_attention_max_distance <= config.relative_attention_num_buckets / 2) {
-    refuse(root.source(), "relative_attention_max_distance (" + std::to_string(config.relative_attention_max_distance) +
-                              ") must be above half of relative_attention_num_buckets (" +
-                              std::to_string(config.relative_attention_num_buckets) + ")");
-  }
 }
 
 void read_tokens(const JsonView& root, SwitchConfig& config) {
