@@ -58,8 +58,8 @@ void check_device_options(const CLI::App& command, const DeviceOptions& options)
   only("--vcd", simulated);
   only("--prefetches", on_accelerator(options));
   only("--xclbin", options.device == "fpga");
-  for (const char* flag :
-       {"--replacement", "--storage", "--storage-bandwidth", "--storage-latency", "--no-prefetch", "--no-verify"}) {
+  for (const char* flag : {"--replacement", "--storage", "--storage-bandwidth", "--storage-latency",
+                           "--storage-timeout", "--no-prefetch", "--no-verify"}) {
     only(flag, !on_accelerator(options));
   }
   only("--timeline", options.device != "fpga");

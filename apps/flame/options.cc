@@ -150,6 +150,10 @@ void add_buffer_options(CLI::App& command, BufferFlags& flags) {
                   "Behave like a storage of this latency, for example 100us")
       ->group(group);
   command
+      .add_option("--storage-timeout", flags.storage_timeout,
+                  "An expert that the storage has not brought after so long ends the run (default: 30s)")
+      ->group(group);
+  command
       .add_flag("--mapped", flags.mapped,
                 "For comparison: no slots; compute in a memory map of the file, kept or dropped by the kernel")
       ->group(group);
@@ -175,6 +179,10 @@ experts::BufferOptions buffer_options(const BufferFlags& flags) {
   }
   if (!flags.storage_latency.empty())
     options.throttle.latency_seconds = parse_duration(flags.storage_latency, "--storage-latency");
+  if (!flags.storage_timeout.empty()) {
+    options.timeout_seconds = parse_duration(flags.storage_timeout, "--storage-timeout");
+    if (options.timeout_seconds == 0.0) throw UsageError("--storage-timeout 0: no storage answers at once");
+  }
   options.mapped = flags.mapped;
   options.prefetch = !flags.no_prefetch;
   options.verify = !flags.no_verify;

@@ -52,6 +52,7 @@ struct BufferFlags {
   std::string storage = "auto";
   std::string storage_bandwidth;
   std::string storage_latency;
+  std::string storage_timeout;
   bool mapped = false;
   bool no_prefetch = false;
   bool no_verify = false;

@@ -117,6 +117,23 @@ TEST(GenerateWithABundle, PredictsWithAsMuchContextAsTheProfileCounted) {
   }
 }
 
+TEST(GenerateWithABundle, AStorageThatDoesNotAnswerEndsTheRunWithAMessage) {
+  const TemporaryDirectory directory;
+  const std::string bundle = (directory / "bundle").string();
+  ASSERT_EQ(run_flame({"pack", tiny_model().string(), "-o", bundle, "--dtype", "int8"}).exit_code, 0);
+  const std::vector<std::string> generate{"generate", bundle, "--text", "x", "--storage-latency", "900000s"};
+  const auto with = [&](const char* timeout) {
+    std::vector<std::string> command = generate;
+    command.insert(command.end(), {"--storage-timeout", timeout});
+    return run_flame(command);
+  };
+  const ProgramResult result = with("50ms");
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.standard_error, HasSubstr("within 0.05 s"));
+  EXPECT_EQ(with("0s").exit_code, 2);
+  EXPECT_EQ(with("1e300s").exit_code, 2);
+}
+
 TEST(GenerateWithABundle, AnUnwritableTimelineIsOneMessageAndLeavesNothing) {
   const TemporaryDirectory directory;
   const std::string bundle = (directory / "bundle").string();

@@ -20,9 +20,12 @@
 #include <new>
 #include <nlohmann/json.hpp>
 #include <random>
+#include <set>
+#include <thread>
 
 #include "experts/tiny_bundle.h"
 #include "flame/base/error.h"
+#include "flame/base/interrupt.h"
 #include "flame/base/json.h"
 #include "flame/base/thread_pool.h"
 #include "flame/experts/mapped_device.h"
@@ -487,6 +490,44 @@ TEST_F(BufferedDeviceTest, AStorageThatHangsIsAnErrorInTime) {
   storage->set_plan({});
   storage->wake();
   EXPECT_EQ(generate(*model_, device), *expected_);
+}
+
+TEST_F(BufferedDeviceTest, AStorageThatNeverSpeaksAgainIsAnErrorAndNoHang) {
+  const std::string text = io::read_file((*bundle_)->experts_file());
+  const auto bytes = std::as_bytes(std::span(text));
+  for (const std::uint64_t silent_after : {0U, 1U, 7U}) {
+    FaultPlan plan;
+    plan.stuck_after = silent_after;
+    BufferOptions options;
+    options.slots = 3;
+    options.timeout_seconds = 0.05;
+    auto reader = std::make_unique<FaultyReader>(std::vector<std::byte>(bytes.begin(), bytes.end()), plan, 1);
+    EXPECT_THROW(
+        {
+          BufferedDevice device(*bundle_, model_->dense, options, std::move(reader));
+          (void)generate(*model_, device);
+        },
+        DeviceError);
+  }
+}
+
+TEST_F(BufferedDeviceTest, CtrlCIsNoticedWhileTheStorageIsSilent) {
+  const std::string text = io::read_file((*bundle_)->experts_file());
+  const auto bytes = std::as_bytes(std::span(text));
+  FaultPlan plan;
+  plan.stuck = true;
+  BufferOptions options;
+  options.timeout_seconds = 3600.0;
+  auto reader = std::make_unique<FaultyReader>(std::vector<std::byte>(bytes.begin(), bytes.end()), plan, 1);
+  FaultyReader* const storage = reader.get();
+  BufferedDevice device(*bundle_, model_->dense, options, std::move(reader));
+  std::thread user([storage] {
+    while (storage->order().empty()) std::this_thread::yield();
+    request_interrupt();
+  });
+  EXPECT_THROW((void)generate(*model_, device), Interrupted);
+  user.join();
+  clear_interrupt();
 }
 
 TEST_F(BufferedDeviceTest, ABudgetBelowOneExpertSaysWhatIsNeeded) {

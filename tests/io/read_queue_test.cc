@@ -5,14 +5,18 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <fstream>
+#include <future>
 #include <map>
 #include <memory>
 #include <random>
+#include <set>
 
 #include "flame/base/checksum.h"
 #include "flame/base/error.h"
+#include "flame/io/thread_reader.h"
 #include "support/faulty_reader.h"
 #include "support/test_data.h"
 
@@ -49,9 +53,10 @@ class AlignedBytes {
     std::fill_n(data_.get(), bytes, std::byte{0xee});
   }
   [[nodiscard]] std::span<std::byte> span() const { return {data_.get(), bytes_}; }
+  [[nodiscard]] std::shared_ptr<const void> owner() const { return data_; }
 
  private:
-  std::unique_ptr<std::byte, decltype(&std::free)> data_;
+  std::shared_ptr<std::byte> data_;
   std::size_t bytes_;
 };
 
@@ -71,7 +76,7 @@ class ReadQueueTest : public testing::Test {
   void open(const FaultPlan& plan, std::uint64_t seed = 1) {
     auto reader = std::make_unique<FaultyReader>(content_, plan, seed);
     reader_ = reader.get();
-    queue_ = std::make_unique<ReadQueue>(std::move(reader), 4, small_chunks());
+    queue_ = std::make_unique<ReadQueue>(std::move(reader), 4, small_chunks(), memory_.owner());
   }
   ReadRequest request(std::uint64_t offset, std::uint64_t bytes, std::byte* destination) {
     return {offset, bytes, destination,
@@ -254,6 +259,76 @@ TEST_F(ReadQueueTest, GoesAwayWhileReadsAreUnderWay) {
   queue_.reset();
 }
 
+/// Memory that says when it goes; a sanitizer sees who writes to it afterwards.
+std::shared_ptr<std::byte> watched_memory(std::size_t bytes, const std::shared_ptr<std::promise<void>>& gone) {
+  return {static_cast<std::byte*>(std::aligned_alloc(kReadAlignment, bytes)), [gone](std::byte* memory) {
+            std::free(memory);
+            gone->set_value();
+          }};
+}
+
+TEST_F(ReadQueueTest, AStorageThatNeverSpeaksAgainKeepsTheMemoryAndNotItsUser) {
+  FaultPlan plan;
+  plan.stuck = true;
+  auto reader = std::make_unique<FaultyReader>(content_, plan, 1);
+  FaultyReader* const storage = reader.get();
+  const auto gone = std::make_shared<std::promise<void>>();
+  std::future<void> memory_gone = gone->get_future();
+  std::shared_ptr<std::byte> memory = watched_memory(8 * kBlock, gone);
+  std::byte* const destination = memory.get();
+  ReadQueueOptions options = small_chunks();
+  options.farewell = std::chrono::milliseconds(5);
+  auto queue = std::make_unique<ReadQueue>(std::move(reader), 1, options, std::move(memory));
+  queue->start(0, request(0, 8 * kBlock, destination), ReadPriority::kDemand);
+  while (storage->order().empty()) std::this_thread::yield();
+  queue.reset();
+  EXPECT_EQ(memory_gone.wait_for(std::chrono::seconds(0)), std::future_status::timeout);
+  // When it speaks after all, it may still write, and then everything goes.
+  storage->set_plan({});
+  storage->wake();
+  EXPECT_EQ(memory_gone.wait_for(kSoon), std::future_status::ready);
+}
+
+TEST_F(ReadQueueTest, WhatTheStorageCanCallBackIsNotWaitedFor) {
+  const auto gone = std::make_shared<std::promise<void>>();
+  std::future<void> memory_gone = gone->get_future();
+  std::shared_ptr<std::byte> memory = watched_memory(8 * kBlock, gone);
+  std::byte* const destination = memory.get();
+  ReadQueueOptions options = small_chunks();
+  options.farewell = std::chrono::hours(1);
+  auto reader = throttle_reader(std::make_unique<FaultyReader>(content_, FaultPlan{}, 1), Throttle{1.0, 3600.0});
+  auto queue = std::make_unique<ReadQueue>(std::move(reader), 1, options, std::move(memory));
+  queue->start(0, request(0, 8 * kBlock, destination), ReadPriority::kDemand);
+  EXPECT_EQ(queue->wait(0, 1, Clock::now() + std::chrono::milliseconds(5)), ReadState::kReading);
+  queue.reset();
+  EXPECT_EQ(memory_gone.wait_for(std::chrono::seconds(0)), std::future_status::ready);
+}
+
+TEST(ThreadReader, GivesBackWhatNoThreadHasBegun) {
+  std::promise<void> begun;
+  std::promise<void> go_on;
+  const auto reader = make_thread_reader(
+      [&, wait = go_on.get_future().share()](const ReadChunk& chunk) -> std::int64_t {
+        if (chunk.tag == 1) begun.set_value();
+        wait.wait();
+        return chunk.bytes;
+      },
+      1, "one thread");
+  std::vector<ReadCompletion> completions(4);
+  reader->submit({1, 0, kBlock, nullptr});
+  begun.get_future().wait();
+  reader->submit({2, 0, kBlock, nullptr});
+  reader->cancel(1);
+  reader->cancel(2);
+  ASSERT_EQ(reader->wait(soon(), completions), 1U);
+  EXPECT_EQ(completions[0].tag, 2U);
+  EXPECT_EQ(completions[0].result, -ECANCELED);
+  go_on.set_value();
+  ASSERT_EQ(reader->wait(soon(), completions), 1U);
+  EXPECT_EQ(completions[0].tag, 1U);
+  EXPECT_EQ(completions[0].result, static_cast<std::int64_t>(kBlock));
+}
+
 class BackendTest : public testing::TestWithParam<StorageBackend> {
  protected:
   BackendTest() {
@@ -278,7 +353,7 @@ TEST_P(BackendTest, ReadsAFile) {
   auto reader = open();
   if (reader == nullptr) GTEST_SKIP() << "io_uring is refused";
   reader->register_memory(memory_.span());
-  ReadQueue queue(std::move(reader), 4, small_chunks());
+  ReadQueue queue(std::move(reader), 4, small_chunks(), memory_.owner());
   SCOPED_TRACE(queue.describe());
   for (std::size_t entry = 0; entry < 4; ++entry) {
     queue.start(entry,
@@ -296,7 +371,7 @@ TEST_P(BackendTest, MeetsTheEndOfAFileThatWasCutWhileOpen) {
   auto reader = open();
   if (reader == nullptr) GTEST_SKIP() << "io_uring is refused";
   ASSERT_EQ(::truncate((directory_ / "file").c_str(), 10 * kBlock), 0);
-  ReadQueue queue(std::move(reader), 1, small_chunks());
+  ReadQueue queue(std::move(reader), 1, small_chunks(), memory_.owner());
   queue.start(0, {8 * kBlock, 8 * kBlock, memory_.span().data(), {}}, ReadPriority::kDemand);
   EXPECT_EQ(queue.wait(0, 8 * kBlock, soon()), ReadState::kFailed);
   EXPECT_EQ(queue.failure(0).reason, ReadFailure::Reason::kEndOfFile);
@@ -312,11 +387,32 @@ TEST_P(BackendTest, WakesUp) {
   }
 }
 
+TEST_P(BackendTest, EveryReadThatWasCancelledComesBackOnce) {
+  auto reader = open(8);
+  if (reader == nullptr) GTEST_SKIP() << "io_uring is refused";
+  std::vector<ReadCompletion> completions(8);
+  for (int round = 0; round < 50; ++round) {
+    std::set<std::uint64_t> left;
+    for (std::uint64_t tag = 0; tag < reader->depth(); ++tag) {
+      reader->submit({tag, tag * kBlock, kBlock, memory_.span().data() + tag * kBlock});
+      left.insert(tag);
+    }
+    for (std::uint64_t tag = 0; tag < reader->depth(); ++tag) reader->cancel(tag);
+    while (!left.empty()) {
+      const std::size_t count = reader->wait(soon(), completions);
+      for (std::size_t i = 0; i < count; ++i) {
+        EXPECT_EQ(left.erase(completions[i].tag), 1U);
+        EXPECT_THAT(completions[i].result, testing::AnyOf(-ECANCELED, -EINTR, std::int64_t{kBlock}));
+      }
+    }
+  }
+}
+
 TEST_P(BackendTest, ThrottledItTakesTheTimeOfTheSlowerStorage) {
   auto reader = open();
   if (reader == nullptr) GTEST_SKIP() << "io_uring is refused";
   const Throttle throttle{20e6, 1e-3};  // 100 blocks: 20.5 ms at 20 MB/s
-  ReadQueue queue(throttle_reader(std::move(reader), throttle), 1, small_chunks());
+  ReadQueue queue(throttle_reader(std::move(reader), throttle), 1, small_chunks(), memory_.owner());
   EXPECT_THAT(queue.describe(), HasSubstr("20 MB/s"));
   const auto begin = Clock::now();
   queue.start(0, {0, 100 * kBlock, memory_.span().data(), sums_}, ReadPriority::kDemand);

@@ -9,6 +9,11 @@
 #include "flame/base/error.h"
 
 namespace flame {
+namespace {
+
+constexpr double kLongest = 1e6;  ///< clocks count nanoseconds in 64 bits, and nobody waits for eleven days
+
+}  // namespace
 
 double parse_duration(std::string_view text, std::string_view option) {
   double value = -1.0;
@@ -18,6 +23,9 @@ double parse_duration(std::string_view text, std::string_view option) {
   const double scale = unit == "us" ? 1e-6 : unit == "ms" ? 1e-3 : unit == "s" ? 1.0 : 0.0;
   if (error != std::errc() || !std::isfinite(value) || value < 0.0 || scale == 0.0) {
     throw UsageError(fmt::format("{}: expected a time such as 100us, 2ms or 0.5s, found \"{}\"", option, text));
+  }
+  if (value * scale > kLongest) {
+    throw UsageError(fmt::format("{}: {} is too long: at most {:.0f} s", option, text, kLongest));
   }
   return value * scale;
 }

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <utility>
 
 #include "flame/base/error.h"
 #include "flame/base/interrupt.h"
@@ -261,8 +262,16 @@ namespace {
 
 constexpr std::size_t kReadsUnderWay = 8;
 
-double read_plainly(io::AsyncReader& reader, std::span<std::byte> memory, std::uint64_t total, std::uint64_t piece,
-                    std::size_t depth) {
+constexpr std::chrono::seconds kPatience{30};
+
+/// Reads that are still under way may write at any time: reader and memory stay until the process ends.
+void leave_behind(std::unique_ptr<io::AsyncReader> reader, std::shared_ptr<const experts::SlotMemory> memory) {
+  static auto* const left = new std::vector<std::pair<decltype(reader), decltype(memory)>>;
+  left->emplace_back(std::move(reader), std::move(memory));
+}
+
+double read_plainly(std::unique_ptr<io::AsyncReader> reader, const std::shared_ptr<const experts::SlotMemory>& memory,
+                    std::uint64_t total, std::uint64_t piece, std::size_t depth) {
   std::vector<io::ReadCompletion> completions(depth);
   const auto begin = Clock::now();
   std::uint64_t next = 0;
@@ -271,15 +280,18 @@ double read_plainly(io::AsyncReader& reader, std::span<std::byte> memory, std::u
   while (next < total || flying > 0) {
     while (next < total && flying < depth) {
       const std::uint64_t bytes = std::min(piece, total - next);
-      reader.submit({tag, next, static_cast<std::uint32_t>(bytes), memory.data() + (tag % depth) * piece});
+      reader->submit({tag, next, static_cast<std::uint32_t>(bytes), memory->all().data() + (tag % depth) * piece});
       ++tag;
       next += bytes;
       ++flying;
     }
-    const std::size_t count = reader.wait(Clock::now() + std::chrono::seconds(30), completions);
-    if (count == 0) throw DeviceError("the storage does not answer");
-    for (std::size_t i = 0; i < count; ++i) {
-      if (completions[i].result <= 0) throw DeviceError("a read failed while the storage was measured");
+    const std::size_t count = reader->wait(Clock::now() + kPatience, completions);
+    const bool failed = std::any_of(completions.begin(), completions.begin() + static_cast<std::ptrdiff_t>(count),
+                                    [](const io::ReadCompletion& completion) { return completion.result <= 0; });
+    if (count == 0 || failed) {
+      leave_behind(std::move(reader), memory);
+      throw DeviceError(failed ? "a read failed while the storage was measured"
+                               : fmt::format("the storage has not answered for {} s", kPatience.count()));
     }
     flying -= count;
   }
@@ -294,7 +306,10 @@ double read_queued(io::ReadQueue& queue, std::span<std::byte> memory, std::uint6
   std::vector<bool> used(kReadsUnderWay);
   const auto finish = [&](std::size_t number) {
     if (!used[number]) return;
-    const auto state = queue.wait(number, piece, Clock::now() + std::chrono::seconds(30));
+    const auto state = queue.wait(number, piece, Clock::now() + kPatience);
+    if (state == io::ReadState::kReading) {
+      throw DeviceError(fmt::format("the storage has not answered for {} s", kPatience.count()));
+    }
     if (state != io::ReadState::kDone) throw DeviceError(queue.failure(number).message());
   };
   while (next + piece <= total) {
@@ -320,7 +335,7 @@ std::vector<StorageSpeed> measure_storage(const std::filesystem::path& path,
     const std::uint64_t piece =
         std::min(size, (asked + io::kReadAlignment - 1) / io::kReadAlignment * io::kReadAlignment);
     const std::uint64_t total = std::min<std::uint64_t>(size, std::max<std::uint64_t>(piece, 512ULL << 20));
-    experts::SlotMemory memory(kReadsUnderWay, piece);
+    const auto memory = std::make_shared<const experts::SlotMemory>(kReadsUnderWay, piece);
     for (const io::StorageBackend backend :
          {io::StorageBackend::kAutomatic, io::StorageBackend::kThreads, io::StorageBackend::kMemoryMap}) {
       for (const std::size_t depth : {std::size_t{1}, kReadsUnderWay, std::size_t{0}}) {
@@ -332,15 +347,16 @@ std::vector<StorageSpeed> measure_storage(const std::filesystem::path& path,
           io::ReaderOptions options;
           options.backend = backend;
           auto reader = io::throttle_reader(io::open_reader(path, options), throttle);
-          reader->register_memory(memory.all());
+          reader->register_memory(memory->all());
           double rate = 0.0;
           if (depth > 0) {
             speed.how = fmt::format("{} reads under way, {}", depth, reader->describe());
-            rate = read_plainly(*reader, memory.all(), total, piece, std::min(depth, reader->depth()));
+            const std::size_t allowed = std::min(depth, reader->depth());
+            rate = read_plainly(std::move(reader), memory, total, piece, allowed);
           } else {
-            io::ReadQueue queue(std::move(reader), kReadsUnderWay, {});
+            io::ReadQueue queue(std::move(reader), kReadsUnderWay, {}, memory);
             speed.how = "read queue, " + queue.describe();
-            rate = read_queued(queue, memory.all(), total, piece);
+            rate = read_queued(queue, memory->all(), total, piece);
           }
           speed.bytes_per_second = std::max(speed.bytes_per_second, rate);
         }

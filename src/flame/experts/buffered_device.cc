@@ -57,8 +57,8 @@ struct BufferedDevice::Implementation {
       : bundle(std::move(the_bundle)),
         switched_off(options.prefetch ? "" : "; prefetch off"),
         routers(routers_of(bundle->config(), dense)),
-        memory(slots_for(*bundle, options), bundle->slot_bytes()),
-        loader(*bundle, memory, std::move(reader), options, timeline) {
+        memory(std::make_shared<SlotMemory>(slots_for(*bundle, options), bundle->slot_bytes())),
+        loader(bundle, memory, std::move(reader), options, timeline) {
     const ExpertGrid& grid = bundle->grid();
     if (routers.size() != grid.layers()) throw std::logic_error("the weights are another model's than the bundle");
     if (!options.timeline.empty()) {
@@ -88,7 +88,7 @@ struct BufferedDevice::Implementation {
     pipeline_options.speculate_always = options.speculate_always;
     pipeline_options.expert_bytes = bundle->slot_bytes();
     pipeline_options.chunk_bytes = StoredLoader::prefetch_bytes_in_flight();
-    pipeline = std::make_unique<ExpertPipeline>(grid, memory.all().size() / bundle->slot_bytes(), pipeline_options,
+    pipeline = std::make_unique<ExpertPipeline>(grid, memory->all().size() / bundle->slot_bytes(), pipeline_options,
                                                 loader, make_replacement(choice.replacement, grid, popularity),
                                                 std::move(forecaster), popularity);
     keeps_log = pipeline->pool().slots() < grid.size();
@@ -104,7 +104,7 @@ struct BufferedDevice::Implementation {
   std::string switched_off;            ///< for describe()
   std::vector<model::Router> routers;  ///< [layers of the grid]
   Timeline timeline;
-  SlotMemory memory;
+  std::shared_ptr<SlotMemory> memory;
   StoredLoader loader;
   std::unique_ptr<ExpertPipeline> pipeline;
   std::string predictor_name;
@@ -199,7 +199,7 @@ void BufferedDevice::Implementation::run(const ExpertWork& work, const kernels::
   const std::uint32_t number = bundle->grid().number_of(work.expert);
   const std::size_t bytes = layout.size_bytes();
   const kernels::ExpertParts parts =
-      kernels::parts_of(layout, std::span<const std::byte>(memory.slot(work.pin.slot())).first(bytes));
+      kernels::parts_of(layout, std::span<const std::byte>(memory->slot(work.pin.slot())).first(bytes));
   expert_run.begin(parts, tokens.input(), tokens.probabilities(), tokens.computed());
   if (work.whole) {
     const auto begin = io::Clock::now();
@@ -295,7 +295,7 @@ BufferReport BufferedDevice::Implementation::report(const PipelineStatistics& co
 const UseLog& BufferedDevice::uses() const { return implementation_->uses; }
 const UseLog& BufferedDevice::whole_uses() const { return implementation_->whole_uses; }
 const Bundle& BufferedDevice::bundle() const { return *implementation_->bundle; }
-std::uint64_t BufferedDevice::slot_memory_bytes() const { return implementation_->memory.all().size(); }
+std::uint64_t BufferedDevice::slot_memory_bytes() const { return implementation_->memory->all().size(); }
 void BufferedDevice::finish_timeline() const { implementation_->timeline.close(); }
 
 std::size_t slots_for(const Bundle& bundle, const BufferOptions& options) {

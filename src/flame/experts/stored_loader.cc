@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "flame/base/error.h"
+#include "flame/base/interrupt.h"
 #include "flame/experts/bundle_json.h"
 
 namespace flame::experts {
@@ -16,6 +18,12 @@ io::ReadQueueOptions queue_options() {
   return options;
 }
 
+/// What a read touches: a slot, and checksums of the bundle.
+using Touched = std::pair<std::shared_ptr<const Bundle>, std::shared_ptr<const SlotMemory>>;
+
+/// So soon Ctrl-C is noticed while nothing comes.
+constexpr auto kPatience = std::chrono::milliseconds(100);
+
 std::unique_ptr<io::AsyncReader> with_memory(std::unique_ptr<io::AsyncReader> reader, std::span<std::byte> memory) {
   reader->register_memory(memory);
   return reader;
@@ -23,16 +31,17 @@ std::unique_ptr<io::AsyncReader> with_memory(std::unique_ptr<io::AsyncReader> re
 
 }  // namespace
 
-StoredLoader::StoredLoader(const Bundle& bundle, SlotMemory& memory, std::unique_ptr<io::AsyncReader> reader,
-                           const BufferOptions& options, Timeline& timeline)
-    : bundle_(bundle),
-      memory_(memory),
+StoredLoader::StoredLoader(std::shared_ptr<const Bundle> bundle, std::shared_ptr<const SlotMemory> memory,
+                           std::unique_ptr<io::AsyncReader> reader, const BufferOptions& options, Timeline& timeline)
+    : bundle_(std::move(bundle)),
+      memory_(std::move(memory)),
       verify_(options.verify),
       wait_for_loads_(options.wait_for_loads),
       timeout_seconds_(options.timeout_seconds),
       timeline_(timeline),
-      expert_in_(memory.all().size() / bundle.slot_bytes()),
-      queue_(with_memory(std::move(reader), memory.all()), expert_in_.size(), queue_options()) {
+      expert_in_(memory_->all().size() / bundle_->slot_bytes()),
+      queue_(with_memory(std::move(reader), memory_->all()), expert_in_.size(), queue_options(),
+             std::make_shared<Touched>(bundle_, memory_)) {
   active_.reserve(expert_in_.size());
 }
 
@@ -44,11 +53,11 @@ std::uint64_t StoredLoader::prefetch_bytes_in_flight() {
 double StoredLoader::now() { return std::chrono::duration<double>(io::Clock::now() - epoch_).count(); }
 
 void StoredLoader::start(SlotIndex slot, ExpertIndex expert, io::ReadPriority priority, std::uint64_t rank) {
-  const StoredExpert& stored = bundle_.expert(expert);
+  const StoredExpert& stored = bundle_->expert(expert);
   io::ReadRequest request;
   request.offset = stored.offset;
   request.bytes = stored.stored_bytes;
-  request.destination = memory_.slot(slot).data();
+  request.destination = memory_->slot(slot).data();
   request.rank = rank;
   if (verify_) request.checksums = stored.block_checksums;
   expert_in_[slot] = expert;
@@ -73,7 +82,7 @@ std::optional<LoadEnd> StoredLoader::poll() {
     if (delivery.bytes > 0) {
       const ExpertIndex expert = expert_in_[*slot];
       timeline_.add(Timeline::Row::kStorage, end.outcome == LoadEnd::Outcome::kWhole ? "load" : "broken-off load",
-                    bundle_.grid().layer_of(expert), bundle_.grid().number_of(expert), delivery.begin, delivery.end);
+                    bundle_->grid().layer_of(expert), bundle_->grid().number_of(expert), delivery.begin, delivery.end);
     }
     active_.erase(slot);
     ++told_;
@@ -82,37 +91,48 @@ std::optional<LoadEnd> StoredLoader::poll() {
   return std::nullopt;
 }
 
-void StoredLoader::wait() {
+template <typename WaitUntil>
+bool StoredLoader::wait_in_time(const WaitUntil& wait_until) const {
   const auto deadline = io::Clock::now() + std::chrono::duration_cast<io::Clock::duration>(
                                                std::chrono::duration<double>(timeout_seconds_));
-  if (queue_.wait_for_end(told_, deadline) != told_) return;
+  while (true) {
+    if (wait_until(std::min(deadline, io::Clock::now() + kPatience))) return true;
+    throw_if_interrupted();
+    if (io::Clock::now() >= deadline) return false;
+  }
+}
+
+void StoredLoader::wait() {
+  if (wait_in_time([this](io::Clock::time_point time) { return queue_.wait_for_end(told_, time) != told_; })) return;
   throw DeviceError(fmt::format("{}: no load ended within {} s: the storage does not answer",
-                                bundle_.experts_file().string(), timeout_seconds_));
+                                bundle_->experts_file().string(), timeout_seconds_));
 }
 
 std::uint64_t StoredLoader::wait_for_bytes(SlotIndex slot, ExpertIndex expert, std::uint64_t bytes) {
   std::uint64_t ready = queue_.ready_bytes(slot);
   if (ready >= bytes) return ready;
-  const auto deadline = io::Clock::now() + std::chrono::duration_cast<io::Clock::duration>(
-                                               std::chrono::duration<double>(timeout_seconds_));
-  const io::ReadState state = queue_.wait(slot, bytes, deadline);
-  ready = queue_.ready_bytes(slot);
+  io::ReadState state = io::ReadState::kReading;
+  static_cast<void>(wait_in_time([&](io::Clock::time_point time) {
+    state = queue_.wait(slot, bytes, time);
+    ready = queue_.ready_bytes(slot);
+    return state != io::ReadState::kReading || ready >= bytes;
+  }));
   if (state == io::ReadState::kFailed) fail(slot, expert);
   if (ready < bytes) {
     throw DeviceError(fmt::format("{}: expert {} at offset {} did not arrive within {} s: {} of {} bytes came",
-                                  bundle_.experts_file().string(), name_of(expert), bundle_.expert(expert).offset,
-                                  timeout_seconds_, ready, bundle_.expert(expert).stored_bytes));
+                                  bundle_->experts_file().string(), name_of(expert), bundle_->expert(expert).offset,
+                                  timeout_seconds_, ready, bundle_->expert(expert).stored_bytes));
   }
   return ready;
 }
 
 void StoredLoader::fail(SlotIndex slot, ExpertIndex expert) {
-  throw DeviceError(fmt::format("{}: expert {} at offset {} cannot be loaded: {}", bundle_.experts_file().string(),
-                                name_of(expert), bundle_.expert(expert).offset, queue_.failure(slot).message()));
+  throw DeviceError(fmt::format("{}: expert {} at offset {} cannot be loaded: {}", bundle_->experts_file().string(),
+                                name_of(expert), bundle_->expert(expert).offset, queue_.failure(slot).message()));
 }
 
 std::string StoredLoader::name_of(ExpertIndex expert) const {
-  return stored_name(bundle_.config(), bundle_.grid(), expert);
+  return stored_name(bundle_->config(), bundle_->grid(), expert);
 }
 
 std::string StoredLoader::describe() const {

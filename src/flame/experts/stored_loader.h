@@ -17,9 +17,10 @@ namespace flame::experts {
 /// Loads experts of a bundle from storage into slots, each block's XXH3 checked as it arrives.
 class StoredLoader final : public ExpertLoader {
  public:
-  /// `bundle`, `memory` and `timeline` must outlive the loader.
-  StoredLoader(const Bundle& bundle, SlotMemory& memory, std::unique_ptr<io::AsyncReader> reader,
-               const BufferOptions& options, Timeline& timeline);
+  /// `timeline` must outlive the loader. `bundle` and `memory` are kept, also beyond its end by reads that a dead
+  /// storage never gives back (io::ReadQueue).
+  StoredLoader(std::shared_ptr<const Bundle> bundle, std::shared_ptr<const SlotMemory> memory,
+               std::unique_ptr<io::AsyncReader> reader, const BufferOptions& options, Timeline& timeline);
 
   [[nodiscard]] double now() override;
   void start(SlotIndex slot, ExpertIndex expert, io::ReadPriority priority, std::uint64_t rank) override;
@@ -44,8 +45,12 @@ class StoredLoader final : public ExpertLoader {
  private:
   [[nodiscard]] std::string name_of(ExpertIndex expert) const;
 
-  const Bundle& bundle_;
-  SlotMemory& memory_;
+  /// `wait_until(time)` is called with ever later times until it is true, which Ctrl-C can end. False at the deadline.
+  template <typename WaitUntil>
+  [[nodiscard]] bool wait_in_time(const WaitUntil& wait_until) const;
+
+  std::shared_ptr<const Bundle> bundle_;
+  std::shared_ptr<const SlotMemory> memory_;
   bool verify_;
   bool wait_for_loads_;
   double timeout_seconds_;

@@ -49,6 +49,10 @@ class AsyncReader {
   /// Makes the present or the next wait() return.
   virtual void wake() = 0;
 
+  /// Asks for a submitted read to end early. Its completion comes all the same, with -ECANCELED where that took effect;
+  /// a storage that cannot break reads off does nothing. Belongs to the thread of submit().
+  virtual void cancel(std::uint64_t tag) { static_cast<void>(tag); }
+
   /// A hint: reads will go to this memory, which stays where it is as long as the reader lives.
   virtual void register_memory(std::span<std::byte> memory) { static_cast<void>(memory); }
 

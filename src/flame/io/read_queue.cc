@@ -11,8 +11,8 @@
 #include <condition_variable>
 #include <cstring>
 #include <mutex>
-#include <thread>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "flame/base/checksum.h"
@@ -62,28 +62,54 @@ std::string ReadFailure::message() const {
 
 class ReadQueue::Worker {
  public:
-  Worker(std::unique_ptr<AsyncReader> reader, std::size_t entries, const ReadQueueOptions& options)
-      : reader_(std::move(reader)), options_(options), entries_(entries), chunks_(reader_->depth()) {
+  Worker(std::unique_ptr<AsyncReader> reader, std::size_t entries, const ReadQueueOptions& options,
+         std::shared_ptr<const void> memory)
+      : memory_(std::move(memory)),
+        reader_(std::move(reader)),
+        options_(options),
+        entries_(entries),
+        chunks_(reader_->depth()) {
     assert(options.demand_chunk_bytes % options.block_bytes == 0);
     assert(options.prefetch_chunk_bytes % options.block_bytes == 0);
     for (std::size_t i = 0; i < chunks_.size(); ++i) idle_chunks_.push_back(i);
     completions_.resize(chunks_.size());
-    thread_ = std::thread([this] { run(); });
   }
-
-  ~Worker() {
-    {
-      const std::lock_guard lock(mutex_);
-      stopping_ = true;
-      for (Entry& entry : entries_) {
-        if (entry.state == ReadState::kReading) cancel_locked(entry);
-      }
-    }
-    reader_->wake();
-    thread_.join();
-  }
+  ~Worker() = default;
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
+
+  /// The thread: returns after stop(), when the reader has given everything back.
+  void run() {
+    // The kernel's default slack of 50 us would show in every throttled or retried read.
+    ::prctl(PR_SET_TIMERSLACK, 1000UL, 0UL, 0UL, 0UL);
+    ask_for_short_turns();
+    std::unique_lock lock(mutex_);
+    bool called_back = false;
+    while (true) {
+      retry_due_chunks();
+      submit_chunks();
+      if (stopping_ && idle_chunks_.size() == chunks_.size()) break;
+      if (stopping_ && !std::exchange(called_back, true)) call_back_chunks();
+      const Clock::time_point deadline = next_deadline();
+      lock.unlock();
+      const std::size_t count = reader_->wait(deadline, completions_);
+      for (std::size_t i = 0; i < count; ++i) complete(completions_[i], lock);
+      if (!lock.owns_lock()) lock.lock();
+    }
+    finished_ = true;
+    progress_.notify_all();
+  }
+
+  /// Cancels everything. False: at the deadline some reads had not come back.
+  bool stop(Clock::time_point deadline) {
+    std::unique_lock lock(mutex_);
+    stopping_ = true;
+    for (Entry& entry : entries_) {
+      if (entry.state == ReadState::kReading) cancel_locked(entry);
+    }
+    reader_->wake();
+    return progress_.wait_until(lock, deadline, [this] { return finished_; });
+  }
 
   void start(std::size_t index, const ReadRequest& request, ReadPriority priority) {
     {
@@ -206,20 +232,10 @@ class ReadQueue::Worker {
     bool waiting_for_retry = false;
   };
 
-  void run() {
-    // The kernel's default slack of 50 us would show in every throttled or retried read.
-    ::prctl(PR_SET_TIMERSLACK, 1000UL, 0UL, 0UL, 0UL);
-    ask_for_short_turns();
-    std::unique_lock lock(mutex_);
-    while (true) {
-      retry_due_chunks();
-      submit_chunks();
-      if (stopping_ && idle_chunks_.size() == chunks_.size()) return;
-      const Clock::time_point deadline = next_deadline();
-      lock.unlock();
-      const std::size_t count = reader_->wait(deadline, completions_);
-      for (std::size_t i = 0; i < count; ++i) complete(completions_[i], lock);
-      if (!lock.owns_lock()) lock.lock();
+  /// Of chunks that are not idle, when none waits to be tried again.
+  void call_back_chunks() {
+    for (std::size_t number = 0; number < chunks_.size(); ++number) {
+      if (std::find(idle_chunks_.begin(), idle_chunks_.end(), number) == idle_chunks_.end()) reader_->cancel(number);
     }
   }
 
@@ -429,6 +445,7 @@ class ReadQueue::Worker {
   static double seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
   std::uint8_t& counted_as_prefetch(std::size_t number) { return counted_as_prefetch_[number]; }
 
+  std::shared_ptr<const void> memory_;
   std::unique_ptr<AsyncReader> reader_;
   ReadQueueOptions options_;
   mutable std::mutex mutex_;
@@ -446,12 +463,22 @@ class ReadQueue::Worker {
   Clock::time_point busy_since_;
   ReadQueueStatistics statistics_;
   bool stopping_ = false;
-  std::thread thread_;
+  bool finished_ = false;
 };
 
-ReadQueue::ReadQueue(std::unique_ptr<AsyncReader> reader, std::size_t entries, const ReadQueueOptions& options)
-    : worker_(std::make_unique<Worker>(std::move(reader), entries, options)) {}
-ReadQueue::~ReadQueue() = default;
+ReadQueue::ReadQueue(std::unique_ptr<AsyncReader> reader, std::size_t entries, const ReadQueueOptions& options,
+                     std::shared_ptr<const void> memory)
+    : worker_(std::make_shared<Worker>(std::move(reader), entries, options, std::move(memory))),
+      farewell_(options.farewell),
+      thread_([worker = worker_] { worker->run(); }) {}
+
+ReadQueue::~ReadQueue() {
+  if (worker_->stop(Clock::now() + farewell_)) {
+    thread_.join();
+  } else {
+    thread_.detach();
+  }
+}
 
 void ReadQueue::start(std::size_t entry, const ReadRequest& request, ReadPriority priority) {
   worker_->start(entry, request, priority);

@@ -6,6 +6,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <thread>
 
 #include "flame/io/async_reader.h"
 
@@ -50,6 +51,7 @@ struct ReadQueueOptions {
   std::size_t prefetch_depth = 2;  ///< chunks of prefetches in flight: what a demand read may find before it
   int attempts = 4;                ///< of a chunk that fails or whose checksum is wrong
   Clock::duration retry_delay = std::chrono::milliseconds(1);
+  Clock::duration farewell = std::chrono::seconds(1);  ///< what the queue's end waits for a storage that is silent
 };
 
 struct ReadQueueStatistics {
@@ -67,8 +69,12 @@ struct ReadQueueStatistics {
 /// allocates at its first read only. One thread may call everything; state() and ready_bytes() may be called by any.
 class ReadQueue {
  public:
-  ReadQueue(std::unique_ptr<AsyncReader> reader, std::size_t entries, const ReadQueueOptions& options);
-  /// Cancels what is under way and waits until no memory is written to any more.
+  /// `memory` owns all that reads write to and are compared with. It is kept until no read can touch it any more.
+  ReadQueue(std::unique_ptr<AsyncReader> reader, std::size_t entries, const ReadQueueOptions& options,
+            std::shared_ptr<const void> memory);
+  /// Cancels what is under way and waits for it, but no longer than options.farewell. Reads that a dead storage never
+  /// gives back are left behind then, on purpose: with them their thread, the reader and `memory`, which all go if the
+  /// storage answers after all, and with the process at the latest.
   ~ReadQueue();
   ReadQueue(const ReadQueue&) = delete;
   ReadQueue& operator=(const ReadQueue&) = delete;
@@ -121,7 +127,9 @@ class ReadQueue {
 
  private:
   class Worker;
-  std::unique_ptr<Worker> worker_;
+  std::shared_ptr<Worker> worker_;  ///< the thread's as well, which may have to be left behind
+  Clock::duration farewell_;
+  std::thread thread_;
 };
 
 }  // namespace flame::io

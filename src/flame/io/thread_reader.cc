@@ -58,6 +58,15 @@ class ThreadReader final : public AsyncReader {
     return count;
   }
 
+  // What no thread has begun can be dropped; a pread cannot be called back.
+  void cancel(std::uint64_t tag) override {
+    const std::lock_guard lock(mutex_);
+    const auto chunk = std::find_if(queue_.begin(), queue_.end(), [&](const ReadChunk& c) { return c.tag == tag; });
+    if (chunk == queue_.end()) return;
+    queue_.erase(chunk);
+    completed_.push_back({tag, -ECANCELED});
+  }
+
   void wake() override {
     {
       const std::lock_guard lock(mutex_);

@@ -47,6 +47,13 @@ class ThrottledReader final : public AsyncReader {
     }
   }
 
+  void cancel(std::uint64_t tag) override {
+    for (Pending& pending : in_flight_) {
+      if (pending.completion.tag == tag) pending.due = Clock::now();
+    }
+    reader_->cancel(tag);
+  }
+
   void wake() override { reader_->wake(); }
   void register_memory(std::span<std::byte> memory) override { reader_->register_memory(memory); }
 

@@ -16,6 +16,7 @@ namespace flame::io {
 namespace {
 
 constexpr std::uint64_t kWakeTag = std::numeric_limits<std::uint64_t>::max();
+constexpr std::uint64_t kCancelTag = kWakeTag - 1;
 /// The kernel registers at most 1 GiB as one buffer.
 constexpr std::size_t kRegionBytes = std::size_t{1} << 30;
 
@@ -85,11 +86,20 @@ class UringReader final : public AsyncReader {
       io_uring_cqe_seen(&ring_, entry);
       if (tag == kWakeTag) {
         watch_event();
-      } else {
+      } else if (tag != kCancelTag) {
         completions[count++] = {tag, outcome};
       }
     }
     return count;
+  }
+
+  // The kernel calls back what waits in a queue of its own or can be interrupted; what a disk works on it cannot.
+  void cancel(std::uint64_t tag) override {
+    io_uring_sqe* entry = io_uring_get_sqe(&ring_);
+    if (entry == nullptr && io_uring_submit(&ring_) >= 0) entry = io_uring_get_sqe(&ring_);
+    if (entry == nullptr) return;
+    io_uring_prep_cancel64(entry, tag, 0);
+    io_uring_sqe_set_data64(entry, kCancelTag);
   }
 
   void wake() override {
