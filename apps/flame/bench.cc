@@ -331,6 +331,7 @@ void bench_on_accelerator(const CLI::App& command, const Options& options) {
 }
 
 void add_storage_command(CLI::App& bench_command) {
+  constexpr std::uint64_t kLargestPiece = std::uint64_t{1} << 30;
   struct StorageOptions {
     std::string path;
     std::vector<std::string> pieces{"64KiB", "1MiB", "3MiB"};
@@ -361,7 +362,13 @@ void add_storage_command(CLI::App& bench_command) {
                               ? experts::Bundle::open(options->path).experts_file()
                               : fs::path(options->path);
     std::vector<std::uint64_t> pieces;
-    for (const std::string& piece : options->pieces) pieces.push_back(parse_byte_size(piece, "--piece"));
+    for (const std::string& piece : options->pieces) {
+      pieces.push_back(parse_byte_size(piece, "--piece"));
+      if (pieces.back() == 0 || pieces.back() > kLargestPiece) {
+        throw UsageError(fmt::format("--piece {}: expected more than 0 bytes, and at most {}", piece,
+                                     format_byte_size(kLargestPiece)));
+      }
+    }
     const std::vector<eval::StorageSpeed> speeds =
         eval::measure_storage(path, pieces, throttle_of(options->bandwidth, options->latency_us), options->repeats);
     Json list = Json::array();

@@ -31,7 +31,7 @@ struct Options {
   std::vector<std::string> modes{"paper", "runtime"};
   std::string replacement = "next-use";
   bool speculate_always = false;
-  std::vector<std::string> expert_bytes{"0"};
+  std::vector<std::string> expert_bytes;  // empty: a load takes as long as the gap
   std::string bandwidth = "1GB/s";
   double latency_us = 100.0;
   double compute_us = 300.0;
@@ -47,24 +47,36 @@ std::vector<eval::BufferCase> cases_of(const Options& options, const routing::Tr
   if (all_contexts.empty()) {
     for (std::uint32_t m = 1; m <= std::min(6U, profile.options().max_order); ++m) all_contexts.push_back(m);
   }
+  const std::size_t all = (std::size_t{trace.info.encoder_layers} + trace.info.decoder_layers) * trace.info.experts;
+  const bool paper = std::find(options.modes.begin(), options.modes.end(), "paper") != options.modes.end();
+  const std::size_t most = paper ? trace.info.experts : all;
+  for (const std::size_t slots : options.slots) {
+    if (slots <= most) continue;
+    throw UsageError(fmt::format("--slots {}: {}", slots,
+                                 paper ? fmt::format("in paper mode they are of each layer, which has {} experts", most)
+                                       : fmt::format("the model has {} experts", most)));
+  }
   std::vector<std::size_t> runtime_slots = options.slots;
   std::vector<std::size_t> paper_slots = options.slots;
   if (options.slots.empty()) {
     for (std::size_t slots = 1; slots <= trace.info.experts; ++slots) paper_slots.push_back(slots);
-    const std::size_t all = (std::size_t{trace.info.encoder_layers} + trace.info.decoder_layers) * trace.info.experts;
     for (std::size_t eighth = 1; eighth <= 8; ++eighth) {
       const std::size_t slots = std::max<std::size_t>(1, all * eighth / 8);
       if (runtime_slots.empty() || runtime_slots.back() != slots) runtime_slots.push_back(slots);
     }
   }
   const double bandwidth = parse_bandwidth(options.bandwidth, "--bandwidth");
+  std::vector<double> sizes;  // 0: not given; the replay then tells hit ratios at a load time of the gap
+  for (const std::string& bytes : options.expert_bytes) {
+    sizes.push_back(static_cast<double>(parse_byte_size(bytes, "--expert-bytes")));
+    if (sizes.back() == 0.0) throw UsageError(fmt::format("--expert-bytes {}: no expert is as small", bytes));
+  }
+  if (sizes.empty()) sizes.push_back(0.0);
   std::vector<eval::BufferCase> cases;
   for (const std::string& mode : options.modes) {
     if (mode != "paper" && mode != "runtime") throw UsageError(fmt::format("--mode {}: use paper or runtime", mode));
-    for (const std::string& bytes : options.expert_bytes) {
+    for (const double size : sizes) {
       eval::BufferTimes times;
-      const auto size = static_cast<double>(parse_byte_size(bytes, "--expert-bytes"));
-      // Without a size the replay tells hit ratios at a load time of the gap.
       times.load = size > 0.0 ? size / bandwidth + options.latency_us * 1e-6 : options.gap_us * 1e-6;
       times.chunk = size > 0.0 ? std::min(times.load, 256.0 * 1024 / bandwidth) : times.load / 20;
       times.compute = options.compute_us * 1e-6;
@@ -177,9 +189,16 @@ void add_eval_buffer_command(CLI::App& eval) {
   command->add_flag("--speculate-always", options->speculate_always, "Load ahead without asking whether it pays");
   command->add_option("--expert-bytes", options->expert_bytes, "Packed bytes of one expert, one or several");
   command->add_option("--bandwidth", options->bandwidth, "Of the storage")->capture_default_str();
-  command->add_option("--latency-us", options->latency_us, "Of the storage")->capture_default_str();
-  command->add_option("--compute-us", options->compute_us, "One expert for one token")->capture_default_str();
-  command->add_option("--gap-us", options->gap_us, "Dense layers between two MoE layers")->capture_default_str();
+  const CLI::Range microseconds(0.0, 1e9);
+  command->add_option("--latency-us", options->latency_us, "Of the storage")
+      ->check(microseconds)
+      ->capture_default_str();
+  command->add_option("--compute-us", options->compute_us, "One expert for one token")
+      ->check(microseconds)
+      ->capture_default_str();
+  command->add_option("--gap-us", options->gap_us, "Dense layers between two MoE layers")
+      ->check(microseconds)
+      ->capture_default_str();
   command->add_flag("--skip-overlapping", options->skip_overlapping,
                     "Leave out examples that the profile counted, instead of refusing the trace");
   command->add_option("--threads", options->threads, "Threads (default: every processor)")->check(CLI::Range(1, 1024));

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <iostream>
 #include <iterator>
 #include <memory>
@@ -59,8 +60,13 @@ void refuse_negative_counts(CLI::App& app) {
   for (CLI::Option* option : app.get_options()) {
     if (!option->get_type_name().starts_with("UINT")) continue;
     option->check(CLI::Validator(
-        [](std::string& text) {
-          return text.starts_with('-') ? fmt::format("expected a number that is not negative, found {}", text) : "";
+        [](std::string& text) -> std::string {
+          if (text.starts_with('-')) return fmt::format("expected a number that is not negative, found {}", text);
+          // CLI11 would take the largest number there is instead.
+          std::uint64_t number = 0;
+          const bool too_large =
+              std::from_chars(text.data(), text.data() + text.size(), number).ec == std::errc::result_out_of_range;
+          return too_large ? fmt::format("{} is more than can be counted", text) : std::string();
         },
         ""));
   }

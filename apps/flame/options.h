@@ -25,8 +25,8 @@ namespace flame::cli {
 /// Refuses what is not a number above 0, and says so.
 [[nodiscard]] CLI::Validator above_zero();
 
-/// CLI11 takes "-1" for a huge number where an option is an unsigned one: refuses it for all options that `app` and its
-/// subcommands have by now.
+/// CLI11 takes "-1" for a huge number where an option is an unsigned one, and the largest there is for one beyond it:
+/// refuses both for all options that `app` and its subcommands have by now.
 void refuse_negative_counts(CLI::App& app);
 
 /// Throws UsageError "FLAG has no effect WHY" for the first of `flags` that was given on the command line.

@@ -163,6 +163,27 @@ TEST(PackCommand, OptionsOfAnotherKindAreRefused) {
   }
 }
 
+TEST(GenerateWithABundle, ABundleWithAChangedOrMissingFileIsRefused) {
+  const TemporaryDirectory directory;
+  const std::string bundle = (directory / "bundle").string();
+  ASSERT_EQ(run_flame({"pack", tiny_model().string(), "-o", bundle, "--dtype", "int8"}).exit_code, 0);
+  const auto refused = [&](const std::string& because) {
+    const ProgramResult result = run_flame({"generate", bundle, "--text", "x"});
+    EXPECT_EQ(result.exit_code, 1) << because;
+    EXPECT_THAT(result.standard_error, HasSubstr(because));
+  };
+  std::vector<std::filesystem::path> files;
+  for (const auto& entry : std::filesystem::directory_iterator(bundle)) files.push_back(entry.path());
+  EXPECT_GE(files.size(), 4U);
+  for (const std::filesystem::path& file : files) {
+    std::filesystem::rename(file, directory / "away");
+    refused(file.filename().string());
+    std::filesystem::rename(directory / "away", file);
+  }
+  std::fstream(bundle + "/spiece.model", std::ios::in | std::ios::out | std::ios::binary).put('\x7f');
+  refused("spiece.model: its checksum is");
+}
+
 TEST(VerifyCommand, NamesWhatIsDamaged) {
   const TemporaryDirectory directory;
   const std::string bundle = (directory / "bundle").string();
@@ -327,6 +348,39 @@ TEST(BenchCommand, RefusesOptionsThatChangeNothing) {
     EXPECT_EQ(result.exit_code, 2) << said << result.standard_error;
     EXPECT_THAT(result.standard_error, HasSubstr(said));
   }
+}
+
+TEST(BenchCommand, RefusesAStorageThatCannotBeMeasured) {
+  const TemporaryDirectory directory;
+  const std::string file = (directory / "file").string();
+  std::ofstream(file) << std::string(8192, 'x');
+  const auto measure = [](std::vector<std::string> words) {
+    words.insert(words.begin(), {"bench", "storage"});
+    return run_flame(words);
+  };
+  const ProgramResult absent = measure({(directory / "none").string()});
+  EXPECT_EQ(absent.exit_code, 1);
+  EXPECT_THAT(absent.standard_error, HasSubstr("none: cannot open: No such file"));
+  for (const std::string& path : {std::string("/dev/zero"), directory.path().string()}) {
+    const ProgramResult result = measure({path});
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_THAT(result.standard_error, HasSubstr("is not a regular file"));
+  }
+  for (const char* piece : {"0", "2GiB"}) {
+    const ProgramResult result = measure({file, "--piece", piece});
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_THAT(result.standard_error, HasSubstr("--piece"));
+  }
+  const ProgramResult measured = measure({file, "--piece", "4KiB", "--repeats", "1"});
+  EXPECT_EQ(measured.exit_code, 0) << measured.standard_error;
+  EXPECT_THAT(measured.standard_output, HasSubstr("memory map, page cache included"));
+}
+
+TEST(GenerateWithABundle, CountsThatNoNumberHoldsAreRefused) {
+  const ProgramResult result =
+      run_flame({"generate", tiny_model().string(), "--text", "x", "--slots", "18446744073709551616"});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.standard_error, HasSubstr("more than can be counted"));
 }
 
 TEST(BenchCommand, MeasuresABundleAndTheStorage) {

@@ -197,6 +197,14 @@ TEST_F(PredictionCommands, ReplayOnlyExamplesThatTheProfileHasNotSeen) {
   const json report = json::parse(skipped.standard_output);
   EXPECT_EQ(report.at("overlapping_examples_left_out"), 5);
   EXPECT_GT(report.at("results").at(0).at("steps"), 0);
+  for (const auto& [option, value] : std::vector<std::pair<std::string, std::string>>{
+           {"--slots", "1000"}, {"--expert-bytes", "0"}, {"--gap-us", "1e300"}, {"--compute-us", "-1"}}) {
+    std::vector<std::string> odd = skipping;
+    odd.insert(odd.end(), {option, value});
+    const ProgramResult result = run(odd);
+    EXPECT_EQ(result.exit_code, 2) << option;
+    EXPECT_THAT(result.standard_error, HasSubstr(option));
+  }
   skipping[2] = path("train");
   EXPECT_EQ(run(skipping).exit_code, 2) << "none is left";
 }

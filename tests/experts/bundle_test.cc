@@ -150,6 +150,31 @@ TEST_F(BundleTest, ATruncatedOrForeignFileIsAnError) {
   EXPECT_THAT(error_of([&] { verify_bundle(bundle->path()); }), HasSubstr("stranger.bin"));
 }
 
+TEST_F(BundleTest, IsNotOpenedWithAFileMissingOrOfAnotherSizeNorWithASmallOneChanged) {
+  const auto bundle = model_->pack("opened", "2:4", PackedType::kInt8);
+  const auto open = [&] { return error_of([&] { (void)Bundle::open(bundle->path()); }); };
+  for (const char* name : {"config.json", "model.safetensors", "experts.safetensors", "profile.json"}) {
+    const std::string good = read(bundle->path() / name);
+    write(bundle->path() / name, good + " ");
+    EXPECT_THAT(open(), HasSubstr(name));
+    std::filesystem::remove(bundle->path() / name);
+    EXPECT_THAT(open(), HasSubstr(name));
+    write(bundle->path() / name, good);
+  }
+  for (const char* name : {"config.json", "profile.json"}) {
+    const std::string good = read(bundle->path() / name);
+    std::string bad = good;
+    bad[bad.rfind('}') - 1] ^= 2;  // white space or a digit
+    write(bundle->path() / name, bad);
+    EXPECT_NE(open(), "no error") << name;
+    write(bundle->path() / name, good);
+  }
+  EXPECT_EQ(open(), "no error");
+  std::filesystem::remove(bundle->path() / "flame.json");
+  EXPECT_TRUE(Bundle::is_bundle(bundle->path()));
+  EXPECT_THAT(open(), HasSubstr("flame.json"));
+}
+
 TEST_F(BundleTest, EveryWrongFieldOfTheManifestIsRefusedByName) {
   const auto bundle = model_->pack("fields", "2:4", PackedType::kInt8);
   const Json good = Json::parse(read(bundle->path() / "flame.json"));

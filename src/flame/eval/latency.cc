@@ -10,10 +10,12 @@
 
 #include "flame/base/error.h"
 #include "flame/base/interrupt.h"
+#include "flame/base/progress.h"
 #include "flame/base/random.h"
 #include "flame/experts/mapped_device.h"
 #include "flame/experts/slot_memory.h"
 #include "flame/io/checkpoint.h"
+#include "flame/io/file.h"
 #include "flame/io/read_queue.h"
 #include "flame/model/generation.h"
 #include "flame/model/weights.h"
@@ -328,9 +330,15 @@ double read_queued(io::ReadQueue& queue, std::span<std::byte> memory, std::uint6
 std::vector<StorageSpeed> measure_storage(const std::filesystem::path& path,
                                           const std::vector<std::uint64_t>& piece_bytes, const io::Throttle& throttle,
                                           std::size_t repeats) {
-  const std::uint64_t size = std::filesystem::file_size(path) / io::kReadAlignment * io::kReadAlignment;
+  io::FileSystem& files = io::FileSystem::real();
+  if (files.exists(path) && !files.is_regular(path)) {
+    throw UsageError(fmt::format("{}: is not a regular file, nor a bundle; name one to read", path.string()));
+  }
+  const std::uint64_t size = files.open(path)->size() / io::kReadAlignment * io::kReadAlignment;
   if (size == 0) throw UsageError(fmt::format("{}: too small to measure", path.string()));
   std::vector<StorageSpeed> speeds;
+  constexpr std::size_t kWays = 7;  // two back ends with each of three depths, and the memory map
+  Progress progress("measuring", piece_bytes.size() * kWays * repeats);
   for (const std::uint64_t asked : piece_bytes) {
     const std::uint64_t piece =
         std::min(size, (asked + io::kReadAlignment - 1) / io::kReadAlignment * io::kReadAlignment);
@@ -359,7 +367,10 @@ std::vector<StorageSpeed> measure_storage(const std::filesystem::path& path,
             rate = read_queued(queue, memory->all(), total, piece);
           }
           speed.bytes_per_second = std::max(speed.bytes_per_second, rate);
+          progress.advance();
         }
+        // Everything else goes past the page cache; these bytes have just been read, and may still be in it.
+        if (backend == io::StorageBackend::kMemoryMap) speed.how += ", page cache included";
         speeds.push_back(speed);
       }
     }

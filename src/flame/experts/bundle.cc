@@ -76,10 +76,30 @@ std::vector<std::uint64_t> read_block_checksums(const io::ReadableFile& file, co
   return checksums;
 }
 
+/// Files up to this size are compared with their checksums whenever a bundle is opened: that takes under a millisecond.
+constexpr std::uint64_t kComparedWhenOpened = std::uint64_t{4} << 20;
+
+void require_packed_file(const std::filesystem::path& path, const BundleFile& expected, io::FileSystem& files) {
+  const auto file = files.open(path);
+  if (file->size() != expected.bytes) {
+    throw FormatError(
+        path, fmt::format("expected {} bytes, found {}: the file was cut or replaced", expected.bytes, file->size()));
+  }
+  // Experts' blocks are compared when they are loaded.
+  if (expected.bytes > kComparedWhenOpened || path.filename() == kExpertsFile) return;
+  std::vector<std::byte> bytes(static_cast<std::size_t>(expected.bytes));
+  file->read_at(0, bytes);
+  const std::uint64_t checksum = checksum_of(bytes);
+  if (checksum != expected.checksum) {
+    throw FormatError(path, fmt::format("its checksum is {}, expected {}: the file is damaged, or not what was packed",
+                                        checksum_text(checksum), checksum_text(expected.checksum)));
+  }
+}
+
 }  // namespace
 
 bool Bundle::is_bundle(const std::filesystem::path& path, io::FileSystem& files) {
-  return files.is_directory(path) && files.exists(path / kManifestFile);
+  return files.is_directory(path) && (files.exists(path / kManifestFile) || files.exists(path / kExpertsFile));
 }
 
 Bundle Bundle::open(const std::filesystem::path& directory, io::FileSystem& files) {
@@ -100,12 +120,8 @@ Bundle Bundle::open(const std::filesystem::path& directory, io::FileSystem& file
     blocks += (stored + kBundleBlockBytes - 1) / kBundleBlockBytes * bundle.grid_.experts;
   }
 
+  for (const auto& [name, expected] : manifest.values.files) require_packed_file(directory / name, expected, files);
   const auto file = files.open(bundle.experts_file());
-  const BundleFile& expected = manifest.values.files.at(kExpertsFile);
-  if (file->size() != expected.bytes) {
-    throw FormatError(file->path(), fmt::format("expected {} bytes, found {}: the file was cut or replaced",
-                                                expected.bytes, file->size()));
-  }
   const io::SafetensorsHeader header = io::read_safetensors_header(*file);
   bundle.block_checksums_ = std::make_shared<std::vector<std::uint64_t>>(
       read_block_checksums(*file, header, blocks, manifest.values.block_table_checksum));

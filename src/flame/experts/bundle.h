@@ -33,12 +33,15 @@ struct StoredExpert {
 /// A bundle (docs/bundle.md): a model whose experts are packed to be read one by one.
 class Bundle {
  public:
-  /// True when `path` is a directory that holds flame.json: a bundle rather than a checkpoint.
+  /// True when `path` is a directory that holds flame.json: a bundle rather than a checkpoint. One with packed experts
+  /// that has lost its flame.json is a bundle as well, and open() says what is missing.
   [[nodiscard]] static bool is_bundle(const std::filesystem::path& path,
                                       io::FileSystem& files = io::FileSystem::real());
 
   /// Reads flame.json, config.json, the header of experts.safetensors and its checksums, and checks all of them against
-  /// one another; no expert is read. Throws FileError, FormatError or ModelError.
+  /// one another; no expert is read. Every file that flame.json names has to be there in its size, and those of at most
+  /// 4 MiB (configuration, tokenizer) with their checksum: what else is in them `verify_bundle` compares. Throws
+  /// FileError, FormatError or ModelError.
   [[nodiscard]] static Bundle open(const std::filesystem::path& directory,
                                    io::FileSystem& files = io::FileSystem::real());
 
