@@ -19,7 +19,7 @@ module buffered_loader #(
     input  logic [               SlotBits:0] slots_i,
     input  logic [            AddressBits:0] bank_words_i,
     input  logic [                      4:0] experts_i,
-    input  logic [                     63:0] stride_i,
+    input  logic [                     31:0] stride_i,
     input  logic [          64*Channels-1:0] channel_base_i,
     input  logic                             drop_contradicted_i,
     // A decision; see expert_buffer.
@@ -134,8 +134,10 @@ module buffered_loader #(
       .prefetch_dropped_o
   );
 
-  assign load_base = AddressBits'(32'(load_slot) * 32'(bank_words_i));
-  assign load_offset = (64'(load_key[7:4]) * 64'(experts_i) + 64'(load_key[3:0])) * stride_i;
+  logic [7:0] load_place;  // at most 12 layers of 16 experts
+  assign load_base = AddressBits'(load_slot) * bank_words_i[AddressBits-1:0];
+  assign load_place = 8'(load_key[7:4]) * 8'(experts_i) + 8'(load_key[3:0]);
+  assign load_offset = 64'(40'(load_place) * 40'(stride_i));
   loader #(
       .NumContexts(NumContexts),
       .Channels(Channels),

@@ -160,4 +160,20 @@ module control_registers #(
     assign arguments_o[32*i+:32] = arguments_q[i];
   end
 
+`ifndef SYNTHESIS
+  logic bwaits_q, rwaits_q;
+  logic [31:0] rdata_before_q;
+  always_ff @(posedge clk_i) begin
+    bwaits_q       <= rst_ni && bvalid_o && !bready_i;
+    rwaits_q       <= rst_ni && rvalid_o && !rready_i;
+    rdata_before_q <= rdata_o;
+    if (rst_ni) begin
+      assert (!bwaits_q || bvalid_o) else $error("control_registers: a response was taken back");
+      assert (!rwaits_q || (rvalid_o && rdata_o == rdata_before_q)) else $error("control_registers: read data changed before they were taken");
+      assert (!start_o || idle_i) else $error("control_registers: started a busy kernel");
+      assert (!done_i || running_q) else $error("control_registers: done without a start");
+    end
+  end
+`endif
+
 endmodule

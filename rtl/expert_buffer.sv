@@ -3,12 +3,13 @@
 /// A decision (the router's expert for a layer) is looked up and counted as hit (whole), late (load begun) or miss. A miss
 /// takes a victim slot and starts a demand load; a late load is promoted to demand. Loads that were speculated for this
 /// layer and that the decision contradicts are dropped (`drop_contradicted_i`). Predictions come in as a ranked list; each
-/// becomes a prefetch when a slot can be had: never one that is pinned, loading, or holds another prediction.
+/// becomes a prefetch when a slot can be had: never one that is pinned, loading, or holds another prediction. A decision goes
+/// before predictions that wait; they come after it, unless it decides what they guess at (`drop_contradicted_i`).
 ///
 /// Victim: an empty slot; otherwise, among ready slots that are not pinned, the smallest (predicted, keep, last use):
 /// keep is a table of the host (0 everywhere makes this plain LRU). A demand may take a predicted slot, a prefetch may not.
 ///
-/// A lookup takes 2 + (4 when contradicted loads are dropped) cycles, a choice of victim `slots_i` cycles.
+/// A lookup takes 2 + (4 when contradicted loads are dropped) cycles, a choice of victim `slots_i` + 2 cycles.
 module expert_buffer #(
     parameter int unsigned MaxSlots = 64,
     parameter int unsigned MaxLayers = 12,
@@ -115,8 +116,9 @@ module expert_buffer #(
   logic [31:0] counters_q[64];
   logic [31:0] demand_loads_q, prefetch_loads_q, prefetch_used_q, prefetch_dropped_q;
 
-  // ---- Predictions wait in a queue; those for a layer other than the newest's are stale.
-  logic queue_valid, queue_pop;
+  // ---- Predictions wait in a queue; those for a layer other than the newest's are stale, and so are all that a decision
+  // answers. One leaves when its load starts, or is seen not to.
+  logic queue_valid, queue_pop, decision_taken;
   logic [7:0] queue_key, newest_key_q;
   logic [3:0] unused_queue_count;
   fifo #(
@@ -125,7 +127,7 @@ module expert_buffer #(
   ) u_queue (
       .clk_i,
       .rst_ni,
-      .clear_i(flush_i),
+      .clear_i(flush_i || (decision_taken && drop_contradicted_i)),
       .valid_i(predict_i),
       .ready_o(predict_ready_o),
       .data_i (predict_key_i),
@@ -161,14 +163,33 @@ module expert_buffer #(
     end
   end
 
-  // ---- Rank of the slot being scanned as a victim; smaller goes first.
-  logic [SlotBits-1:0] scan_slot;
-  logic scan_evictable;
-  logic [40:0] scan_rank;
+  // ---- Rank of the slots scanned as victims; smaller goes first. A slot a cycle: what is in it, then its keep value, then the
+  // comparison. What has changed since does not matter: only this machine makes a ready slot something else.
+  logic [SlotBits-1:0] scan_slot, scan1_slot_q, scan2_slot_q;
+  logic scan_more, scan1_valid_q, scan1_last_q, scan1_empty_q, scan1_evictable_q, scan1_predicted_q;
+  logic scan2_valid_q, scan2_last_q, scan2_empty_q, scan2_evictable_q;
+  logic [7:0] scan1_key_q;
+  logic [31:0] scan1_stamp_q;
+  logic [40:0] scan2_rank_q;
   assign scan_slot = scan_index_q[SlotBits-1:0];
-  assign scan_evictable = slot_state_q[scan_slot] == SlotReady && !(pin_i && pin_slot_i == scan_slot) &&
-                          (demand_q || !slot_predicted_q[scan_slot]);
-  assign scan_rank = {slot_predicted_q[scan_slot], keep_q[slot_key_q[scan_slot]], slot_stamp_q[scan_slot]};
+  assign scan_more = scan_index_q < 8'(slots_i);
+  always_ff @(posedge clk_i) begin
+    scan1_valid_q     <= rst_ni && state_q == StateScan && scan_more;
+    scan1_slot_q      <= scan_slot;
+    scan1_last_q      <= scan_index_q + 1'b1 == 8'(slots_i);
+    scan1_empty_q     <= slot_state_q[scan_slot] == SlotEmpty;
+    scan1_evictable_q <= slot_state_q[scan_slot] == SlotReady && !(pin_i && pin_slot_i == scan_slot) &&
+                         (demand_q || !slot_predicted_q[scan_slot]);
+    scan1_predicted_q <= slot_predicted_q[scan_slot];
+    scan1_key_q       <= slot_key_q[scan_slot];
+    scan1_stamp_q     <= slot_stamp_q[scan_slot];
+    scan2_valid_q     <= rst_ni && state_q == StateScan && scan1_valid_q;
+    scan2_slot_q      <= scan1_slot_q;
+    scan2_last_q      <= scan1_last_q;
+    scan2_empty_q     <= scan1_empty_q;
+    scan2_evictable_q <= scan1_evictable_q;
+    scan2_rank_q      <= {scan1_predicted_q, keep_q[scan1_key_q], scan1_stamp_q};
+  end
 
   logic lookup_done, hit, late;
   assign hit = present && slot_state_q[present_slot] == SlotReady;
@@ -182,8 +203,10 @@ module expert_buffer #(
   assign preempt = decide_i && !demand_q && (state_q == StateScan || state_q == StateVictim || state_q == StatePredict);
   assign predict_start = state_q == StatePredict && !preempt && queue_valid && predict_fresh && !predict_present &&
                          32'(prefetching) < MaxPrefetches && load_ready_i;
-  assign queue_pop = state_q == StatePredict && !preempt && queue_valid &&
-                     (!predict_fresh || predict_present || predict_start);
+  assign decision_taken = state_q == StateIdle && !(flush_i && !flushed_o) && decide_i;
+  assign queue_pop = (state_q == StatePredict && !preempt && (!predict_fresh || predict_present)) ||
+                     (state_q == StateVictim && !preempt && !demand_q && !best_valid_q) ||
+                     (state_q == StateLoad && !demand_q && load_ready_i);
 
   assign promote_o = lookup_done && late;
   assign promote_slot_o = present_slot;
@@ -244,7 +267,7 @@ module expert_buffer #(
           if (flush_i && !flushed_o) begin
             state_q <= StateFlush;
             context_q <= '0;
-          end else if (decide_i) begin
+          end else if (decision_taken) begin
             key_q        <= decide_key_i;
             count_q      <= decide_count_i;
             hold_q       <= decide_hold_i;
@@ -289,20 +312,20 @@ module expert_buffer #(
         end
 
         StateScan: begin
-          if (slot_state_q[scan_slot] == SlotEmpty) begin
+          if (scan_more) scan_index_q <= scan_index_q + 1'b1;
+          if (scan2_valid_q && scan2_empty_q) begin
             best_valid_q <= 1'b1;
             best_empty_q <= 1'b1;
-            best_slot_q  <= scan_slot;
+            best_slot_q  <= scan2_slot_q;
             state_q      <= StateVictim;
-          end else begin
-            if (scan_evictable && (!best_valid_q || scan_rank < best_rank_q)) begin
+          end else if (scan2_valid_q) begin
+            if (scan2_evictable_q && (!best_valid_q || scan2_rank_q < best_rank_q)) begin
               best_valid_q <= 1'b1;
               best_empty_q <= 1'b0;
-              best_slot_q  <= scan_slot;
-              best_rank_q  <= scan_rank;
+              best_slot_q  <= scan2_slot_q;
+              best_rank_q  <= scan2_rank_q;
             end
-            scan_index_q <= scan_index_q + 1'b1;
-            if (scan_index_q + 1'b1 == 8'(slots_i)) state_q <= StateVictim;
+            if (scan2_last_q) state_q <= StateVictim;
           end
           if (preempt) state_q <= StateIdle;
         end
@@ -390,8 +413,10 @@ module expert_buffer #(
     end
   end
 
-  // ---- Counters.
+  // ---- Counters, a cycle behind the lookup.
   logic [1:0] lookup_class;
+  logic counted_q;
+  logic [5:0] counted_class_q;
   assign lookup_class = hit ? flame_pkg::ClassHit : late ? flame_pkg::ClassLate : flame_pkg::ClassMiss;
   always_ff @(posedge clk_i) begin
     if (!rst_ni || counters_clear_i) begin
@@ -401,14 +426,16 @@ module expert_buffer #(
       prefetch_used_q    <= '0;
       prefetch_dropped_q <= '0;
     end else begin
-      if (lookup_done && count_q) begin
-        counters_q[{key_q[7:4], lookup_class}] <= counters_q[{key_q[7:4], lookup_class}] + 1'b1;
-      end
+      if (counted_q) counters_q[counted_class_q] <= counters_q[counted_class_q] + 1'b1;
       if (lookup_done && (hit || late) && slot_unused_q[present_slot]) prefetch_used_q <= prefetch_used_q + 1'b1;
       if (load_o && load_ready_i && demand_q) demand_loads_q <= demand_loads_q + 1'b1;
       if (load_o && load_ready_i && !demand_q) prefetch_loads_q <= prefetch_loads_q + 1'b1;
       if (abort_o) prefetch_dropped_q <= prefetch_dropped_q + 1'b1;
     end
+  end
+  always_ff @(posedge clk_i) begin
+    counted_q       <= rst_ni && lookup_done && count_q;
+    counted_class_q <= {key_q[7:4], lookup_class};
   end
   assign counter_o = counters_q[counter_select_i];
   assign demand_loads_o = demand_loads_q;

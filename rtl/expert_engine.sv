@@ -1,12 +1,14 @@
-/// Runs one token through one expert in a slot: reads the row scales, streams wi against the token, requantises the hidden
-/// vector on the fly, streams wo against it, and leaves d_model int32 sums in the output memory.
+/// Runs one token through one expert in a slot: streams wi against the token, requantises the hidden vector on the fly,
+/// streams wo against it, and leaves d_model int32 sums in the output memory. The row scales are read beside the first block
+/// of wi, which they are needed after.
 ///
 /// The expert's words are read in address order and never before they have arrived (`available_i`), so a missed expert
 /// computes at the pace of its load. Layout of a bank's image: header words (row multipliers), then groups of `log2_m`
-/// index words and eight value words; groups run on across rows and from wi to wo (docs/accelerator.md).
+/// index words and eight value words; groups run on across rows and from wi to wo (docs/accelerator.md). Values are read in
+/// order, one a cycle; index and header words come from the other half of the slot memory in the same cycle.
 ///
 /// Timing: a step is issued at cycle v, reads the slot at v+3, reaches the PE rows at v+5; one step a cycle. Idle PE cycles of a
-/// resident expert: the header, about 40 at the turn from wi to wo, about 20 at the end.
+/// resident expert: about 32 at the turn from wi to wo, about 20 at the end.
 module expert_engine #(
     parameter int unsigned Positions = 1,
     parameter int unsigned MaxDModel = 1024,
@@ -46,7 +48,8 @@ module expert_engine #(
     output logic                      read_odd_o,
     output logic [   AddressBits-2:0] read_odd_address_o,
     input  logic [ 512*Positions-1:0] read_odd_data_i,
-    // Result memory: sixteen int32 a beat, one cycle latency.
+    // Result memory: sixteen int32 a beat, one cycle latency. While the engine is busy, the first `result_beats_o` are there.
+    output logic [  OutputBeatBits:0] result_beats_o,
     input  logic                      result_read_i,
     input  logic [OutputBeatBits-1:0] result_beat_i,
     output logic [             511:0] result_data_o
@@ -65,7 +68,6 @@ module expert_engine #(
 
   typedef enum logic [2:0] {
     StateIdle,
-    StateHeader,
     StateInput,
     StateTurn,
     StateDivide,
@@ -76,30 +78,30 @@ module expert_engine #(
   // A word on its way from issue to the array.
   typedef struct packed {
     logic                            valid;
-    logic                            header;   // row scales, not weights
     logic                            output_phase;
     logic                            first;
     logic                            last;
     logic                            group;
     logic [2:0]                      step;
     logic [AddressBits-1:0]          address;
-    logic [HeaderBits-1:0]           header_word;
     logic [TokenWordBits-1:0]        token_word;
     logic [WindowBits*Positions-1:0] offsets;
   } step_t;
 
   typedef struct packed {
     logic                   valid;
+    logic                   header;       // row scales, not indices
     logic                   group;
     logic [1:0]             plane;
     logic [AddressBits-1:0] address;
+    logic [HeaderBits-1:0]  header_word;
   } index_t;
 
   state_e state_q;
   step_t issue, pipe1_q, pipe2_q, pipe3_q, pipe4_q, pipe5_q;
   index_t index_issue, index1_q, index2_q, index3_q, index4_q, index5_q;
 
-  // ---- Issue: values in order, indices ahead of them.
+  // ---- Issue: values in order, indices ahead of them, the header when no indices are wanted.
   logic [AddressBits:0] value_word_q, index_word_q;
   logic [2:0] group_step_q;
   logic [12:0] step_q, steps;
@@ -107,9 +109,10 @@ module expert_engine #(
   logic [1:0] groups_ahead_q;  // groups whose indices have been issued, beyond the last finished one
   logic value_group_q, index_group_q;
   logic [1:0] plane_q;
+  logic [7:0] header_word_q;  // next of the header's words
   logic [3:0] cooldown_q;
   logic working, last_step, value_present, index_ready, may_issue, issue_value, finish_group;
-  logic issue_index, index_group_done, value_parity, index_parity;
+  logic index_wanted, issue_index, index_group_done, header_pending, issue_header, value_parity;
 
   assign working = state_q == StateInput || state_q == StateOutput;
   assign steps = (state_q == StateInput) ? input_steps_i : output_steps_i;
@@ -117,17 +120,20 @@ module expert_engine #(
   assign last_step = step_q + 1'b1 == steps;
   assign value_present = value_word_q < available_i;
   assign index_ready = log2_m_i == '0 || groups_ahead_q != '0;
-  assign may_issue = (state_q == StateHeader) || (working && index_ready && !(last_step && cooldown_q != '0));
+  assign header_pending = header_word_q != header_words_i;
+  // A block's last step waits until the block before has left the array, and the first one's until the row scales are here.
+  assign may_issue = working && index_ready && !(last_step && (cooldown_q != '0 || header_pending));
   assign issue_value = may_issue && value_present;
-  assign finish_group = issue_value && working && group_step_q == 3'd7;
+  assign finish_group = issue_value && group_step_q == 3'd7;
   // `base_i` is even, so parities are those of the relative word.
   assign value_parity = value_word_q[0];
-  assign index_parity = index_word_q[0];
-  assign issue_index = (state_q != StateIdle) && log2_m_i != '0 && groups_ahead_q != 2'd2 && index_word_q < available_i &&
-                       !(issue_value && value_parity == index_parity);
+  assign index_wanted = state_q != StateIdle && log2_m_i != '0 && groups_ahead_q != 2'd2 && index_word_q < available_i;
+  assign issue_index = index_wanted && !(issue_value && value_parity == index_word_q[0]);
+  assign issue_header = state_q != StateIdle && header_pending && !index_wanted &&
+                        (AddressBits + 1)'(header_word_q) < available_i && !(issue_value && value_parity == header_word_q[0]);
   assign index_group_done = issue_index && plane_q + 1'b1 == log2_m_i;
-  assign issue_o = issue_value && working;
-  assign starved_o = !issue_value && (state_q == StateHeader || working) &&
+  assign issue_o = issue_value;
+  assign starved_o = !issue_value && working &&
                      (!value_present || (!index_ready && index_word_q >= available_i));
 
   logic [ActivationBits-1:0] first_kept, window_byte;
@@ -137,24 +143,24 @@ module expert_engine #(
   always_comb begin
     issue = '0;
     issue.valid = issue_value;
-    issue.header = state_q == StateHeader;
     issue.output_phase = state_q == StateOutput;
     issue.first = step_q == '0;
     issue.last = last_step;
     issue.group = value_group_q;
     issue.step = group_step_q;
     issue.address = base_i + value_word_q[AddressBits-1:0];
-    issue.header_word = HeaderBits'(value_word_q);
     issue.token_word = TokenWordBits'(window_byte >> WindowBits);
     for (int unsigned p = 0; p < Positions; p++) begin
       issue.offsets[WindowBits*p+:WindowBits] =
           WindowBits'(((first_kept + ActivationBits'(p)) >> log2_n_i) << log2_m_i);
     end
     index_issue = '0;
-    index_issue.valid = issue_index;
+    index_issue.valid = issue_index || issue_header;
+    index_issue.header = issue_header;
     index_issue.group = index_group_q;
     index_issue.plane = plane_q;
-    index_issue.address = base_i + index_word_q[AddressBits-1:0];
+    index_issue.address = base_i + (issue_header ? AddressBits'(header_word_q) : index_word_q[AddressBits-1:0]);
+    index_issue.header_word = HeaderBits'(header_word_q);
   end
 
   logic turn_ready, divide_done, flush_ready;
@@ -171,8 +177,10 @@ module expert_engine #(
       value_group_q  <= 1'b0;
       index_group_q  <= 1'b0;
       plane_q        <= '0;
+      header_word_q  <= '0;
       cooldown_q     <= '0;
     end else begin
+      if (issue_header) header_word_q <= header_word_q + 1'b1;
       if (cooldown_q != '0) cooldown_q <= cooldown_q - 1'b1;
       if (issue_value) value_word_q <= value_word_q + 1'b1;
       if (issue_index) begin
@@ -188,7 +196,7 @@ module expert_engine #(
       if (index_group_done && !finish_group) groups_ahead_q <= groups_ahead_q + 1'b1;
       if (!index_group_done && finish_group && log2_m_i != '0) groups_ahead_q <= groups_ahead_q - 1'b1;
 
-      if (issue_value && working) begin
+      if (issue_value) begin
         group_step_q <= group_step_q + 1'b1;
         if (group_step_q == 3'd7) begin
           value_group_q <= !value_group_q;
@@ -205,9 +213,11 @@ module expert_engine #(
       unique case (state_q)
         StateIdle:
         if (start_i) begin
-          state_q        <= StateHeader;
-          value_word_q   <= '0;
+          state_q        <= StateInput;
+          // The first value word follows the header and the first group's index words.
+          value_word_q   <= (AddressBits + 1)'(header_words_i) + (AddressBits + 1)'(log2_m_i);
           index_word_q   <= (AddressBits + 1)'(header_words_i);
+          header_word_q  <= '0;
           group_step_q   <= '0;
           step_q         <= '0;
           block_q        <= '0;
@@ -215,12 +225,6 @@ module expert_engine #(
           value_group_q  <= 1'b0;
           index_group_q  <= 1'b0;
           plane_q        <= '0;
-        end
-        StateHeader:
-        if (issue_value && value_word_q[7:0] + 1'b1 == header_words_i) begin
-          state_q      <= StateInput;
-          // The first value word follows the first group's index words.
-          value_word_q <= value_word_q + (AddressBits + 1)'(log2_m_i) + 1'b1;
         end
         StateInput:
         if (issue_value && last_step && block_q + 1'b1 == blocks) begin
@@ -346,7 +350,7 @@ module expert_engine #(
     assign offset = pipe4_q.offsets[WindowBits*p+:WindowBits];
     index_buffer u_index (
         .clk_i,
-        .write_i(index5_q.valid),
+        .write_i(index5_q.valid && !index5_q.header),
         .write_group_i(index5_q.group),
         .write_plane_i(index5_q.plane),
         .write_data_i(index_word_data_q[512*p+:512]),
@@ -376,7 +380,7 @@ module expert_engine #(
   ) u_array (
       .clk_i,
       .rst_ni,
-      .step_i(pipe5_q.valid && !pipe5_q.header),
+      .step_i(pipe5_q.valid),
       .first_i(pipe5_q.first),
       .last_i(pipe5_q.last),
       .weights_i(value_q),
@@ -399,9 +403,9 @@ module expert_engine #(
         .Depth(HeaderDepth)
     ) u_scale (
         .clk_i,
-        .write_i(pipe5_q.valid && pipe5_q.header),
-        .write_address_i(pipe5_q.header_word),
-        .write_data_i(value_q[512*p+:512]),
+        .write_i(index5_q.valid && index5_q.header),
+        .write_address_i(index5_q.header_word),
+        .write_data_i(index_word_data_q[512*p+:512]),
         .read_i(drain && !drain_output_q),
         .read_address_i(HeaderBits'(drain_octet_q >> (2 + PositionBits))),
         .read_data_o(scale_words[512*p+:512])
@@ -411,11 +415,12 @@ module expert_engine #(
 
   // ---- Drain: eight sums a cycle. wi: times row scale, ReLU, to the hidden memory. wo: to the result memory.
   logic scale1_valid_q, scale2_valid_q, scale3_valid_q;
+  logic [2:0] maximum_valid_q;  // pairs, fours, eight: the octet's maximum is found a level a cycle
   logic [OctetBits-1:0] octet1_q, octet2_q, octet3_q;
   logic [255:0] drain1_q;
   logic [8*47-1:0] product_q, product_d;
   logic [255:0] hidden_d, hidden_q;
-  logic [31:0] octet_maximum, maximum_q;
+  logic [31:0] pair_maximum_q[4], four_maximum_q[2], octet_maximum_q, maximum_q;
   logic [7:0] drained_blocks_q;
 
   always_comb begin
@@ -427,10 +432,19 @@ module expert_engine #(
     end
   end
 
-  always_comb begin
-    octet_maximum = '0;
-    for (int unsigned i = 0; i < 8; i++) begin
-      if (hidden_q[32*i+:32] > octet_maximum) octet_maximum = hidden_q[32*i+:32];
+  always_ff @(posedge clk_i) begin
+    if (scale3_valid_q) begin
+      for (int unsigned i = 0; i < 4; i++) begin
+        pair_maximum_q[i] <= (hidden_q[64*i+:32] > hidden_q[64*i+32+:32]) ? hidden_q[64*i+:32] : hidden_q[64*i+32+:32];
+      end
+    end
+    if (maximum_valid_q[0]) begin
+      for (int unsigned i = 0; i < 2; i++) begin
+        four_maximum_q[i] <= (pair_maximum_q[2*i] > pair_maximum_q[2*i+1]) ? pair_maximum_q[2*i] : pair_maximum_q[2*i+1];
+      end
+    end
+    if (maximum_valid_q[1]) begin
+      octet_maximum_q <= (four_maximum_q[0] > four_maximum_q[1]) ? four_maximum_q[0] : four_maximum_q[1];
     end
   end
 
@@ -442,12 +456,14 @@ module expert_engine #(
       scale1_valid_q   <= 1'b0;
       scale2_valid_q   <= 1'b0;
       scale3_valid_q   <= 1'b0;
+      maximum_valid_q  <= '0;
       maximum_q        <= '0;
     end else begin
       scale1_valid_q <= drain && !drain_output_q;
       scale2_valid_q <= scale1_valid_q;
       scale3_valid_q <= scale2_valid_q;
-      if (scale3_valid_q && octet_maximum > maximum_q) maximum_q <= octet_maximum;
+      maximum_valid_q <= {maximum_valid_q[1:0], scale3_valid_q};
+      if (maximum_valid_q[2] && octet_maximum_q > maximum_q) maximum_q <= octet_maximum_q;
       if (drain) begin
         drain_octet_q <= drain_octet_q + 1'b1;
         if (drain_index == 3'd7) begin
@@ -482,8 +498,9 @@ module expert_engine #(
   assign hidden_octet = octet3_q;
   assign hidden_write_data = hidden_q;
   assign hidden_maximum_o = maximum_q;
-  assign turn_ready = drain_output_q && !scale1_valid_q && !scale2_valid_q && !scale3_valid_q;
+  assign turn_ready = drain_output_q && !scale1_valid_q && !scale2_valid_q && !scale3_valid_q && maximum_valid_q == '0;
   assign flush_ready = drain_output_q && drained_blocks_q == output_blocks_i;
+  assign result_beats_o = (state_q == StateOutput || state_q == StateFlush) ? (OutputBeatBits + 1)'({drained_blocks_q, 2'b00}) : '0;
 
   reciprocal u_reciprocal (
       .clk_i,
@@ -515,6 +532,8 @@ module expert_engine #(
     if (rst_ni) begin
       assert (!(value_even && index_even) && !(value_odd && index_odd))
       else $error("expert_engine: two reads of one half");
+      assert (!read_even_o || 32'(read_even_address_o) < BankWords / 2) else $error("expert_engine: an even word beyond the bank");
+      assert (!read_odd_o || 32'(read_odd_address_o) < BankWords / 2) else $error("expert_engine: an odd word beyond the bank");
       assert (!start_i || !busy_o) else $error("expert_engine: started while busy");
       assert (!start_i || !base_i[0]) else $error("expert_engine: odd slot base");
     end

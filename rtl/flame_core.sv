@@ -112,9 +112,9 @@ module flame_core #(
       .status_data_i(status_data)
   );
 
-  logic [63:0] commands, stride;
+  logic [63:0] commands;
   logic [64*4-1:0] bases;
-  logic [31:0] command_count, shape, steps, header_words, bank_words, slots, predictor, flags;
+  logic [31:0] command_count, shape, steps, header_words, bank_words, stride, slots, predictor, flags;
   assign commands = arguments[32*0+:64];
   assign bases = {arguments[32*12+:64], arguments[32*9+:64], arguments[32*6+:64], arguments[32*3+:64]};
   assign command_count = arguments[32*15+:32];
@@ -122,7 +122,7 @@ module flame_core #(
   assign steps = arguments[32*19+:32];
   assign header_words = arguments[32*21+:32];
   assign bank_words = arguments[32*23+:32];
-  assign stride = 64'(arguments[32*25+:32]);
+  assign stride = arguments[32*25+:32];
   assign slots = arguments[32*27+:32];
   assign predictor = arguments[32*29+:32];
   assign flags = arguments[32*31+:32];
@@ -144,7 +144,10 @@ module flame_core #(
   assign path_layers = LayerBits'(predictor[15:12]);
   assign drop_contradicted = predictor[16];
   assign layers = predictor[24:20];
-  assign slots_fit = 64'(slots) * 64'(bank_words) <= 64'(BankWords);
+  // Products of what the operands hold once they are in range, not of whole registers: each is one or two multipliers.
+  assign slots_fit = slots <= MaxSlots && bank_words <= BankWords &&
+                     slots[SlotBits:0] * (SlotBits + AddressBits + 2)'(bank_words[AddressBits:0]) <=
+                         (SlotBits + AddressBits + 2)'(BankWords);
 
   // ---- Sequencer and host port.
   logic [7:0] error_code;
@@ -154,7 +157,7 @@ module flame_core #(
   logic [63:0] read_address;
   logic [15:0] read_beats;
   logic [511:0] data;
-  logic write, write_ready, write_data_valid, write_data_ready, write_error;
+  logic write, write_ready, write_idle, write_data_valid, write_data_ready, write_error;
   logic [63:0] write_address;
   logic [15:0] write_beats;
   logic [511:0] write_data;
@@ -167,16 +170,18 @@ module flame_core #(
   logic [TableAddressBits-5:0] table_beat;
   logic [SequenceBits-1:0] sequence_source, sequence_id;
   logic decide, decide_count, decide_hold, answer, pin;
-  logic [7:0] decide_key;
+  logic [7:0] decide_key, hint_key;
   logic [SlotBits-1:0] answer_slot, run_slot;
   logic [1:0] answer_class;
   logic hint, hint_ready, flush, flushed, keep_write;
+  logic [2:0] ranked_left_q;
   logic [3:0] keep_layer;
   logic token_write, engine_start, engine_done, engine_busy, engine_issue, engine_starved;
   logic [TokenBeatBits-1:0] token_beat;
   logic [31:0] hidden_maximum;
   logic result_read;
   logic [RouterBeatBits-1:0] result_beat;
+  logic [RouterBeatBits:0] result_beats;
   logic [511:0] result_data;
 
   sequencer #(
@@ -212,6 +217,7 @@ module flame_core #(
       .data_i(data),
       .write_o(write),
       .write_ready_i(write_ready),
+      .write_idle_i(write_idle),
       .write_address_o(write_address),
       .write_beats_o(write_beats),
       .write_data_valid_o(write_data_valid),
@@ -246,7 +252,8 @@ module flame_core #(
       .pin_o(pin),
       .slot_o(run_slot),
       .prefetch_o(hint),
-      .prefetch_ready_i(hint_ready),
+      .prefetch_key_o(hint_key),
+      .prefetch_ready_i(hint_ready && ranked_left_q == '0),
       .flush_o(flush),
       .flushed_i(flushed),
       .keep_write_o(keep_write),
@@ -258,6 +265,7 @@ module flame_core #(
       .engine_issue_i(engine_issue),
       .engine_starved_i(engine_starved),
       .hidden_maximum_i(hidden_maximum),
+      .result_beats_i(result_beats),
       .result_read_o(result_read),
       .result_beat_o(result_beat),
       .result_data_i(result_data)
@@ -275,6 +283,7 @@ module flame_core #(
       .read_error_o(read_error),
       .write_i(write),
       .write_ready_o(write_ready),
+      .write_idle_o(write_idle),
       .write_address_i(write_address),
       .write_beats_i(write_beats),
       .write_data_valid_i(write_data_valid),
@@ -326,12 +335,12 @@ module flame_core #(
       .logits_o(router_logits)
   );
 
-  // ---- Prediction: the first `prefetch_count` of the ranked list go to the expert buffer, one a cycle.
+  // ---- Prediction: the first `prefetch_count` of the ranked list go to the expert buffer, one a cycle. Where the rows of a
+  // batch decide faster than the buffer takes guesses, the newest list replaces what is left of the one before.
   logic predicted, predicted_nothing;
   logic [LayerBits-1:0] predicted_layer;
   logic [4*TopK-1:0] ranked, ranked_q;
   logic [LayerBits-1:0] ranked_layer_q;
-  logic [2:0] ranked_left_q;
   cepr #(
       .NumSequences(NumSequences),
       .MaxOrder(MaxOrder),
@@ -414,7 +423,7 @@ module flame_core #(
       .pin_i(pin),
       .pin_slot_i(run_slot),
       .predict_i(predict_valid),
-      .predict_key_i(ranked_left_q != '0 ? {4'(ranked_layer_q), ranked_q[3:0]} : decide_key),
+      .predict_key_i(ranked_left_q != '0 ? {4'(ranked_layer_q), ranked_q[3:0]} : hint_key),
       .predict_ready_o(hint_ready),
       .flush_i(flush),
       .flushed_o(flushed),
@@ -458,7 +467,7 @@ module flame_core #(
     else start_delay_q <= {start_delay_q[1:0], engine_start};
   end
   always_ff @(posedge clk_i) begin
-    run_base_q <= AddressBits'(32'(run_slot) * bank_words);
+    run_base_q <= AddressBits'(run_slot) * bank_words[AddressBits-1:0];
   end
   // Flag 1, for comparison: an expert does not compute before it is whole.
   assign available = !watch_active ? bank_words[AddressBits:0] : flags[1] ? '0 : watch_words;
@@ -495,6 +504,7 @@ module flame_core #(
       .read_odd_o(read_odd),
       .read_odd_address_o(read_odd_address),
       .read_odd_data_i(read_odd_data),
+      .result_beats_o(result_beats),
       .result_read_i(result_read),
       .result_beat_i(result_beat),
       .result_data_o(result_data)
@@ -571,10 +581,18 @@ module flame_core #(
   end
 
 `ifndef SYNTHESIS
+  // Addresses are put together from bits, so these have to be powers of two.
+  initial begin
+    assert ($onehot(Positions) && $onehot(Channels) && Channels <= Positions) else $fatal(1, "flame_core: Channels, Positions");
+    assert ($onehot(MaxDModel) && MaxDModel >= 128 && $onehot(MaxDff) && MaxDff >= MaxDModel) else $fatal(1, "flame_core: MaxDModel, MaxDff");
+    assert ($onehot(MaxExperts) && MaxExperts >= 2 && MaxExperts <= 16) else $fatal(1, "flame_core: MaxExperts");
+    assert ($onehot(MaxSlots) && $onehot(NumSequences)) else $fatal(1, "flame_core: MaxSlots, NumSequences");
+    assert ($onehot(BurstBeats) && BurstBeats >= 4 && BurstBeats <= 64) else $fatal(1, "flame_core: BurstBeats");
+    assert (MaxLayers >= 2 && MaxLayers <= 16 && BankWords % 2 == 0) else $fatal(1, "flame_core: MaxLayers, BankWords");
+  end
   always_ff @(posedge clk_i) begin
     if (rst_ni) begin
-      assert (!(predicted && ranked_left_q != '0)) else $error("flame_core: a ranked list was overwritten");
-      assert (!(hint && hint_ready && ranked_left_q != '0)) else $error("flame_core: a hint was lost");
+      assert (!(engine_start && engine_busy)) else $error("flame_core: a run before the last one ended");
     end
   end
 `endif

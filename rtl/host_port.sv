@@ -1,6 +1,7 @@
 /// AXI4 master for commands, tokens, tables and results: one read request and one write request at a time, each split into
 /// INCR bursts of at most 64 beats that stay within 4 KiB. Addresses are multiples of 64.
-/// Read data leave as they come (the user takes every beat); write data are taken with valid/ready.
+/// Read data leave as they come (the user takes every beat); write data are taken with valid/ready. A write's bursts follow one
+/// another, and the next request's follow these, without waiting for responses; `write_idle_o` says that none is due.
 module host_port (
     input  logic         clk_i,
     input  logic         rst_ni,
@@ -15,6 +16,7 @@ module host_port (
     // Write request.
     input  logic         write_i,
     output logic         write_ready_o,
+    output logic         write_idle_o,
     input  logic [ 63:0] write_address_i,
     input  logic [ 15:0] write_beats_i,
     input  logic         write_data_valid_i,
@@ -102,18 +104,21 @@ module host_port (
   assign data_o = rdata_i;
   assign read_error_o = rvalid_i && rresp_i != 2'b00;
 
-  // ---- Writes: one burst after the other; the response of a burst is awaited before the next.
+  // ---- Writes: one burst after the other, at most seven of them waiting for their responses.
   typedef enum logic [1:0] {
     WriteIdle,
     WriteAddress,
-    WriteData,
-    WriteResponse
+    WriteData
   } write_state_e;
   write_state_e write_state_q;
   logic [63:0] write_address_q;
   logic [15:0] write_left_q;
   logic [6:0] write_burst_q, write_burst;
+  logic [2:0] responses_q;  // still to come
+  logic address_sent, response_taken;
   assign write_burst = burst_beats(write_address_q[11:6], write_left_q);
+  assign address_sent = awvalid_o && awready_i;
+  assign response_taken = bvalid_i && bready_o;
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -121,7 +126,10 @@ module host_port (
       write_address_q <= '0;
       write_left_q    <= '0;
       write_burst_q   <= '0;
+      responses_q     <= '0;
     end else begin
+      if (address_sent && !response_taken) responses_q <= responses_q + 1'b1;
+      if (!address_sent && response_taken) responses_q <= responses_q - 1'b1;
       unique case (write_state_q)
         WriteIdle:
         if (write_i) begin
@@ -130,7 +138,7 @@ module host_port (
           write_state_q   <= WriteAddress;
         end
         WriteAddress:
-        if (awready_i) begin
+        if (address_sent) begin
           write_burst_q   <= write_burst;
           write_address_q <= write_address_q + (64'(write_burst) << 6);
           write_left_q    <= write_left_q - 16'(write_burst);
@@ -139,30 +147,32 @@ module host_port (
         WriteData:
         if (wvalid_o && wready_i) begin
           write_burst_q <= write_burst_q - 1'b1;
-          if (wlast_o) write_state_q <= WriteResponse;
+          if (wlast_o) write_state_q <= (write_left_q == '0) ? WriteIdle : WriteAddress;
         end
-        WriteResponse: if (bvalid_i) write_state_q <= (write_left_q == '0) ? WriteIdle : WriteAddress;
         default: write_state_q <= WriteIdle;
       endcase
     end
   end
 
   assign write_ready_o = write_state_q == WriteIdle;
-  assign awvalid_o = write_state_q == WriteAddress;
+  assign write_idle_o = write_state_q == WriteIdle && responses_q == '0;
+  assign awvalid_o = write_state_q == WriteAddress && responses_q != 3'd7;
   assign awaddr_o = write_address_q;
   assign awlen_o = 8'(write_burst - 1'b1);
   assign wvalid_o = write_state_q == WriteData && write_data_valid_i;
   assign write_data_ready_o = write_state_q == WriteData && wready_i;
   assign wdata_o = write_data_i;
   assign wlast_o = write_burst_q == 7'd1;
-  assign bready_o = write_state_q == WriteResponse;
-  assign write_error_o = bvalid_i && bready_o && bresp_i != 2'b00;
+  assign bready_o = responses_q != '0;
+  assign write_error_o = response_taken && bresp_i != 2'b00;
 
 `ifndef SYNTHESIS
   always_ff @(posedge clk_i) begin
     if (rst_ni) begin
       assert (!rvalid_i || read_waiting_q != '0) else $error("host_port: a beat nobody asked for");
       assert (!read_i || read_address_i[5:0] == '0) else $error("host_port: read address not a multiple of 64");
+      assert (!write_i || write_address_i[5:0] == '0) else $error("host_port: write address not a multiple of 64");
+      assert (!bvalid_i || responses_q != '0) else $error("host_port: a response nobody waits for");
     end
   end
 `endif

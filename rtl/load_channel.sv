@@ -1,14 +1,16 @@
-/// One memory channel of the loader: turns the loads of the contexts into AXI4 read bursts (INCR, at most `BurstBeats`, never
-/// across 4 KiB since loads start on a 4 KiB boundary and bursts are a power of two) and writes the beats to the slot
+/// One memory channel of the loader: turns the loads of the contexts into AXI4 read bursts (INCR, never across 4 KiB since loads
+/// start on a 4 KiB boundary and bursts end on multiples of `BurstBeats`, a power of two) and writes the beats to the slot
 /// memory banks of this channel. Demand loads go first, then the oldest. An aborted load issues no more bursts; what is in
-/// flight still arrives. All requests share one AXI ID, so data come in the order of the requests.
+/// flight still arrives, and a demand load waits for it: so guesses are read in shorter bursts, of which as many are under way
+/// as the memory's latency asks for. All requests share one AXI ID, so data come in the order of the requests.
 module load_channel #(
     parameter int unsigned NumContexts = 4,
     parameter int unsigned BanksPerChannel = 1,
     parameter int unsigned BankWords = 4096,
     parameter int unsigned BurstBeats = 64,
     parameter int unsigned MaxOutstanding = 4,
-    parameter int unsigned MaxOutstandingPrefetch = 2,
+    parameter int unsigned PrefetchBurstBeats = BurstBeats / 4,
+    parameter int unsigned MaxOutstandingPrefetch = 4,
     localparam int unsigned ContextBits = $clog2(NumContexts),
     localparam int unsigned AddressBits = $clog2(BankWords),
     localparam int unsigned BankBits = $clog2(BanksPerChannel),
@@ -75,12 +77,14 @@ module load_channel #(
     end
   end
 
-  logic [BeatCountBits-1:0] remaining, burst;
+  logic [BeatCountBits-1:0] remaining, longest, burst;
   logic queue_valid, queue_ready, issue;
   logic [ContextBits-1:0] queue_context;
   logic [OutstandingBits-1:0] outstanding;
   assign remaining = total_beats_i - issued_q[chosen];
-  assign burst = (remaining > BeatCountBits'(BurstBeats)) ? BeatCountBits'(BurstBeats) : remaining;
+  assign longest = found_demand ? BeatCountBits'(BurstBeats) - (issued_q[chosen] & BeatCountBits'(BurstBeats - 1))
+                                : BeatCountBits'(PrefetchBurstBeats);
+  assign burst = (remaining > longest) ? longest : remaining;
   assign issue = found && (!arvalid_q || arready_i) && queue_ready &&
                  (found_demand || outstanding < OutstandingBits'(MaxOutstandingPrefetch));
 
@@ -170,6 +174,7 @@ module load_channel #(
   always_ff @(posedge clk_i) begin
     if (rst_ni) begin
       assert (!rvalid_i || queue_valid) else $error("load_channel: a beat nobody asked for");
+      assert (write_q == '0 || 32'(write_address_q) < BankWords) else $error("load_channel: a word beyond the bank");
       assert (!arvalid_q || 64'(araddr_q[11:6]) + 64'(arlen_q) < 64)
       else $error("load_channel: a burst crosses a 4 KiB boundary");
     end

@@ -4,7 +4,7 @@
 /// shadow register and leave eight rows a cycle, while the array works on the next block.
 ///
 /// Rate: one step a cycle, no bubbles between blocks. Blocks must be at least eight steps apart (the caller's duty).
-/// Latency: the first eight rows appear on `drain_data_o` five cycles after the last step.
+/// Latency: the first eight rows appear on `drain_data_o` six cycles after the last step.
 module pe_array #(
     parameter int unsigned Positions = 1
 ) (
@@ -24,6 +24,7 @@ module pe_array #(
   localparam int unsigned Rows = flame_pkg::Rows;
 
   logic multiply_q, multiply_first_q, multiply_last_q;
+  logic sum_q, sum_first_q, sum_last_q;
   logic accumulate_q, accumulate_first_q, accumulate_last_q;
   logic capture_q;
   logic drain_q;
@@ -34,17 +35,21 @@ module pe_array #(
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
       multiply_q        <= 1'b0;
+      sum_q             <= 1'b0;
       accumulate_q      <= 1'b0;
       capture_q         <= 1'b0;
       drain_q           <= 1'b0;
       drain_index_q     <= '0;
       multiply_last_q   <= 1'b0;
+      sum_last_q        <= 1'b0;
       accumulate_last_q <= 1'b0;
     end else begin
       multiply_q        <= step_i;
       multiply_last_q   <= step_i && last_i;
-      accumulate_q      <= multiply_q;
-      accumulate_last_q <= multiply_last_q;
+      sum_q             <= multiply_q;
+      sum_last_q        <= multiply_last_q;
+      accumulate_q      <= sum_q;
+      accumulate_last_q <= sum_last_q;
       capture_q         <= accumulate_last_q;
       if (capture_q) begin
         drain_q       <= 1'b1;
@@ -58,7 +63,8 @@ module pe_array #(
 
   always_ff @(posedge clk_i) begin
     multiply_first_q   <= first_i;
-    accumulate_first_q <= multiply_first_q;
+    sum_first_q        <= multiply_first_q;
+    accumulate_first_q <= sum_first_q;
   end
 
   for (genvar row = 0; row < Rows; row++) begin : g_row
@@ -77,6 +83,7 @@ module pe_array #(
         .index_i(index),
         .candidates_i,
         .multiply_i(multiply_q),
+        .sum_i(sum_q),
         .accumulate_i(accumulate_q),
         .first_i(accumulate_first_q),
         .accumulator_o(accumulator[row])

@@ -2,7 +2,9 @@
 /// The token comes as beats of sixteen 32-bit numbers of which 27 bits count; weights are 18 bits, one scale a layer.
 /// Sums are exact, so the choice differs from an exact one only where quantising the operands does.
 ///
-/// Rate: one beat a cycle. `done_o` comes `MaxExperts` + 5 cycles after the last beat; results stay until the next start.
+/// Rate: one beat a cycle. Sixteen products a cycle and expert are registered, then added in two steps, then accumulated; the
+/// largest sum is found by a tree, a level a cycle. `done_o` comes 5 + log2(`MaxExperts`) cycles after the last beat;
+/// results stay until the next start.
 module router #(
     parameter int unsigned MaxExperts = 8,
     parameter int unsigned MaxLayers = 12,
@@ -33,106 +35,128 @@ module router #(
 
   localparam int unsigned Depth = MaxLayers * (MaxDModel / 16);
   localparam int unsigned DepthBits = $clog2(Depth);
+  localparam int unsigned Leaves = 2 ** ExpertBits;
+  localparam int unsigned SumBits = 49 + BeatsBits;
 
   logic [BeatsBits:0] beat_q;
   logic [LayerBits-1:0] layer_q;
-  logic beat1_valid_q, beat1_first_q, beat1_last_q;
-  logic beat2_valid_q, beat2_first_q, beat2_last_q;
-  logic sum_done_q, comparing_q, done_q;
+  logic [4:1] valid_q, first_q, last_q;  // of the beat in stage i: operands, products, sums of four, sum of sixteen
+  logic [ExpertBits:0] settled_q;  // bit i: the sums are final, and so are the i lowest levels of the tree
   logic [511:0] beat1_q;
   logic [DepthBits-1:0] read_address, write_address;
-  logic signed [63:0] sums[MaxExperts];
-  logic signed [63:0] best_q;
-  logic [ExpertBits-1:0] best_expert_q;
-  logic [ExpertBits:0] candidate_q;
+  logic signed [SumBits-1:0] sums[Leaves];
 
   assign read_address = DepthBits'({layer_q, beat_q[BeatsBits-1:0]});
   assign write_address = DepthBits'({write_layer_i, write_beat_i});
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni || start_i) begin
-      beat_q        <= '0;
-      layer_q       <= layer_i;
-      beat1_valid_q <= 1'b0;
-      beat2_valid_q <= 1'b0;
-      sum_done_q    <= 1'b0;
+      beat_q    <= '0;
+      layer_q   <= layer_i;
+      valid_q   <= '0;
+      settled_q <= '0;
     end else begin
-      beat1_valid_q <= beat_valid_i;
-      beat2_valid_q <= beat1_valid_q;
-      sum_done_q    <= beat2_valid_q && beat2_last_q;
+      valid_q   <= {valid_q[3:1], beat_valid_i};
+      settled_q <= {settled_q[ExpertBits-1:0], valid_q[4] && last_q[4]};
       if (beat_valid_i) beat_q <= beat_q + 1'b1;
     end
   end
 
   always_ff @(posedge clk_i) begin
-    if (beat_valid_i) begin
-      beat1_q       <= beat_data_i;
-      beat1_first_q <= beat_q == '0;
-      beat1_last_q  <= beat_q + 1'b1 == beats_i;
-    end
-    beat2_first_q <= beat1_first_q;
-    beat2_last_q  <= beat1_last_q;
+    first_q <= {first_q[3:1], beat_q == '0};
+    last_q  <= {last_q[3:1], beat_q + 1'b1 == beats_i};
+    if (beat_valid_i) beat1_q <= beat_data_i;
   end
 
-  for (genvar e = 0; e < MaxExperts; e++) begin : g_expert
-    logic [287:0] write_weights, weights;
-    logic signed [63:0] products_d, products_q, sum_q;
-    for (genvar i = 0; i < 16; i++) begin : g_pack
-      assign write_weights[18*i+:18] = write_data_i[32*i+:18];
-    end
-    ram_1r1w #(
-        .Width(288),
-        .Depth(Depth)
-    ) u_weights (
-        .clk_i,
-        .write_i(write_i && write_expert_i == ExpertBits'(e)),
-        .write_address_i(write_address),
-        .write_data_i(write_weights),
-        .read_i(beat_valid_i),
-        .read_address_i(read_address),
-        .read_data_o(weights)
-    );
-    always_comb begin
-      products_d = '0;
-      for (int unsigned i = 0; i < 16; i++) begin
-        products_d = products_d + 64'($signed(beat1_q[32*i+:27])) * 64'($signed(weights[18*i+:18]));
+  for (genvar e = 0; e < Leaves; e++) begin : g_expert
+    if (e < MaxExperts) begin : g_unit
+      logic [287:0] write_weights, weights;
+      logic signed [44:0] products_q[16];
+      logic signed [46:0] fours_q[4];
+      logic signed [48:0] sixteen_q;
+      logic signed [SumBits-1:0] sum_q;
+      for (genvar i = 0; i < 16; i++) begin : g_pack
+        assign write_weights[18*i+:18] = write_data_i[32*i+:18];
       end
+      ram_1r1w #(
+          .Width(288),
+          .Depth(Depth)
+      ) u_weights (
+          .clk_i,
+          .write_i(write_i && write_expert_i == ExpertBits'(e)),
+          .write_address_i(write_address),
+          .write_data_i(write_weights),
+          .read_i(beat_valid_i),
+          .read_address_i(read_address),
+          .read_data_o(weights)
+      );
+      always_ff @(posedge clk_i) begin
+        if (valid_q[1]) begin
+          for (int unsigned i = 0; i < 16; i++) begin
+            products_q[i] <= 45'($signed(beat1_q[32*i+:27])) * 45'($signed(weights[18*i+:18]));
+          end
+        end
+        if (valid_q[2]) begin
+          for (int unsigned i = 0; i < 4; i++) begin
+            fours_q[i] <= (47'(products_q[4*i]) + 47'(products_q[4*i+1])) + (47'(products_q[4*i+2]) + 47'(products_q[4*i+3]));
+          end
+        end
+        if (valid_q[3]) sixteen_q <= (49'(fours_q[0]) + 49'(fours_q[1])) + (49'(fours_q[2]) + 49'(fours_q[3]));
+        if (valid_q[4]) sum_q <= first_q[4] ? SumBits'(sixteen_q) : sum_q + SumBits'(sixteen_q);
+      end
+      assign sums[e] = sum_q;
+      assign logits_o[32*e+:32] = sum_q[50:19];
+    end else begin : g_none
+      assign sums[e] = '0;
     end
+  end
+
+  // ---- The largest: node n of the tree has the children 2n and 2n + 1, the experts are below the last level. The left
+  // child has the lower ids, and is there whenever the right one is.
+  logic signed [SumBits-1:0] node_sum_q[1:Leaves-1];
+  logic [ExpertBits-1:0] node_expert_q[1:Leaves-1];
+  logic [Leaves-1:1] node_present_q;
+  for (genvar n = 1; n < Leaves; n++) begin : g_node
+    localparam int unsigned Left = (2 * n) % Leaves;
+    localparam int unsigned Right = Left + 1;
+    logic signed [SumBits-1:0] left_sum, right_sum;
+    logic [ExpertBits-1:0] left_expert, right_expert;
+    logic left_present, right_present, right_wins;
+    if (2 * n >= Leaves) begin : g_experts
+      assign left_sum = sums[Left];
+      assign right_sum = sums[Right];
+      assign left_expert = ExpertBits'(Left);
+      assign right_expert = ExpertBits'(Right);
+      assign left_present = (ExpertBits + 1)'(Left) < experts_i;
+      assign right_present = (ExpertBits + 1)'(Right) < experts_i;
+    end else begin : g_nodes
+      assign left_sum = node_sum_q[Left];
+      assign right_sum = node_sum_q[Right];
+      assign left_expert = node_expert_q[Left];
+      assign right_expert = node_expert_q[Right];
+      assign left_present = node_present_q[Left];
+      assign right_present = node_present_q[Right];
+    end
+    assign right_wins = right_present && right_sum > left_sum;
     always_ff @(posedge clk_i) begin
-      if (beat1_valid_q) products_q <= products_d;
-      if (beat2_valid_q) sum_q <= beat2_first_q ? products_q : sum_q + products_q;
-    end
-    assign sums[e] = sum_q;
-    assign logits_o[32*e+:32] = sum_q[50:19];
-  end
-
-  always_ff @(posedge clk_i) begin
-    if (!rst_ni || start_i) begin
-      comparing_q   <= 1'b0;
-      done_q        <= 1'b0;
-      candidate_q   <= '0;
-      best_q        <= '0;
-      best_expert_q <= '0;
-    end else begin
-      done_q <= 1'b0;
-      if (sum_done_q) begin
-        comparing_q <= 1'b1;
-        candidate_q <= '0;
-      end else if (comparing_q) begin
-        if (candidate_q == '0 || sums[candidate_q[ExpertBits-1:0]] > best_q) begin
-          best_q <= sums[candidate_q[ExpertBits-1:0]];
-          best_expert_q <= candidate_q[ExpertBits-1:0];
-        end
-        candidate_q <= candidate_q + 1'b1;
-        if (candidate_q + 1'b1 == experts_i) begin
-          comparing_q <= 1'b0;
-          done_q <= 1'b1;
-        end
+      if (settled_q != '0) begin
+        node_sum_q[n]     <= right_wins ? right_sum : left_sum;
+        node_expert_q[n]  <= right_wins ? right_expert : left_expert;
+        node_present_q[n] <= left_present;
       end
     end
   end
 
-  assign done_o   = done_q;
-  assign expert_o = best_expert_q;
+  assign done_o   = settled_q[ExpertBits];
+  assign expert_o = node_expert_q[1];
+
+`ifndef SYNTHESIS
+  always_ff @(posedge clk_i) begin
+    if (rst_ni && !start_i) begin
+      assert (!beat_valid_i || beat_q < beats_i) else $error("router: more beats than a token has");
+      assert (!done_o || node_present_q[1]) else $error("router: no expert to choose from");
+    end
+  end
+`endif
 
 endmodule

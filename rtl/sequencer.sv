@@ -1,6 +1,7 @@
 /// Runs the command list: fetches commands eight at a time, brings tokens to router and engine, asks the expert buffer, starts
 /// the engine, tells the predictor, writes results. One command at a time: a layer's result is in memory before the next
-/// command begins, as a decoder's data dependence demands.
+/// command begins, as a decoder's data dependence demands. The sums of finished rows are written while the last block of
+/// rows is still computed; the record about the command, which lies before them, comes last.
 module sequencer #(
     parameter int unsigned MaxExperts = 8,
     parameter int unsigned MaxLayers = 12,
@@ -42,6 +43,7 @@ module sequencer #(
     input  logic [                 511:0] data_i,
     output logic                          write_o,
     input  logic                          write_ready_i,
+    input  logic                          write_idle_i,          // no write is on its way
     output logic [                  63:0] write_address_o,
     output logic [                  15:0] write_beats_o,
     output logic                          write_data_valid_o,
@@ -79,6 +81,7 @@ module sequencer #(
     output logic                          pin_o,
     output logic [          SlotBits-1:0] slot_o,
     output logic                          prefetch_o,
+    output logic [                   7:0] prefetch_key_o,
     input  logic                          prefetch_ready_i,
     output logic                          flush_o,
     input  logic                          flushed_i,
@@ -92,6 +95,7 @@ module sequencer #(
     input  logic                          engine_issue_i,
     input  logic                          engine_starved_i,
     input  logic [                  31:0] hidden_maximum_i,
+    input  logic [      RouterBeatBits:0] result_beats_i,        // beats of sums that the engine has finished
     output logic                          result_read_o,
     output logic [    RouterBeatBits-1:0] result_beat_o,
     input  logic [                 511:0] result_data_i
@@ -131,6 +135,8 @@ module sequencer #(
   logic [1:0] class_q;
   logic pinned_q;
   logic [3:0] load_expert_q;
+  logic hint_held_q, hint_due_q;
+  logic [7:0] hint_key_q;
 
   // ---- Command fields.
   logic [7:0] opcode, flags, layer, expert, sequence_id, source_id;
@@ -294,7 +300,7 @@ module sequencer #(
 
         StateResult: if (write_ready_i) state_q <= StateResultWait;
         StateResultWait:
-        if (results_sent && write_ready_i) begin
+        if (results_sent && write_idle_i) begin
           command_q <= command_q + 1'b1;
           state_q   <= StateFetch;
         end
@@ -329,12 +335,12 @@ module sequencer #(
         end
 
         StatePrefetch:
-        if (prefetch_ready_i) begin
+        if (!hint_held_q) begin
           command_q <= command_q + 1'b1;
           state_q   <= StateFetch;
         end
 
-        StateDone: state_q <= StateIdle;
+        StateDone: if (!hint_held_q) state_q <= StateIdle;
         default:   state_q <= StateIdle;
       endcase
       // The first error stays; the command at hand ends in its own time, then the kernel is done.
@@ -344,6 +350,26 @@ module sequencer #(
       end
     end
   end
+
+  // ---- A hint waits for the next decision, so that its load stands behind that one's; at the latest another hint or the
+  // end of the list sends it.
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni || state_q == StateFlush) begin
+      hint_held_q <= 1'b0;
+      hint_due_q  <= 1'b0;
+    end else if (hint_held_q) begin
+      if (state_q == StateDecide && answer_i) hint_due_q <= 1'b1;
+      if (prefetch_o && prefetch_ready_i) hint_held_q <= 1'b0;
+    end else if (state_q == StatePrefetch) begin
+      hint_held_q <= 1'b1;
+      hint_due_q  <= 1'b0;
+    end
+  end
+  always_ff @(posedge clk_i) begin
+    if (state_q == StatePrefetch && !hint_held_q) hint_key_q <= {layer[3:0], expert[3:0]};
+  end
+  assign prefetch_o = hint_held_q && (hint_due_q || state_q == StatePrefetch || state_q == StateDone);
+  assign prefetch_key_o = hint_key_q;
 
   // ---- Requests.
   always_comb begin
@@ -391,40 +417,47 @@ module sequencer #(
   assign decide_hold_o = !compute;
   assign pin_o = pinned_q;
   assign slot_o = slot_q;
-  assign prefetch_o = state_q == StatePrefetch;
   assign flush_o = state_q == StateFlush;
   assign engine_start_o = state_q == StateArm && compute && (!observe || armed_q) && token_complete;
 
-  // ---- Results: two beats about the command, then the sums; one word of look-ahead hides the memory's latency.
-  logic [15:0] result_beats, next_result_q, sent_q;
-  logic pushing_q, status_q, logits_q, queue_ready, queue_valid;
+  // ---- Results: the sums as soon as all blocks but the last are there, then two beats about the command; one word of
+  // look-ahead hides the memory's latency.
+  logic [15:0] sum_beats, next_result_q, sent_q;
+  logic sums_asked_q, pushing_q, status_q, logits_q, queue_ready, queue_valid;
   logic [511:0] queue_data, status_beat, logits_beat;
   logic [2:0] queued;
-  logic request;
-  assign result_beats = 16'd2 + (compute ? 16'(router_beats) : 16'd0);
-  assign request = (state_q == StateResultWait) && next_result_q != result_beats && queued + 3'(pushing_q) < 3'd3;
-  assign result_read_o = request && next_result_q >= 16'd2;
-  assign result_beat_o = RouterBeatBits'(next_result_q - 16'd2);
+  logic ask_sums, ask_record, sums_due, request;
+  assign sum_beats = compute ? 16'(router_beats) : 16'd0;
+  assign ask_sums = state_q == StateCompute && !sums_asked_q && 16'(result_beats_i) + 16'd4 >= sum_beats;
+  assign ask_record = state_q == StateResult;
+  assign sums_due = sums_asked_q && next_result_q < sum_beats &&
+                    (state_q != StateCompute || next_result_q < 16'(result_beats_i));
+  assign request = (sums_due || (state_q == StateResultWait && next_result_q >= sum_beats && next_result_q < sum_beats + 16'd2)) &&
+                   queued + 3'(pushing_q) < 3'd3;
+  assign result_read_o = request && next_result_q < sum_beats;
+  assign result_beat_o = RouterBeatBits'(next_result_q);
   assign status_beat = {384'd0, cycles_q, hidden_maximum_i, 16'd0, 6'd0, class_q, expert_q, 32'hF1A3_0001};
   assign logits_beat = 512'(router_logits_i);
 
   always_ff @(posedge clk_i) begin
-    if (!rst_ni || state_q == StateResult) begin
+    if (!rst_ni || state_q == StateDecode) begin
       next_result_q <= '0;
       sent_q        <= '0;
+      sums_asked_q  <= 1'b0;
       pushing_q     <= 1'b0;
       status_q      <= 1'b0;
       logits_q      <= 1'b0;
     end else begin
       pushing_q <= request;
-      status_q  <= next_result_q == '0;
-      logits_q  <= next_result_q == 16'd1;
+      status_q  <= next_result_q == sum_beats;
+      logits_q  <= next_result_q == sum_beats + 16'd1;
+      if (ask_sums && write_ready_i) sums_asked_q <= 1'b1;
       if (request) next_result_q <= next_result_q + 1'b1;
       if (write_data_valid_o && write_data_ready_i) sent_q <= sent_q + 1'b1;
     end
   end
   assign queue_data = status_q ? status_beat : logits_q ? logits_beat : result_data_i;
-  assign results_sent = sent_q == result_beats;
+  assign results_sent = sent_q == sum_beats + 16'd2;
 
   fifo #(
       .Width(512),
@@ -432,7 +465,7 @@ module sequencer #(
   ) u_results (
       .clk_i,
       .rst_ni,
-      .clear_i(state_q == StateResult),
+      .clear_i(state_q == StateDecode),
       .valid_i(pushing_q),
       .ready_o(queue_ready),
       .data_i (queue_data),
@@ -442,11 +475,11 @@ module sequencer #(
       .count_o(queued)
   );
   assign write_data_valid_o = queue_valid;
-  assign write_o = state_q == StateResult;
-  assign write_address_o = output_address;
-  assign write_beats_o = result_beats;
+  assign write_o = ask_sums || ask_record;
+  assign write_address_o = ask_sums ? output_address + 64'd128 : output_address;
+  assign write_beats_o = ask_sums ? sum_beats : 16'd2;
 
-  assign done_o = state_q == StateDone;
+  assign done_o = state_q == StateDone && !hint_held_q;
   assign idle_o = state_q == StateIdle;
   assign error_o = error_q;
   assign command_index_o = command_q;
@@ -470,6 +503,7 @@ module sequencer #(
   always_ff @(posedge clk_i) begin
     if (rst_ni) begin
       assert (!pushing_q || queue_ready) else $error("sequencer: a result was lost");
+      assert (state_q != StateResult || !compute || sums_asked_q) else $error("sequencer: sums were not written");
     end
   end
 `endif

@@ -59,6 +59,7 @@ struct Options {
   bool moe_only = false;
   bool keep_popular = false;
   bool no_overlap = false;
+  bool resident = false;
   std::vector<std::size_t> slots;
   bool json = false;
 };
@@ -304,6 +305,19 @@ void bench_on_accelerator(const CLI::App& command, const Options& options) {
                {"--dtype", "--dense-dtype", "--only", "--predictor", "--storage", "--storage-bandwidth",
                 "--storage-latency-us", "--input-tokens", "--batch", "--repeats", "--threads"},
                "with --device fpga-sim");
+  if (options.resident) {
+    refuse_flags(command,
+                 {"--budget", "--context", "--profile", "--route-trace", "--work", "--tokens", "--transactions",
+                  "--prefetches", "--warm-up", "--moe-only", "--keep-popular", "--no-overlap", "--slots"},
+                 "with --resident");
+    BenchAcceleratorOptions resident;
+    resident.model = options.model;
+    resident.patterns = options.patterns;
+    resident.lanes = options.lanes;
+    resident.json = options.json;
+    bench_resident_experts(resident);
+    return;
+  }
   const bool budget_given = command.count("--budget") > 0;
   if (budget_given && options.budgets.size() > 1) {
     throw UsageError("--budget: --device fpga-sim takes one; --slots sweeps several");
@@ -462,6 +476,8 @@ void add_bench_command(CLI::App& app) {
       ->add_option("--slots", options->slots,
                    "fpga-sim: also sweep these numbers of slots, dense and each --pattern (Figure 9(b))")
       ->check(CLI::Range(1, 64));
+  command->add_flag("--resident", options->resident,
+                    "fpga-sim: one expert that is in a slot already, dense and each --pattern: the array alone");
   add_storage_command(*command);
   command->callback([options, command] {
     if (!command->get_subcommands().empty()) return;
@@ -469,7 +485,7 @@ void add_bench_command(CLI::App& app) {
     if (options->device == "fpga-sim") return bench_on_accelerator(*command, *options);
     refuse_flags(*command,
                  {"--lanes", "--transactions", "--prefetches", "--warm-up", "--moe-only", "--keep-popular",
-                  "--no-overlap", "--slots"},
+                  "--no-overlap", "--slots", "--resident"},
                  "with --device cpu");
     bench(*command, *options);
   });

@@ -48,6 +48,7 @@ Json to_json(const accel::AcceleratorRow& row, const BenchAcceleratorOptions& op
       {"cycles_per_token", result.cycles_per_token},
       {"moe_cycles_per_token", result.moe_cycles_per_token},
       {"bound_cycles_per_token", result.bound_cycles_per_token},
+      {"overlapped_bound_cycles_per_token", result.overlapped_bound_cycles_per_token},
       {"speedup", row.speedup},
       {"load_cycles_per_expert", result.load_cycles_per_expert},
       {"steps_per_expert", result.steps_per_expert},
@@ -84,17 +85,54 @@ void print_rows(const std::vector<accel::AcceleratorRow>& rows) {
   }
 }
 
-}  // namespace
-
-void bench_accelerator(const BenchAcceleratorOptions& options, const routing::Trace& run,
-                       const routing::Profile& profile) {
-  const model::SwitchConfig config = model::load_config_or_preset(options.model);
+accel::AcceleratorTableOptions table_options(const BenchAcceleratorOptions& options) {
   accel::AcceleratorTableOptions table;
   table.configuration = options.lanes == "64" ? accel::RtlConfiguration::kLanes64 : accel::RtlConfiguration::kLanes256;
   for (const std::string& text : options.patterns) {
     const sparsity::Pattern pattern = sparsity::parse_pattern(text);
     table.patterns.push_back(accel::DevicePattern::from(pattern.n, pattern.m));
   }
+  return table;
+}
+
+Json list_of(const std::vector<accel::AcceleratorRow>& rows, const BenchAcceleratorOptions& options) {
+  Json json = Json::array();
+  for (const accel::AcceleratorRow& row : rows) json.push_back(to_json(row, options));
+  return json;
+}
+
+}  // namespace
+
+void bench_resident_experts(const BenchAcceleratorOptions& options) {
+  const model::SwitchConfig config = model::load_config_or_preset(options.model);
+  const accel::AcceleratorTableOptions table = table_options(options);
+  Progress progress("simulating", table.patterns.size() + 1);
+  const std::vector<accel::AcceleratorRow> rows =
+      accel::measure_resident_experts(config, table, [&](std::size_t done, std::size_t) { progress.set(done); });
+  progress.finish();
+  if (options.json) {
+    print(to_text(Json{{"model", options.model}, {"results", list_of(rows, options)}}) + "\n");
+    return;
+  }
+  print(fmt::format("{:<8} {:>8} {:>8} {:>10} {:>9}\n", "pattern", "cycles", "steps", "array busy", "speed-up"));
+  for (const accel::AcceleratorRow& row : rows) {
+    const accel::AcceleratorBenchResult& r = row.result;
+    print(fmt::format("{:<8} {:>8.0f} {:>8} {:>8.1f} % {:>8.2f}x", row.pattern, r.cycles_per_token, r.steps_per_expert,
+                      100.0 * r.array_busy, row.speedup));
+    for (std::size_t kind = 0; kind < accel::kCycleKinds; ++kind) {
+      const auto which = static_cast<accel::CycleKind>(kind);
+      if (which == accel::CycleKind::kIdle || r.counters[which] == 0) continue;
+      print(fmt::format("  {} {:.0f}", accel::describe(which),
+                        static_cast<double>(r.counters[which]) / static_cast<double>(r.tokens)));
+    }
+    print("\n");
+  }
+}
+
+void bench_accelerator(const BenchAcceleratorOptions& options, const routing::Trace& run,
+                       const routing::Profile& profile) {
+  const model::SwitchConfig config = model::load_config_or_preset(options.model);
+  accel::AcceleratorTableOptions table = table_options(options);
   table.budget_bytes = options.budget_bytes;
   table.order = options.context;
   table.tokens = options.tokens;
@@ -121,17 +159,12 @@ void bench_accelerator(const BenchAcceleratorOptions& options, const routing::Tr
     });
   }
   if (options.json) {
-    const auto list_of = [&](const std::vector<accel::AcceleratorRow>& list) {
-      Json json = Json::array();
-      for (const accel::AcceleratorRow& row : list) json.push_back(to_json(row, options));
-      return json;
-    };
     Json json = {{"model", options.model},
                  {"clock_mhz", table.ddr4.kernel_clock_mhz},
                  {"clock", "assumed"},
-                 {"results", list_of(rows)},
+                 {"results", list_of(rows, options)},
                  {"ceilings", {{"sequential_beats_per_cycle", accel::sequential_beats_per_cycle(table.ddr4)}}}};
-    if (!sweep.empty()) json["sweep"] = list_of(sweep);
+    if (!sweep.empty()) json["sweep"] = list_of(sweep, options);
     print(to_text(json) + "\n");
     return;
   }

@@ -30,4 +30,7 @@ struct BenchAcceleratorOptions {
 void bench_accelerator(const BenchAcceleratorOptions& options, const routing::Trace& run,
                        const routing::Profile& profile);
 
+/// `--resident`: one expert in a slot, dense and of each pattern; needs no routing.
+void bench_resident_experts(const BenchAcceleratorOptions& options);
+
 }  // namespace flame::cli

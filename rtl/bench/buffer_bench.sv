@@ -63,7 +63,7 @@ module buffer_bench #(
       .slots_i(slots_i[SlotBits:0]),
       .bank_words_i(bank_words_i[AddressBits:0]),
       .experts_i(5'd16),
-      .stride_i(64'd1 << 14),
+      .stride_i(32'd1 << 14),
       .channel_base_i(64'd0),
       .drop_contradicted_i,
       .decide_i,

@@ -27,6 +27,7 @@ module engine_bench #(
     input  logic [    Positions-1:0] write_i,
     input  logic [             31:0] write_address_i,
     input  logic [            511:0] write_data_i,
+    output logic [              6:0] result_beats_o,
     input  logic                     result_read_i,
     input  logic [              5:0] result_beat_i,
     output logic [            511:0] result_data_o
@@ -66,6 +67,7 @@ module engine_bench #(
       .read_odd_o(read_odd),
       .read_odd_address_o(read_odd_address),
       .read_odd_data_i(read_odd_data),
+      .result_beats_o,
       .result_read_i,
       .result_beat_i,
       .result_data_o

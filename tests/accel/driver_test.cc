@@ -249,6 +249,61 @@ TEST(Kernel, APredictedExpertIsThereWhenTheDenseLayersGiveTheTime) {
   EXPECT_EQ(lookups.misses, 1U);
 }
 
+TEST(Kernel, TheNextExpertOfAPassIsOnItsWayWhileOneComputes) {
+  constexpr std::size_t kExperts = 8;
+  for (const std::size_t slots : {std::size_t{2}, kExperts}) {
+    Kernel kernel({}, 128, 512, DevicePattern::from(2, 4), 1, kExperts, slots, 28);
+    Driver& driver = kernel.driver();
+    driver.set_policy({.order = 0, .prefetch_count = 0, .path_layers = 1, .drop_contradicted = false});
+    driver.reserve(1);
+    driver.upload_token(0, driver.make_token(kernel.token(), false, true));
+    CommandList commands;
+    for (std::size_t e = 0; e < kExperts; ++e) {
+      if (e + 1 < kExperts) commands.prefetch(0, e + 1);
+      commands.layer({.route = false, .lookup = true, .compute = true}, 0, e, 0, driver.token_address(0),
+                     driver.result_address(0));
+    }
+    driver.run(commands, true);
+    const KernelCounters counters = driver.counters();
+    EXPECT_EQ(counters.demand_loads, 1U) << slots << " slots";
+    EXPECT_EQ(counters.prefetch_loads, kExperts - 1);
+    EXPECT_EQ(counters.prefetch_used, kExperts - 1);
+  }
+}
+
+TEST(Kernel, RowsOfABatchMayDecideFasterThanTheirGuessesAreTaken) {
+  constexpr std::size_t kRows = 24;
+  for (const std::size_t prefetches : {1U, 4U}) {
+    Kernel kernel({}, 128, 512, DevicePattern::from(2, 4), 3, 8, 5, 29);
+    Driver& driver = kernel.driver();
+    driver.set_policy({.order = 2, .prefetch_count = prefetches, .path_layers = 3, .drop_contradicted = false});
+    driver.load_table(some_table(3, 8));
+    driver.reserve(kRows);
+    CommandList commands;
+    std::vector<std::vector<float>> tokens;
+    for (std::size_t row = 0; row < kRows; ++row) {
+      tokens.push_back(kernel.token());
+      driver.upload_token(row, driver.make_token(tokens[row], true, true));
+      commands.clear_sequence(row);
+    }
+    for (std::size_t layer = 0; layer < 3; ++layer) {
+      for (std::size_t row = 0; row < kRows; ++row) {
+        commands.layer({.route = true, .forced = false, .lookup = false, .observe = true, .compute = false}, layer, 0,
+                       row, driver.token_address(row), driver.result_address(row));
+      }
+    }
+    driver.run(commands, true);
+    EXPECT_GT(driver.counters().prefetch_loads, 0U);
+    CommandList computed;
+    for (std::size_t row = 0; row < kRows; ++row) {
+      computed.layer(kWholeLayer, 0, 0, row, driver.token_address(row), driver.result_address(row));
+    }
+    driver.run(computed);
+    for (std::size_t row = 0; row < kRows; ++row)
+      kernel.expect_result(0, tokens[row], driver.download_result(row, true));
+  }
+}
+
 TEST(Kernel, BadArgumentsAndMemoryErrorsEndWithACodeNotWithAHang) {
   Kernel kernel({}, 64, 64, DevicePattern::from(1, 1), 2, 4, 2, 26);
   Driver& driver = kernel.driver();

@@ -283,7 +283,8 @@ class HostPort {
     return read_;
   }
 
-  void write(std::uint64_t address, const std::vector<Beat>& beats) {
+  /// Returns once every beat is taken and, with `answered`, every response has come.
+  void write(std::uint64_t address, const std::vector<Beat>& beats, bool answered = true) {
     top_->write_address_i = address;
     top_->write_beats_i = static_cast<std::uint16_t>(beats.size());
     top_->write_i = 1;
@@ -292,7 +293,7 @@ class HostPort {
     top_->write_i = 0;
     std::size_t next = 0;
     bool offered = false;
-    for (int wait = 0; next < beats.size() || !top_->write_ready_o; ++wait) {
+    for (int wait = 0; next < beats.size() || !(answered ? top_->write_idle_o : top_->write_ready_o); ++wait) {
       if (wait == 100000) {
         ADD_FAILURE() << "a write hangs";
         return;
@@ -311,6 +312,7 @@ class HostPort {
 
   std::span<std::uint8_t> bytes() { return bank_.bytes(); }
   AxiPort& port() { return port_; }
+  [[nodiscard]] std::uint64_t now() const { return now_; }
   std::mt19937& random() { return random_; }
   bool bad_response = false;
   std::size_t read_errors = 0, write_errors = 0;
@@ -342,12 +344,25 @@ TEST(RtlHostPort, MovesEveryBeatInOrderInLegalBurstsUnderStallsOnEveryChannel) {
         for (Beat& beat : data) {
           for (std::uint32_t& word : beat) word = static_cast<std::uint32_t>(host.random()());
         }
-        host.write(address, data);
+        host.write(address, data, host.random()() % 2 == 0);
         ASSERT_EQ(std::memcmp(data.data(), host.bytes().data() + address, 64 * beats), 0);
       }
     }
     EXPECT_EQ(host.read_errors + host.write_errors, 0U);
   }
+}
+
+TEST(RtlHostPort, WritesDoNotWaitForTheResponsesOfThoseBefore) {
+  HostPort host(0);
+  constexpr std::uint64_t kLatency = 30;               // of the memory
+  host.write(4096 - 64, std::vector<Beat>(2), false);  // two bursts
+  host.write(128, std::vector<Beat>(4), false);
+  EXPECT_LT(host.now(), kLatency);
+  host.write(0, std::vector<Beat>(2));
+  EXPECT_LT(host.now(), 2 * kLatency);
+  // No more bursts than the port counts, however slow the memory.
+  for (int i = 0; i < 20; ++i) host.write(64 * static_cast<std::uint64_t>(i), std::vector<Beat>(1), i == 19);
+  EXPECT_EQ(host.write_errors, 0U);
 }
 
 TEST(RtlHostPort, TellsOfErrorResponses) {
@@ -443,6 +458,7 @@ class Sequencer {
     }
     std::memcpy(&top_->data_i, beat.data(), 64);
     top_->write_ready_i = !writing_;
+    top_->write_idle_i = !writing_ && chance();
     top_->write_data_ready_i = writing_ && chance();
     top_->router_done_i = router_delay_ && *router_delay_ == 0;
     top_->router_choice_i = static_cast<std::uint8_t>(choice);
@@ -457,6 +473,11 @@ class Sequencer {
     top_->engine_issue_i = engine_delay_ && *engine_delay_ % 2 == 1;
     top_->engine_starved_i = engine_delay_ && *engine_delay_ % 4 == 2;
     top_->hidden_maximum_i = 777;
+    // Sums are finished one after the other, all of them when the engine is done.
+    if (engine_delay_) {
+      finished_ = *engine_delay_ <= 1 ? kRouterBeats : std::max<std::size_t>(finished_, random_() % kRouterBeats);
+    }
+    top_->result_beats_i = static_cast<std::uint8_t>(engine_delay_ ? finished_ : 0);
     std::array<std::uint32_t, 16> result{};
     result.fill(result_beat_);
     std::memcpy(&top_->result_data_i, result.data(), 64);
@@ -502,15 +523,19 @@ class Sequencer {
       event("engine", {top_->slot_o, token_beats_});
       EXPECT_TRUE(top_->pin_o);
       token_beats_ = 0;
-      engine_delay_ = 1 + random_() % 30;
+      engine_delay_ = 2 + random_() % 30;
+      finished_ = 0;
     } else if (engine_delay_) {
       EXPECT_TRUE(top_->pin_o);  // what computes is never given away
       --*engine_delay_;
     }
-    if (top_->prefetch_o && top_->prefetch_ready_i) event("prefetch", {top_->decide_key_o});
+    if (top_->prefetch_o && top_->prefetch_ready_i) event("prefetch", {top_->prefetch_key_o});
     flushing_ = top_->flush_o && !top_->flushed_i;
     if (top_->flush_o && top_->flushed_i) event("flush");
-    if (top_->result_read_o) result_beat_ = top_->result_beat_o;
+    if (top_->result_read_o) {
+      result_beat_ = top_->result_beat_o;
+      EXPECT_LT(result_beat_, finished_);
+    }
     if (top_->write_o && top_->write_ready_i) {
       writing_ = top_->write_beats_o;
       event("write", {top_->write_address_o, top_->write_beats_o});
@@ -530,7 +555,7 @@ class Sequencer {
   std::vector<Event> events_;
   std::optional<Reading> reading_;
   std::optional<std::size_t> writing_, router_delay_, decide_delay_, engine_delay_;
-  std::size_t router_beats_ = 0, token_beats_ = 0;
+  std::size_t router_beats_ = 0, token_beats_ = 0, finished_ = 0;
   std::uint32_t result_beat_ = 0;
   bool flushing_ = false, done_ = false;
 };
@@ -555,12 +580,15 @@ void expect_layer(Events& events, const LayerFlags& flags, std::size_t layer, st
   if (beats != 0) events.push_back({"read", {token, beats}});
   if (flags.lookup || flags.compute) events.push_back({"decide", {key, flags.lookup, !flags.compute}});
   if (flags.observe) events.push_back({"observe", {layer, expert, sequence}});
-  if (flags.compute) events.push_back({"engine", {neighbours.slot, kToken}});
-  events.push_back({"write", {result, 2 + (flags.compute ? kRouter : 0)}});
+  if (flags.compute) {
+    events.push_back({"engine", {neighbours.slot, kToken}});
+    events.push_back({"write", {result + 128, kRouter}});
+    for (std::uint64_t i = 0; i < kRouter; ++i) events.push_back({"beat", {i, i, i}});
+  }
+  events.push_back({"write", {result, 2}});
   const std::size_t lookup = flags.lookup ? neighbours.lookup : 0;
   events.push_back({"beat", {0xF1A30001U, expert | lookup << 8, 777}});
   events.push_back({"beat", {1000, 1001, 1002}});
-  for (std::uint64_t i = 0; flags.compute && i < kRouter; ++i) events.push_back({"beat", {i, i, i}});
 }
 
 TEST(RtlSequencer, RunsLayerCommandsOfEveryKindWhateverTheNeighboursPauses) {

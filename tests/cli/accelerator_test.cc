@@ -93,6 +93,21 @@ TEST_F(AcceleratorCommands, WaitingForWholeExpertsIsSlower) {
   EXPECT_GT(cycles(serial), cycles(overlapped));
 }
 
+TEST_F(AcceleratorCommands, AResidentExpertTakesAsManyStepsAsItKeepsWeights) {
+  const ProgramResult result = run_flame({"bench", tiny_model().string(), "--device", "fpga-sim", "--json",
+                                          "--resident", "--lanes", "64", "--pattern", "2:4"});
+  if (result.exit_code != 0) {
+    EXPECT_THAT(result.standard_error, HasSubstr("built without Verilator"));
+    GTEST_SKIP() << result.standard_error;
+  }
+  const json rows = json::parse(result.standard_output).at("results");
+  ASSERT_EQ(rows.size(), 2U);
+  EXPECT_EQ(rows.at(0).at("pattern"), "dense");
+  EXPECT_EQ(rows.at(0).at("steps_per_expert"), 2 * rows.at(1).at("steps_per_expert").get<int>());
+  EXPECT_EQ(rows.at(1).at("misses"), 0);
+  EXPECT_GT(rows.at(1).at("speedup"), 1.0);
+}
+
 TEST_F(AcceleratorCommands, OptionsOfTheAcceleratorAreRefusedOnTheCpu) {
   for (const char* flag : {"--no-overlap", "--transactions", "--keep-popular", "--moe-only"}) {
     const ProgramResult result = run_flame({"bench", tiny_model().string(), "--work", path("work"), flag});

@@ -128,7 +128,7 @@ AcceleratorBenchResult run_accelerator_bench(const AcceleratorBenchOptions& opti
               .route = true, .forced = true, .lookup = true, .observe = policy.prefetch_count != 0, .compute = true};
           commands.layer(flags, layer, replay.decisions[step * replay.layers + layer], 0, driver.token_address(0),
                          driver.result_address(0));
-          commands.delay(static_cast<std::uint32_t>(options.dense_cycles));
+          if (options.dense_cycles != 0) commands.delay(static_cast<std::uint32_t>(options.dense_cycles));
         }
       }
       driver.run(commands, begin == first && first == options.warm_up);
@@ -181,6 +181,8 @@ AcceleratorBenchResult summarise(const AcceleratorBenchOptions& options, const E
   const double bytes = static_cast<double>(result.counters.demand_loads + result.counters.prefetch_used) * load -
                        static_cast<double>(result.counters[CycleKind::kDelay]);
   result.bound_cycles_per_token = std::max(alone, bytes) / tokens;
+  const auto all = static_cast<double>(lookups.hits + lookups.late + lookups.misses);
+  result.overlapped_bound_cycles_per_token = std::max(all * steps, static_cast<double>(lookups.misses) * load) / tokens;
   const KernelCounters& c = result.counters;
   result.array_busy = static_cast<double>(c[CycleKind::kCompute]) /
                       static_cast<double>(c[CycleKind::kCompute] + c[CycleKind::kMemory] + c[CycleKind::kOverhead]);

@@ -50,10 +50,14 @@ struct AcceleratorBenchResult {
   double load_cycles_per_expert = 0.0;  ///< at the memory's sequential rate
   double seconds_per_token = 0.0;       ///< dense layers' modelled time included
   double cycles_per_token = 0.0;
-  double moe_cycles_per_token = 0.0;    ///< without that time
-  double bound_cycles_per_token = 0.0;  ///< max(bytes missed / sequential DDR bandwidth, kept MACs / lanes)
-  double belady_hit_ratio = 0.0;        ///< what the best replacement reaches without prediction, in the same slots
-  double array_busy = 0.0;              ///< share of the engine's cycles in which every PE works
+  double moe_cycles_per_token = 0.0;  ///< without that time
+  /// The least that a decoder can take, whose layers wait for one another: the larger of the sum over its layers of
+  /// max(bytes missed / sequential DDR bandwidth, kept MACs / lanes), and all bytes that were used / bandwidth.
+  double bound_cycles_per_token = 0.0;
+  /// The same maximum of the token's sums, as if every load could run beside any computation.
+  double overlapped_bound_cycles_per_token = 0.0;
+  double belady_hit_ratio = 0.0;  ///< what the best replacement reaches without prediction, in the same slots
+  double array_busy = 0.0;        ///< share of the engine's cycles in which every PE works
 };
 
 /// Replays `replay` on the simulated kernel. Throws UsageError where the shape or the policy do not fit it.

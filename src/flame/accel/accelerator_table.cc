@@ -130,6 +130,36 @@ std::vector<AcceleratorRow> measure_accelerator(const model::SwitchConfig& confi
   return Measurement(config, run, profile, options).rows(plans, progress);
 }
 
+std::vector<AcceleratorRow> measure_resident_experts(const model::SwitchConfig& config,
+                                                     const AcceleratorTableOptions& options,
+                                                     const std::function<void(std::size_t, std::size_t)>& progress) {
+  constexpr std::size_t kRuns = 8;  // a fetch of commands, so that each carries its share of one
+  const RoutingReplay replay{1, 1, std::vector<std::uint16_t>(kRuns, 0), std::vector<std::int32_t>(kRuns, 0)};
+  std::vector<DevicePattern> patterns{{}};
+  patterns.insert(patterns.end(), options.patterns.begin(), options.patterns.end());
+  std::vector<AcceleratorRow> rows;
+  for (const DevicePattern& pattern : patterns) {
+    AcceleratorBenchOptions bench;
+    bench.configuration = options.configuration;
+    bench.ddr4 = options.ddr4;
+    bench.d_model = config.d_model;
+    bench.d_ff = config.d_ff;
+    bench.pattern = pattern;
+    bench.policy.prefetch_count = 0;
+    bench.all_resident = true;
+    AcceleratorRow row;
+    row.configuration = rows.empty() ? "neither" : "N:M";
+    row.pattern = pattern.name();
+    row.scope = "resident";
+    row.result = run_accelerator_bench(bench, replay);
+    row.result.belady_hit_ratio = 1.0;
+    row.speedup = rows.empty() ? 1.0 : rows.front().result.cycles_per_token / row.result.cycles_per_token;
+    rows.push_back(row);
+    if (progress) progress(rows.size(), patterns.size());
+  }
+  return rows;
+}
+
 std::vector<AcceleratorRow> sweep_accelerator(const model::SwitchConfig& config, const routing::Trace& run,
                                               const routing::Profile& profile, const AcceleratorTableOptions& options,
                                               const std::vector<std::size_t>& slots,

@@ -33,7 +33,8 @@ struct AcceleratorTableOptions {
 struct AcceleratorRow {
   std::string configuration;  ///< "neither", "N:M", "CEPR", "both"
   std::string pattern;
-  std::string scope;  ///< "moe": MoE layers back to back; "decoder": dense layers' modelled time between them
+  /// "moe": MoE layers back to back; "decoder": dense layers' modelled time between them; "resident": one expert.
+  std::string scope;
   std::uint64_t dense_cycles = 0;
   AcceleratorBenchResult result;
   double speedup = 1.0;  ///< neither's seconds per token over this row's, in the same scope
@@ -48,6 +49,12 @@ std::uint64_t dense_layer_cycles(const model::SwitchConfig& config, const Accele
 std::vector<AcceleratorRow> measure_accelerator(
     const model::SwitchConfig& config, const routing::Trace& run, const routing::Profile& profile,
     const AcceleratorTableOptions& options,
+    const std::function<void(std::size_t done, std::size_t all)>& progress = {});
+
+/// One expert of each pattern, dense first, in a slot before it is asked for: what the array makes of sparsity alone.
+/// Scope "resident", cycles of one layer command; always the RTL. `speedup` is over dense.
+std::vector<AcceleratorRow> measure_resident_experts(
+    const model::SwitchConfig& config, const AcceleratorTableOptions& options,
     const std::function<void(std::size_t done, std::size_t all)>& progress = {});
 
 /// Figure 9(b), latency against slots and sparsity: dense experts and each pattern, with and without prediction, at

@@ -15,15 +15,16 @@ namespace flame::accel {
 namespace {
 
 // Cycles of the RTL that do not depend on the expert (docs/accelerator.md).
-constexpr double kFetchCycles = 8.5;         // a command's share of fetching eight
-constexpr double kReadLatencyCycles = 33.0;  // from a request to its first beat, router's end included
-constexpr double kTurnCycles = 57.0;         // turn from wi to wo, draining, start of the engine
-constexpr double kWriteCycles = 67.0;        // address, response
+constexpr double kFetchCycles = 3.9;         // a command's share of fetching eight
+constexpr double kReadLatencyCycles = 30.0;  // from a request to its first beat, router's end included
+constexpr double kTurnCycles = 55.0;         // turn from wi to wo, draining, start of the engine
+constexpr double kWriteCycles = 42.0;        // the record's address, beats and response; sums go while the array works
 constexpr double kObserveCycles = 8.0;       // from a decision to the first prefetch's request
 constexpr double kLoadLatencyCycles = 50.0;  // from a load's request to its first beat
 constexpr double kLookupCycles = 4.0;
 constexpr double kCancelCycles = 4.0;
-constexpr double kDone = 1e-3;  // cycles; sums of doubles are not exact
+constexpr double kScanCycles = 2.0;  // of a search for a victim, besides a cycle a slot
+constexpr double kDone = 1e-3;       // cycles; sums of doubles are not exact
 constexpr std::size_t kMaxPrefetches = 2;
 
 struct Slot {
@@ -52,26 +53,26 @@ class Model {
 
   /// One MoE layer of one token.
   void run_layer(std::size_t layer, std::size_t expert, bool predict) {
-    spend(CycleKind::kCommand, kFetchCycles);
+    spend(CycleKind::kCommand, kFetchCycles * (options_.dense_cycles == 0 ? 1.0 : 2.0));  // the delay is one too
     const auto beats = static_cast<double>(layout_.padded_d_model() / 16 + layout_.padded_d_model() / 64);
     spend(CycleKind::kInput, kReadLatencyCycles + beats);
     const std::size_t slot = decide(layer, expert);
     if (predict) push_predictions(layer, expert);
 
-    // The engine: header and steps at one word a cycle, or at the pace of the load.
+    // The engine: a step a cycle, or at the pace of the load.
     const double started = now_;
-    const double full = static_cast<double>(layout_.header_words() + layout_.steps()) + kTurnCycles;
+    if (const Load* load = load_of(slot); load != nullptr && load->first_beat > now_) advance(load->first_beat);
+    const double full = static_cast<double>(layout_.steps()) + kTurnCycles;
     pinned_ = slot;
     while (options_.policy.wait_for_whole && slots_[slot].state == Slot::State::kLoading) advance(next_event());
     advance(now_ + full);
     while (slots_[slot].state == Slot::State::kLoading) advance(next_event());
     pinned_.reset();
     counters_.cycles[static_cast<std::size_t>(CycleKind::kCompute)] += layout_.steps();
-    counters_.cycles[static_cast<std::size_t>(CycleKind::kOverhead)] +=
-        layout_.header_words() + static_cast<std::uint64_t>(kTurnCycles);
+    counters_.cycles[static_cast<std::size_t>(CycleKind::kOverhead)] += static_cast<std::uint64_t>(kTurnCycles);
     counters_.cycles[static_cast<std::size_t>(CycleKind::kMemory)] +=
         static_cast<std::uint64_t>(std::max(0.0, now_ - started - full));
-    spend(CycleKind::kOutput, kWriteCycles + 2.0 + static_cast<double>(layout_.padded_d_model() / 16));
+    spend(CycleKind::kOutput, kWriteCycles);
     spend(CycleKind::kDelay, static_cast<double>(options_.dense_cycles));
   }
 
@@ -101,6 +102,13 @@ class Model {
       if (load.demand) return &load;
     }
     return loads_.empty() ? nullptr : &loads_.front();
+  }
+
+  const Load* load_of(std::size_t slot) const {
+    for (const Load& load : loads_) {
+      if (load.slot == slot) return &load;
+    }
+    return nullptr;
   }
 
   double next_event() {
@@ -197,6 +205,7 @@ class Model {
         drop([](std::size_t) { return true; });
         slot = victim(true);
       }
+      cycles += kScanCycles;
       if (slots_[*slot].state != Slot::State::kEmpty) cycles += static_cast<double>(slots_.size());
       start(key, *slot, true);
     }

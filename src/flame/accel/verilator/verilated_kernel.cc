@@ -1,5 +1,6 @@
 // The RTL as Verilator compiles it, behind the RtlKernel interface. Built by rtl/CMakeLists.txt.
 #include <cstring>
+#include <filesystem>
 #include <memory>
 
 #include "Vflame_lanes256.h"
@@ -7,8 +8,16 @@
 #include "flame/accel/rtl_kernel.h"
 #include "flame/accel/verilator/coverage.h"
 #include "flame/base/error.h"
+#include "fmt/core.h"
 #include "verilated.h"
 #include "verilated_fst_c.h"
+
+/// Called by the model where an assertion of the RTL fails, which it has printed (rtl/CMakeLists.txt: VL_USER_STOP).
+void vl_stop(const char* file, int line, const char* /*hierarchy*/) VL_MT_UNSAFE {
+  throw flame::DeviceError(
+      fmt::format("an assertion of the accelerator failed ({}:{}): this is a fault of FLAME's RTL, please report it",
+                  std::filesystem::path(file).filename().string(), line));
+}
 
 namespace flame::accel {
 
