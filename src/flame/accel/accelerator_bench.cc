@@ -128,7 +128,7 @@ AcceleratorBenchResult run_accelerator_bench(const AcceleratorBenchOptions& opti
               .route = true, .forced = true, .lookup = true, .observe = policy.prefetch_count != 0, .compute = true};
           commands.layer(flags, layer, replay.decisions[step * replay.layers + layer], 0, driver.token_address(0),
                          driver.result_address(0));
-          if (options.dense_cycles != 0) commands.delay(static_cast<std::uint32_t>(options.dense_cycles));
+          commands.delay(static_cast<std::uint32_t>(options.dense_cycles));
         }
       }
       driver.run(commands, begin == first && first == options.warm_up);

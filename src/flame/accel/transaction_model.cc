@@ -15,7 +15,7 @@ namespace flame::accel {
 namespace {
 
 // Cycles of the RTL that do not depend on the expert (docs/accelerator.md).
-constexpr double kFetchCycles = 3.9;         // a command's share of fetching eight
+constexpr double kFetchCycles = 7.8;         // a command's share of fetching eight
 constexpr double kReadLatencyCycles = 30.0;  // from a request to its first beat, router's end included
 constexpr double kTurnCycles = 55.0;         // turn from wi to wo, draining, start of the engine
 constexpr double kWriteCycles = 42.0;        // the record's address, beats and response; sums go while the array works
@@ -53,7 +53,7 @@ class Model {
 
   /// One MoE layer of one token.
   void run_layer(std::size_t layer, std::size_t expert, bool predict) {
-    spend(CycleKind::kCommand, kFetchCycles * (options_.dense_cycles == 0 ? 1.0 : 2.0));  // the delay is one too
+    spend(CycleKind::kCommand, kFetchCycles);
     const auto beats = static_cast<double>(layout_.padded_d_model() / 16 + layout_.padded_d_model() / 64);
     spend(CycleKind::kInput, kReadLatencyCycles + beats);
     const std::size_t slot = decide(layer, expert);
