@@ -127,7 +127,7 @@ module expert_buffer #(
   ) u_queue (
       .clk_i,
       .rst_ni,
-      .clear_i(flush_i || (decision_taken && drop_contradicted_i)),
+      .clear_i(flush_i || (decision_taken && drop_contradicted_i && decide_key_i[7:4] == newest_key_q[7:4])),
       .valid_i(predict_i),
       .ready_o(predict_ready_o),
       .data_i (predict_key_i),
