@@ -351,8 +351,8 @@ module sequencer #(
     end
   end
 
-  // ---- A hint waits for the next decision, so that its load stands behind that one's; at the latest another hint or the
-  // end of the list sends it.
+  // ---- A hint waits for the next decision, so that its load stands behind that one's; another hint, a delay or the end of the
+  // list sends it before.
   always_ff @(posedge clk_i) begin
     if (!rst_ni || state_q == StateFlush) begin
       hint_held_q <= 1'b0;
@@ -368,7 +368,7 @@ module sequencer #(
   always_ff @(posedge clk_i) begin
     if (state_q == StatePrefetch && !hint_held_q) hint_key_q <= {layer[3:0], expert[3:0]};
   end
-  assign prefetch_o = hint_held_q && (hint_due_q || state_q == StatePrefetch || state_q == StateDone);
+  assign prefetch_o = hint_held_q && (hint_due_q || state_q == StatePrefetch || state_q == StateDelay || state_q == StateDone);
   assign prefetch_key_o = hint_key_q;
 
   // ---- Requests.
