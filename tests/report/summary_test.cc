@@ -205,6 +205,28 @@ TEST_F(RecommendationTest, NamesTheFastestPredictorOfTheReplayAndWhatItIsHeldAga
             "replayed that come within a tenth of having everything resident, more than the budget holds.");
 }
 
+TEST_F(RecommendationTest, HoldsWhatThePredictorStoresAgainstTheBudget) {
+  store_scores("2_4", {{"bf16", 0.40}, {"int8", 0.40}, {"int4", 0.30}});
+  store_replay("buffer-2_4", {{"mix", 0.003, 0.002, 0.001},
+                              {"none", 0.005, 0.004, 0.001},
+                              {"lru", 0.006, 0.005, 0.001},
+                              {"oracle", 0.002, 0.0015, 0.001}});
+  store("prediction", {{"results", {{{"predictor", "mix"}, {"k", 2}, {"m", 0}, {"index_bytes", 49152}}}}});
+  EXPECT_THAT(advice("Predictor"),
+              HasSubstr("It stores 49152 bytes at k = 2, beside the budget and 75.00 % of its size."));
+}
+
+TEST_F(RecommendationTest, CountsAnExpertThatEndsWithinAPageAsItsSlot) {
+  store("inspect", {{"experts", 16},
+                    {"formats",
+                     {{{"pattern", "2:4"}, {"dtype", "bf16"}, {"expert_bytes", 32768}},
+                      {{"pattern", "2:4"}, {"dtype", "int8"}, {"expert_bytes", 12289}}}}});
+  store_scores("2_4", {{"bf16", 0.40}, {"int8", 0.40}});
+  store_replay("buffer-2_4",
+               {{"none", 0.005, 0.004, 0.001}, {"lru", 0.006, 0.005, 0.001}, {"oracle", 0.002, 0.0015, 0.001}});
+  EXPECT_THAT(advice("Slots"), HasSubstr("fit into 64.0 KiB, each of 12289 bytes in a slot of 16384, whole pages."));
+}
+
 TEST_F(RecommendationTest, AdvisesAgainstPredictionWhereItDoesNotPay) {
   store_scores("2_4", {{"bf16", 0.40}, {"int8", 0.40}});
   store_replay("buffer-2_4", {{"cepr", 0.004, 0.003, 0.002},

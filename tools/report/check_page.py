@@ -29,6 +29,7 @@ import page_values
 SKIPPED = 77
 WIDTHS = (1280, 390)
 SCHEMES = ("light", "dark")
+SHEET = 8000  # pixels of a screenshot, which Chromium does not draw at any height
 
 # Run in the page; returns a list of complaints.
 LOOK = r"""
@@ -248,10 +249,11 @@ def look(browser, page, width, scheme, screenshots):
     complaints += [f"asks for {url}" for url in requests(browser.events) if not url.startswith(("file:", "data:"))]
     complaints += browser.evaluate(LOOK)
     if screenshots:
-        height = min(browser.evaluate("document.documentElement.scrollHeight"), 30000)
-        browser.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
-        image = browser.call("Page.captureScreenshot", format="png")["data"]
-        (screenshots / f"{width}-{scheme}.png").write_bytes(base64.b64decode(image))
+        height = browser.evaluate("document.documentElement.scrollHeight")
+        for number, top in enumerate(range(0, height, SHEET), 1):
+            clip = {"x": 0, "y": top, "width": width, "height": min(SHEET, height - top), "scale": 1}
+            image = browser.call("Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True)["data"]
+            (screenshots / f"{width}-{scheme}-{number}.png").write_bytes(base64.b64decode(image))
     return complaints
 
 
@@ -358,7 +360,7 @@ def check_charts(item, data):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("page", type=pathlib.Path)
-    parser.add_argument("--screenshots", type=pathlib.Path, help="write one a width and colour scheme here")
+    parser.add_argument("--screenshots", type=pathlib.Path, help="write the whole page here, in sheets, for each width and colour scheme")
     parser.add_argument("--complete", action="store_true", help="an item that is not there is an error")
     arguments = parser.parse_args()
     program = find_chromium()

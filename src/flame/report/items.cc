@@ -270,12 +270,7 @@ std::uint64_t expert_bytes(const Json& inspection, const std::string& pattern, c
   throw NotMeasured(fmt::format("`flame inspect` names no expert of {} {}", pattern, dtype));
 }
 
-namespace {
-
-/// What a slot of the CPU's buffer takes: direct reads end on pages.
 std::uint64_t slot_bytes(std::uint64_t expert_bytes) { return (expert_bytes + 4095) / 4096 * 4096; }
-
-}  // namespace
 
 void check_budget(const Subject& subject) {
   (void)parse_byte_budget(subject.budget, 0, "--expert-memory");

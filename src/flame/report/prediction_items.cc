@@ -213,7 +213,8 @@ Item accuracy_against_bytes(const Subject& subject, Measurements& measurements) 
                   .y_maximum = 100.0,
                   .series = {}};
   std::map<std::string, Series> families;
-  Table table{.header = {"predictor", "m", "accuracy, k = 1", "accuracy, k = 2", "bytes", "operations"}, .rows = {}};
+  Table table{.header = {"predictor", "m", "accuracy, k = 1", "accuracy, k = 2", "bytes, k = 1", "operations"},
+              .rows = {}};
   std::string best;
   double best_accuracy = 0.0;
   std::string best_within;

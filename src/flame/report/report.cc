@@ -348,8 +348,10 @@ ReportResult make_report(const ReportOptions& options, const ReportCallbacks& ca
   page.summary = summary.sentences;
   page.summary.push_back(
       "Every figure and table below was measured on the model named here by the commands given with it, of which each "
-      "prints what its file below data/ holds as \"output\"; the paper's numbers beside them are the paper's own, for "
-      "its model and data.");
+      "prints what its file below data/ holds as \"output\"; the paper's numbers beside them are its own, for its "
+      "model "
+      "and data. The paper is Lin et al., \"FLAME: Fully Leveraging MoE Sparsity for Transformer on FPGA\", DAC 2024, "
+      "doi 10.1145/3649329.3656507.");
   page.summary_tables = summary.tables;
   page.recommendation = summary.recommendation;
 

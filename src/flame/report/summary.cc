@@ -216,7 +216,10 @@ void recommend_predictor_and_slots(const Subject& subject, const Json& replay, c
           result.contains("budget_bytes") || result.value("depth", 1) != 1) {
         continue;
       }
-      table = fmt::format(" It stores {} bytes at k = 2.", result.at("index_bytes").get<std::uint64_t>());
+      // The budget is for experts alone; a large table beside it may be worth more as slots.
+      const auto stored = result.at("index_bytes").get<std::uint64_t>();
+      table = fmt::format(" It stores {} bytes at k = 2, beside the budget and {} of its size.", stored,
+                          percent(static_cast<double>(stored) / static_cast<double>(budget_bytes(subject, model))));
     }
   }
   const std::string setting = fmt::format("Replayed with {:.0f} slots of {} int8 experts", nearest, pattern);
@@ -240,9 +243,11 @@ void recommend_predictor_and_slots(const Subject& subject, const Json& replay, c
     const auto here = result.at("slots").get<std::uint64_t>();
     if (enough == 0 || here < enough) enough = here;
   }
-  std::string text = fmt::format("Slots: {} of {}. So many {} {} experts fit into {}, each of {} bytes.", slots,
-                                 model.at("experts").get<std::uint64_t>(), pattern, dtype,
-                                 format_byte_size(budget_bytes(subject, model)), expert_bytes(model, pattern, dtype));
+  const std::uint64_t bytes = expert_bytes(model, pattern, dtype);
+  std::string text = fmt::format(
+      "Slots: {} of {}. So many {} {} experts fit into {}, each of {} bytes{}.", slots,
+      model.at("experts").get<std::uint64_t>(), pattern, dtype, format_byte_size(budget_bytes(subject, model)), bytes,
+      slot_bytes(bytes) == bytes ? "" : fmt::format(" in a slot of {}, whole pages", slot_bytes(bytes)));
   if (enough > 0) {
     text += fmt::format(" {} slots are the fewest replayed that come within a tenth of having everything resident{}.",
                         enough, enough <= slots ? ", so the budget is enough" : ", more than the budget holds");
