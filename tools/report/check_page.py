@@ -5,7 +5,8 @@
 
 At 1280 and 390 pixels, light and dark: no message on the console, nothing asked of the network, every figure of every item
 drawn with text that stands out from the page, no text of a chart on other text or cut off, no page wider than its window;
-every cell of the items' tables is what page_values.py makes of the JSON files that they link to. With --complete an item
+every cell of the items' tables, those with the paper's numbers too, every mark of their line charts and every bar is what
+page_values.py makes of the JSON files that they link to. Sentences are not held against anything. With --complete an item
 that the page says is not there is an error. Exits with 77 where there is no Chromium.
 Needs Python alone and Debian's `chromium` or `chromium-headless-shell` (or CHROMIUM=path).
 """
@@ -108,7 +109,12 @@ READ = r"""
     const series = [...svg.querySelectorAll('g[id*="gnuplot_plot_"]')].map(group =>
       [...group.querySelectorAll('use')].map(mark => numbers(mark.getAttribute('transform'))).filter(mark => mark[2] > 0).map(mark => mark.slice(0, 2))
         .filter(([x, y]) => x >= border[0] - 1 && x <= border[4] + 1 && y >= border[1] - 1 && y <= border[3] + 1));
-    return {id: svg.querySelector('[id$="gnuplot_canvas"]').id.replace('-gnuplot_canvas', ''), ticks,
+    // Boxes above the axes are the legend's.
+    const bars = [...svg.querySelectorAll('g[id*="gnuplot_plot_"] polygon')].map(polygon => {
+      const at = numbers(polygon.getAttribute('points')), x = at.filter((_, i) => i % 2 === 0), y = at.filter((_, i) => i % 2 === 1);
+      return {left: Math.min(...x), bottom: Math.max(...y), top: Math.min(...y)};
+    }).filter(bar => bar.left >= border[0] - 1 && bar.top >= border[1] - 1);
+    return {id: svg.querySelector('[id$="gnuplot_canvas"]').id.replace('-gnuplot_canvas', ''), ticks, bars,
       series: series.filter(points => points.length > 0)};
   };
   return {
@@ -264,6 +270,11 @@ def differs(shown, expected):
     """Why a cell of the page is not what the data say; None where it is."""
     if isinstance(expected, str):
         return None if shown == expected else f"is {shown!r}, the data say {expected!r}"
+    if isinstance(expected, tuple):
+        parts = shown.split(" to ")
+        if len(parts) != len(expected):
+            return f"is {shown!r}, the data say {' to '.join(f'{value:.6g}' for value in expected)}"
+        return next((why for why in map(differs, parts, expected) if why), None)
     match = NUMBER.match(shown)
     if not match:
         return f"is {shown!r}, the data say {expected:.6g}"
@@ -305,8 +316,9 @@ def check_tables(item, data):
     for name in item["files"]:
         if not (data.directory / name.rsplit("/", 1)[-1]).exists():
             yield f"{item['id']}: {name} is linked to and not there"
-    shown = [table for table in item["tables"] if not any(heading.startswith("ours: ") for heading in table[0])]
-    expected = page_values.TABLES[item["id"]](data)
+    shown = item["tables"]
+    compared = page_values.COMPARISONS.get(item["id"], lambda _: [])(data)
+    expected = ([compared] if compared else []) + page_values.TABLES[item["id"]](data)
     if len(shown) != len(expected):
         yield f"{item['id']}: {len(shown)} tables, the data make {len(expected)}"
     item["checked"] = 0
@@ -333,11 +345,36 @@ def place_on(ticks, value, logarithmic):
     return at_a + (at_b - at_a) * (scale(value) - scale(a)) / (scale(b) - scale(a))
 
 
+LEAST_BAR = 0.5  # units of a chart: what is lower cannot be told from nothing
+
+
+def check_bars(chart, groups):
+    """Each bar of a chart; the complaints."""
+    def height(value):
+        return place_on(chart["ticks"]["y"], value, False)
+
+    expected = [(height(bottom), height(top)) for group in groups for bottom, top in group]
+    expected = [bar for bar in expected if abs(bar[0] - bar[1]) >= LEAST_BAR]
+    drawn = sorted(chart["bars"], key=lambda bar: (bar["left"], -bar["bottom"]))
+    drawn = [(bar["bottom"], bar["top"]) for bar in drawn if bar["bottom"] - bar["top"] >= LEAST_BAR]
+    if len(drawn) != len(expected):
+        yield f"{chart['id']}: draws {len(drawn)} bars, the data have {len(expected)}"
+        return
+    for number, (bar, wanted) in enumerate(zip(drawn, expected), 1):
+        if not all(abs(a - b) <= 0.7 for a, b in zip(bar, wanted)):
+            yield (f"{chart['id']}: bar {number} goes from {bar[0]} to {bar[1]}, that of the data from {wanted[0]:.2f} to "
+                   f"{wanted[1]:.2f}")  # fmt: skip
+
+
 def check_charts(item, data):
-    """Each mark of an item's line charts against the values that the data have for it."""
+    """Each mark of an item's line charts and each bar against the values that the data have for it."""
     expected = page_values.plots(data)
+    bars = page_values.bars(data)
     checked = 0
     for chart in item["charts"]:
+        if chart["id"] in bars:
+            checked += len(chart["bars"])
+            yield from check_bars(chart, bars[chart["id"]]())
         if chart["id"] not in expected:
             continue
         lines = [[point for point in line if all(map(math.isfinite, point))] for line in expected[chart["id"]]()]
@@ -405,7 +442,7 @@ def main():
         checked += item.get("checked", 0)
     for complaint in complaints:
         print(complaint)
-    print(f"{len(content['items'])} items, {figures} figures, {checked} cells and {marks} marks equal to the data's, "
+    print(f"{len(content['items'])} items, {figures} figures, {checked} cells and {marks} marks and bars held against the data, "
           f"{len(complaints)} complaints")  # fmt: skip
     if checked == 0:
         sys.exit("no cell was checked")

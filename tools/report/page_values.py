@@ -1,6 +1,7 @@
 """What the tables of a report's page must hold, computed from the JSON files beside it and from nothing else.
 
-A cell is a text, which must be there as it is, or a number, which must round to what is shown.
+A cell is a text, which must be there as it is, a number, which must round to what is shown, or a pair of numbers, shown as
+"LOW to HIGH". The paper's numbers are typed here a second time, from the paper.
 """
 
 import json
@@ -282,6 +283,114 @@ TABLES = {
 }  # fmt: skip
 
 
+PAPERS_PRUNING = (1.36, 1.82)
+PAPERS_PREDICTION = (1.48, 1.98)
+PAPERS_BOTH = 2.69
+
+
+def share_comparisons(data):
+    shown = (("switch-base-8", 76.15), ("switch-base-256", 98.98))
+    return [[f"{name} by its configuration, embeddings left out", 100 * data(f"inspect-{name}")["expert_share_without_embeddings"], papers]
+            for name, papers in shown]  # fmt: skip
+
+
+def strategy_comparisons(data):
+    return [[f"ROUGE-1 of {c['pattern']} against {c['baseline']}", c["rouge1"]["percent"],
+             MISSING if c.get("paper_percent") is None else c["paper_percent"]]
+            for c in data("pruning-half")["comparisons"]]  # fmt: skip
+
+
+def frequency_comparisons(data):
+    paths = data("paths")
+    return [["distinct paths", paths["paths_distinct"], 11693], ["hottest path", 100 * paths["top1_share"], 7.5],
+            ["ten hottest", 100 * paths["top10_share"], 28.7]]  # fmt: skip
+
+
+def histogram_comparisons(data):
+    paths = data("paths")
+    return [["paths of at most 10 tokens", 100 * paths["histogram"][0]["paths"] / paths["paths_distinct"], 83.35]]
+
+
+def hottest_comparisons(data):
+    found = [row[3] for row in hottest(data)[0]]
+    return [["hottest path", found[0], 7.5],
+            [f"{len(found)} hottest together", sum(found), 28.7 if len(found) == 10 else MISSING]]  # fmt: skip
+
+
+def prediction_comparisons(data):
+    results = data("prediction")["results"]
+    orders = {p: sorted({r["m"] for r in results if r["predictor"] == p}) for p in ("cepr", "incremental")}
+    if not orders["cepr"] or not orders["incremental"]:
+        return []
+
+    def accuracies(k):
+        found = [predicted(data, "cepr", m, k) for m in orders["cepr"] if m]
+        return [100 * r["accuracy"] for r in found if r]
+
+    one_, two, five = accuracies(1), accuracies(2), accuracies(5)
+    last = orders["cepr"][-1]
+    against = predicted(data, "incremental", orders["incremental"][-1], 1)
+    rows = [["CEPR, k = 1, over m", (min(one_), max(one_)), (42.8, 75.8)], ["CEPR, k = 2, best", max(two), 84.4],
+            ["CEPR, k = 5, over m", (min(five), max(five)), (71.4, 86.5)],
+            [f"CEPR over incremental, k = 1, m = {last}",
+             100 * (predicted(data, "cepr", last, 1)["accuracy"] / against["accuracy"] - 1), 37.8]]  # fmt: skip
+    gains_at_equal = []
+    for m in orders["cepr"]:
+        cepr = predicted(data, "cepr", m, 1)
+        if m and cepr:
+            others = [predicted(data, "incremental", n, 1) for n in orders["incremental"]]
+            fitting = [r["accuracy"] for r in others if r and r["index_bytes"] <= cepr["index_bytes"]]
+            gains_at_equal += [cepr["accuracy"] / max(fitting) - 1] if fitting and max(fitting) > 0 else []
+    if gains_at_equal:
+        rows.append(["the same at equal index storage, at its most", 100 * max(gains_at_equal), 9.86])
+    random = predicted(data, "random", 0, 1)
+    if random and random["accuracy"] > 0:
+        chance = 100 * random["accuracy"]
+        rows.append(["CEPR over random, k = 1, over m", (min(one_) / chance, max(one_) / chance), (3.42, 6.02)])
+    return rows
+
+
+def hit_comparisons(data):
+    found = [row[2] for row in hits(data)[0] if row[0].startswith("cepr(") and len(row) > 2]
+    return [["CEPR with two slots, best m", max(found, default=0), 84.4]]
+
+
+def storage_comparisons(data):
+    return [[f"bytes at m = {row[0]}, k = 2", row[1], "below 2048"] for row in storage(data)[0] if row[0] in (2, 3)]
+
+
+def moe_speed(simulated, configuration, pattern):
+    """Of the MoE layers on the accelerator, times neither."""
+    cycles_of = [one(simulated["results"], scope="decoder", configuration=c, pattern=p)["moe_cycles_per_token"]
+                 for c, p in (("neither", "dense"), (configuration, pattern))]  # fmt: skip
+    return cycles_of[0] / cycles_of[1]
+
+
+def speed_comparisons(data):
+    base = data("accelerator-switch-base")
+    measured = (("this model", data("accelerator")), (f"{base['model']}'s size", base),
+                (f"{base['model']}'s size, whole experts", data("accelerator-whole-experts")))  # fmt: skip
+    switched = (("N:M alone, 2:4", "N:M", "2:4", PAPERS_PRUNING), ("N:M alone, 1:4", "N:M", "1:4", PAPERS_PRUNING),
+                ("CEPR alone", "CEPR", "dense", PAPERS_PREDICTION), ("both, 2:4", "both", "2:4", PAPERS_BOTH),
+                ("both, 1:4", "both", "1:4", PAPERS_BOTH))  # fmt: skip
+    return [[f"{name}, over neither: {where}", moe_speed(simulated, configuration, pattern), papers]
+            for name, configuration, pattern, papers in switched for where, simulated in measured]  # fmt: skip
+
+
+# Rows of the tables "ours | the paper's", which stand before the others; an item that is not named has none.
+COMPARISONS = {
+    "fig4a": share_comparisons,
+    "fig4b": strategy_comparisons,
+    "fig5a": frequency_comparisons,
+    "fig5b": histogram_comparisons,
+    "fig6b": hottest_comparisons,
+    "fig8a": prediction_comparisons,
+    "fig8b": hit_comparisons,
+    "fig9a": storage_comparisons,
+    "table1": speed_comparisons,
+}
+
+
 LOGARITHMIC_X = ("fig5a", "bytes", "dtypes")
 LOGARITHMIC_Y = ("fig5a", "fig9a")
 
@@ -397,4 +506,59 @@ def plots(data):
         "bytes": lambda: byte_lines(data),
         "memory": lambda: memory_lines(data),
         "dtypes": lambda: type_lines(data),
+    }
+
+
+def share_bars(data):
+    return [[(0, value) for value in row[1:]] for row in shares(data)[0][:-1]]
+
+
+def strategy_bars(data):
+    return [[(0, row[1])] for row in cells(data("pruning-half")["results"])]
+
+
+def index_bars(data):
+    results = [cell for cell in data("pruning-half")["results"] if cell["method"] != "dense"]
+    return [[(0, row[6] / 1024)] for row in cells(results)]
+
+
+def histogram_bars(data):
+    paths = data("paths")
+    return [[(0, 100 * row[1] / paths["paths_distinct"]), (0, 100 * row[2] / paths["tokens"])] for row in histogram(data)[0]]
+
+
+def speed_bars(data):
+    bench = data("bench")["results"]
+    groups = []
+    for configuration, pattern in (("neither", "dense"), ("CEPR", "dense"), ("N:M", "2:4"), ("both", "2:4")):
+        cpu = [median(one(bench, configuration=c, scope="moe")) for c in ("neither", configuration)]
+        groups.append([(0, moe_speed(data(name), configuration, pattern)) for name in ("accelerator", "accelerator-switch-base")] +
+                      [(0, cpu[0] / cpu[1])])  # fmt: skip
+    return groups
+
+
+def cycle_bars(table):
+    """One on another, from below."""
+    groups = []
+    for row in table:
+        group, top = [], 0
+        for count in row[3:]:
+            group.append((top, top + count))
+            top += count
+        groups.append(group)
+    return groups
+
+
+def bars(data):
+    """The bars of every bar chart, by its id: for each category (bottom, top) of each, from left to right or from below."""
+    return {
+        "fig4a": lambda: share_bars(data),
+        "fig4b": lambda: strategy_bars(data),
+        "fig4b-index": lambda: index_bars(data),
+        "fig5b": lambda: histogram_bars(data),
+        "fig6b": lambda: [[(0, row[3])] for row in hottest(data)[0]],
+        "table1": lambda: speed_bars(data),
+        "ladder": lambda: [[(0, row[4])] for row in ladder(data)[0]],
+        "cycles": lambda: cycle_bars(cycles(data)[0]),
+        "cycles-base": lambda: cycle_bars(cycles(data)[1]),
     }
