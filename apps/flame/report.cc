@@ -97,6 +97,10 @@ void add_report_command(CLI::App& app) {
       show_status("");
       warn(fmt::format("{} is left out: {}", id, why));
     };
+    callbacks.on_other_build = [](const std::string& which) {
+      show_status("");
+      warn(which);
+    };
     const report::ReportResult result = report::make_report(*options, callbacks);
     show_status("");
     if (*json) {

@@ -126,6 +126,28 @@ TEST_F(ReportCommand, ItsPageIsHeldAgainstTheDataAlsoWhereThePapersNumbersStand)
   EXPECT_THAT(complaints, HasSubstr(", 2 complaints")) << "nothing else is wrong with the page";
 }
 
+TEST_F(ReportCommand, SaysWhichItemsAnotherBuildHasMeasured) {
+  const ProgramResult first = report("fig4a,fig5b");
+  ASSERT_EQ(first.exit_code, 0) << first.standard_error;
+  constexpr const char* kSaid = "Not all of this was measured by the build of flame";
+  EXPECT_THAT(first.standard_error, Not(HasSubstr(kSaid)));
+  EXPECT_THAT(read_text(directory_ / "out" / "index.html"), Not(HasSubstr(kSaid)));
+  const std::filesystem::path path = directory_ / "out" / "data" / "paths.json";
+  json stored = json::parse(read_text(path));
+  ASSERT_EQ(stored.at("program").get<std::string>().size(), 16U);
+  stored["program"] = "0123456789abcdef";
+  std::ofstream(path) << stored;
+  const ProgramResult again = report("fig4a,fig5b");
+  EXPECT_EQ(again.exit_code, 0);
+  EXPECT_THAT(again.standard_error, HasSubstr("in part or whole fig5a, fig5b, fig6a, fig6b by XXH3 0123456789abcdef."))
+      << "those, too, that stand on the page for being stored";
+  EXPECT_THAT(again.standard_error, Not(HasSubstr("flame profile"))) << "it is used all the same";
+  EXPECT_THAT(read_text(directory_ / "out" / "index.html"), HasSubstr("fig6b by XXH3 0123456789abcdef."));
+  const ProgramResult drawn = run_flame({"report", "--from", (directory_ / "out" / "data").string(), "--only",
+                                         "fig4a,fig5b", "-o", (directory_ / "elsewhere").string()});
+  EXPECT_THAT(drawn.standard_error, HasSubstr("in part or whole fig5b by XXH3 0123456789abcdef."));
+}
+
 TEST_F(ReportCommand, RefusesMeasurementsOfOtherWeights) {
   ASSERT_EQ(report("fig4a").exit_code, 0);
   const std::filesystem::path note = directory_ / "out" / "data" / "report.json";

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -141,6 +142,32 @@ TEST_F(MeasurementsTest, RunsAgainWhenAFileThatItReadsHasChanged) {
   EXPECT_EQ(runs(), 2U);
 }
 
+TEST_F(MeasurementsTest, TellsWhatAnotherBuildHasMeasured) {
+  const std::string body = "for last; do :; done; case $last in --json) echo '{}';; *) echo made > \"$last\";; esac";
+  program(body);
+  const Measurement result{.name = "x", .arguments = {"a", "--json"}};
+  const Measurement file{.name = "a.trace", .arguments = {"trace", "-o", "{output}"}};
+  Measurements first = open();
+  (void)first.json(result);
+  (void)first.file(file);
+  EXPECT_TRUE(first.take_other_builds().empty()) << "this one has made all of it";
+
+  program(body + "\n# another build");
+  Measurements second = open();
+  (void)second.json(result);
+  EXPECT_EQ(second.take_other_builds(), std::set<std::string>{first.build()});
+  EXPECT_TRUE(second.take_other_builds().empty()) << "that has been told";
+  (void)second.file(file);
+  EXPECT_EQ(second.take_other_builds(), std::set<std::string>{first.build()});
+  EXPECT_NE(second.build(), first.build());
+  EXPECT_EQ(runs(), 2U) << "it is used all the same";
+
+  std::ofstream(directory_ / "data" / "x.json") << R"({"command": "flame a --json", "output": {}})";
+  Measurements stored = open(true);
+  (void)stored.json(result);
+  EXPECT_EQ(stored.take_other_builds(), std::set<std::string>{""}) << "nobody noted who made it";
+}
+
 TEST_F(MeasurementsTest, AnInterruptedCommandIsToldOnceAndLeavesNoMeasurement) {
   // A child that would not survive a second interruption, like flame itself.
   program("trap 'trap - INT; echo interrupted >> " + (directory_ / "told").string() +
@@ -153,6 +180,7 @@ TEST_F(MeasurementsTest, AnInterruptedCommandIsToldOnceAndLeavesNoMeasurement) {
 }
 
 TEST_F(MeasurementsTest, TakesWhatAPersonPutThere) {
+  program("echo none");
   const Measurements none = open();
   EXPECT_THAT([&] { (void)none.given("gpu", "a script makes it"); },
               ThrowsMessage<NotMeasured>(HasSubstr("a script makes it")));

@@ -12,9 +12,12 @@
 #include <csignal>
 #include <ctime>
 #include <nlohmann/json.hpp>
+#include <optional>
+#include <span>
 #include <system_error>
 #include <utility>
 
+#include "flame/base/checksum.h"
 #include "flame/base/interrupt.h"
 #include "flame/io/atomic_output.h"
 #include "flame/io/file.h"
@@ -54,6 +57,13 @@ void replace_output(std::vector<std::string>& arguments, const std::filesystem::
   }
 }
 
+/// Of the file's bytes: every build that differs has another one.
+std::string build_of(const std::filesystem::path& program) {
+  if (program.empty()) return {};
+  const std::string file = io::read_file(program);
+  return checksum_text(checksum_of(std::as_bytes(std::span(file))));
+}
+
 void write_json(const std::filesystem::path& path, const Json& value) {
   io::AtomicFile file(path, io::Existing::kReplace);
   file.file().append(to_text(value) + "\n");
@@ -77,6 +87,7 @@ Measurements::Measurements(std::filesystem::path directory, std::filesystem::pat
                            MeasurementCallbacks callbacks)
     : directory_(std::move(directory)),
       program_(std::move(program)),
+      build_(build_of(program_)),
       only_stored_(only_stored),
       callbacks_(std::move(callbacks)) {
   if (!only_stored_) io::FileSystem::real().create_directories(directory_);
@@ -96,6 +107,7 @@ Json Measurements::json(const Measurement& measurement) {
     const JsonView view(stored, path);
     if (only_stored_ || (view.at("command").as_string() == command && !older_than_inputs(path, measurement))) {
       commands_[measurement.name] = view.at("command").as_string();
+      note_build(view);
       return view.at("output").value();
     }
   }
@@ -103,7 +115,10 @@ Json Measurements::json(const Measurement& measurement) {
 
   const std::filesystem::path output = directory_ / (measurement.name + ".output");
   const double seconds = run(measurement, measurement.arguments, output);
-  Json stored = {{"command", command}, {"seconds", seconds}, {"output", parse_json(io::read_file(output), output)}};
+  Json stored = {{"command", command},
+                 {"seconds", seconds},
+                 {"program", build_},
+                 {"output", parse_json(io::read_file(output), output)}};
   write_json(path, stored);
   files.remove(output);
   commands_[measurement.name] = command;
@@ -142,6 +157,10 @@ std::filesystem::path Measurements::file(const Measurement& measurement) {
   const std::string command = command_line(arguments);
   if (only_stored_) {
     // A trace, profile or bundle may be left out where what was measured with it is there; a result may not.
+    if (files.exists(made_by)) {
+      const Json note = parse_json(io::read_file(made_by), made_by);
+      note_build(JsonView(note, made_by));
+    }
     if (path.extension() != ".json" || files.exists(path)) return path;
     throw NotMeasured(fmt::format("`{}` has not been run", command));
   }
@@ -149,20 +168,30 @@ std::filesystem::path Measurements::file(const Measurement& measurement) {
   bool same = false;
   if (files.exists(made_by)) {
     const Json note = parse_json(io::read_file(made_by), made_by);
-    same = JsonView(note, made_by).at("command").as_string() == command && !older_than_inputs(made_by, measurement);
+    const JsonView view(note, made_by);
+    same = view.at("command").as_string() == command && !older_than_inputs(made_by, measurement);
+    if (same && files.exists(path)) {
+      note_build(view);
+      return path;
+    }
   }
-  if (same && files.exists(path)) return path;
   if (!same) {
     std::error_code failure;
     std::filesystem::remove_all(path, failure);
     if (failure) throw FileError(path, "cannot remove what another command made", failure.value());
-    write_json(made_by, {{"command", command}});
+    write_json(made_by, {{"command", command}, {"program", build_}});
   }
   const std::filesystem::path output = directory_ / (measurement.name + ".output");
   const double seconds = run(measurement, arguments, output);
   files.remove(output);
-  write_json(made_by, {{"command", command}, {"seconds", seconds}});
+  write_json(made_by, {{"command", command}, {"seconds", seconds}, {"program", build_}});
   return path;
+}
+
+void Measurements::note_build(const JsonView& stored) {
+  const std::optional<JsonView> program = stored.find("program");
+  const std::string made_by = program ? program->as_string() : "";
+  if (made_by != build_) other_builds_.insert(made_by);
 }
 
 bool Measurements::older_than_inputs(const std::filesystem::path& made, const Measurement& measurement) const {

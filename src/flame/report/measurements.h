@@ -7,6 +7,7 @@
 #include <set>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "flame/base/error.h"
@@ -39,13 +40,13 @@ struct MeasurementCallbacks {
 class Measurements {
  public:
   /// `program` is run for each; its working directory is this process's. With `only_stored` nothing is run, and nothing
-  /// in `directory` changes.
+  /// in `directory` changes. FileError where there is no such program; none is needed to read what is stored.
   Measurements(std::filesystem::path directory, std::filesystem::path program, bool only_stored,
                MeasurementCallbacks callbacks);
 
   /// The JSON that the command printed: from DIRECTORY/name.json when that was made by the same command, else by
-  /// running it now. The file is {"command", "seconds", "output"}. Throws NotMeasured, Interrupted, or DeviceError with
-  /// the end of what a failing command wrote.
+  /// running it now. The file is {"command", "seconds", "program", "output"}. Throws NotMeasured, Interrupted, or
+  /// DeviceError with the end of what a failing command wrote.
   Json json(const Measurement& measurement);
 
   /// A command that makes a file or directory, DIRECTORY/name, instead of JSON: "{output}" in its arguments stands for
@@ -70,6 +71,12 @@ class Measurements {
 
   [[nodiscard]] const std::filesystem::path& directory() const { return directory_; }
 
+  /// The build of the program, by the XXH3 of its file; empty without a program.
+  [[nodiscard]] const std::string& build() const { return build_; }
+  /// Builds other than that one that made what json() and file() have returned since this was asked last; "" for what
+  /// is stored without telling its build.
+  [[nodiscard]] std::set<std::string> take_other_builds() { return std::exchange(other_builds_, {}); }
+
   /// Names of all that has been asked for so far, measured or not.
   [[nodiscard]] const std::set<std::string>& asked() const { return asked_; }
   /// As if these had been asked for too.
@@ -80,12 +87,16 @@ class Measurements {
   [[nodiscard]] bool older_than_inputs(const std::filesystem::path& made, const Measurement& measurement) const;
   double run(const Measurement& measurement, const std::vector<std::string>& arguments,
              const std::filesystem::path& output);
+  /// Keeps in mind which build made a stored measurement, or a file by the note beside it.
+  void note_build(const JsonView& stored);
 
   std::filesystem::path directory_;
   std::filesystem::path program_;
+  std::string build_;
   bool only_stored_;
   MeasurementCallbacks callbacks_;
   std::set<std::string> asked_;
+  std::set<std::string> other_builds_;
   std::map<std::string, std::string> commands_;  ///< by the name of what json() returned
   std::map<std::string, Measurement> files_;     ///< what file() was asked for, by path
   std::map<std::string, std::string> failed_;    ///< command, and what it said: not tried again for the next item

@@ -7,7 +7,9 @@
 #include <chrono>
 #include <ctime>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <span>
 #include <thread>
 #include <utility>
@@ -258,6 +260,26 @@ Item make_item(const ItemMaker& maker, const Subject& subject, Measurements& mea
   return item;
 }
 
+/// "Not all of this was measured by the build of flame …: in part or whole fig4a, fig8b by XXH3 …"; empty where all
+/// was. `others` are the ids of the page's items by the build; "" is one that was not noted.
+std::string other_builds_text(const std::map<std::string, std::set<std::string>>& others,
+                              const std::vector<Item>& items, const std::string& build) {
+  if (others.empty()) return {};
+  std::string text;
+  for (const auto& [other, ids] : others) {
+    std::string names;
+    for (const Item& item : items) {
+      if (ids.contains(item.id)) names += fmt::format("{}{}", names.empty() ? "" : ", ", item.id);
+    }
+    text += fmt::format("{}{}", text.empty() ? "" : "; ", names);
+    text += other.empty() ? " by a build that is not noted" : " by XXH3 " + other;
+  }
+  return fmt::format(
+      "Not all of this was measured by the build of flame (its program's XXH3 is {}) that drew this page: in part or "
+      "whole {}. Numbers of builds that differ may differ by what changed between them.",
+      build, text);
+}
+
 }  // namespace
 
 ReportResult make_report(const ReportOptions& options, const ReportCallbacks& callbacks) {
@@ -317,11 +339,19 @@ ReportResult make_report(const ReportOptions& options, const ReportCallbacks& ca
     }
     page.items.push_back(std::move(item));
   };
+  std::map<std::string, std::set<std::string>> other_builds;
+  // An item that is not there shows nothing of what was read for it.
+  const auto note_builds = [&](const Item& item, Measurements& used) {
+    for (const std::string& build : used.take_other_builds()) {
+      if (item.absent.empty()) other_builds[build].insert(item.id);
+    }
+  };
   ReportResult result;
   for (const ItemMaker& maker : makers) {
     ++progress.item;
     progress.id = maker.id;
     Item item = make_item(maker, subject, measurements);
+    note_builds(item, measurements);
     time_left.finish_item(progress.item);
     if (!item.absent.empty() && callbacks.on_absent) callbacks.on_absent(item.id, item.absent);
     if (item.failed) ++result.failed_items;
@@ -334,6 +364,7 @@ ReportResult make_report(const ReportOptions& options, const ReportCallbacks& ca
       const auto made = [&](const ItemMaker& other) { return other.id == maker.id; };
       if (std::any_of(makers.begin(), makers.end(), made)) continue;
       Item item = make_item(maker, subject, stored);
+      note_builds(item, stored);
       if (item.absent.empty()) add(std::move(item));
     }
     measurements.add_asked(stored.asked());
@@ -346,6 +377,10 @@ ReportResult make_report(const ReportOptions& options, const ReportCallbacks& ca
   }
   const Summary summary = summarise(subject, measurements);
   page.summary = summary.sentences;
+  if (const std::string other = other_builds_text(other_builds, page.items, measurements.build()); !other.empty()) {
+    page.summary.push_back(other);
+    if (callbacks.on_other_build) callbacks.on_other_build(other);
+  }
   page.summary.push_back(
       "Every figure and table below was measured on the model named here by the commands given with it, of which each "
       "prints what its file below data/ holds as \"output\"; the paper's numbers beside them are its own, for its "

@@ -44,6 +44,8 @@ struct ReportCallbacks {
   std::function<void(const ReportProgress& progress)> on_tick;
   /// An item could not be made.
   std::function<void(const std::string& id, const std::string& why)> on_absent;
+  /// Some of what is on the page was measured by another build of the program: which items.
+  std::function<void(const std::string& which)> on_other_build;
 };
 
 struct ReportResult {
@@ -55,9 +57,10 @@ struct ReportResult {
 /// Measures what is missing and writes OUTPUT/index.html, with the measurements in OUTPUT/data and each chart as a file
 /// of its own in OUTPUT/figures. An item that cannot be
 /// made is on the page with the reason. Run again after an interruption, it goes on where it stopped. With `only`, the
-/// page also has the items that an earlier run with the same options has measured. Throws UsageError for an unknown id
-/// or task, a budget or bandwidth that is none, and an OUTPUT whose measurements are of other weights or data;
-/// FormatError where the first example lacks `field` or `reference`; FileError, Interrupted.
+/// page also has the items that an earlier run with the same options has measured. What another build of the program
+/// has measured is used all the same, and the page says so. Throws UsageError for an unknown id or task, a budget or
+/// bandwidth that is none, and an OUTPUT whose measurements are of other weights or data; FormatError where the first
+/// example lacks `field` or `reference`; FileError, Interrupted.
 ReportResult make_report(const ReportOptions& options, const ReportCallbacks& callbacks);
 
 }  // namespace flame::report
