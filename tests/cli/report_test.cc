@@ -78,6 +78,15 @@ TEST_F(ReportCommand, DrawsElsewhereWhatHasBeenMeasured) {
   EXPECT_EQ(run_flame({"report", "--from", data, "--quick", "-o", elsewhere}).exit_code, 2);
 }
 
+TEST_F(ReportCommand, DrawsNoPageAmongTheData) {
+  ASSERT_EQ(report("fig4a").exit_code, 0);
+  const std::filesystem::path data = directory_ / "out" / "data";
+  const ProgramResult drawn = run_flame({"report", "--from", data.string(), "-o", (data / "." / "").string()});
+  EXPECT_EQ(drawn.exit_code, 2);
+  EXPECT_THAT(drawn.standard_error, HasSubstr("give another"));
+  EXPECT_FALSE(std::filesystem::exists(data / "index.html"));
+}
+
 TEST_F(ReportCommand, DrawsEveryItemOfTheRepositorysData) {
   const ProgramResult drawn = run_flame(
       {"report", "--from", source_path("docs/results/data").string(), "-o", (directory_ / "elsewhere").string()});
@@ -231,6 +240,7 @@ TEST_F(ReportCommand, FindsBadInputBeforeItMeasures) {
   };
   for (const auto& [result, said] : {std::pair{with({"--expert-memory", "many"}, "d", "s"), "--expert-memory"},
                                      std::pair{with({"--expert-memory", "25x%"}, "d", "s"), "--expert-memory"},
+                                     std::pair{with({"--expert-memory", "1KiB"}, "d", "s"), "one dense int8 expert"},
                                      std::pair{with({"--storage-bandwidth", "fast"}, "d", "s"), "--storage-bandwidth"},
                                      std::pair{with({"--task", "juggling"}, "d", "s"), "juggling"},
                                      std::pair{with({}, "x", "s"), "x"}, std::pair{with({}, "d", "y"), "y"}}) {

@@ -60,6 +60,13 @@ TEST(Chart, DrawsBarsHeatMapsAndTimelines) {
   EXPECT_THAT(to_svg(timeline, "timeline"), HasSubstr("compute"));
 }
 
+TEST(Chart, TheAxisOfATimelineGoesOnWhereNothingRunsAtItsEnd) {
+  Timeline timeline{.x_label = "ms", .lanes = {"load"}, .spans = {{0, "load", 0, 1}}};
+  EXPECT_THAT(to_svg(timeline, "timeline"), Not(HasSubstr("> 4<")));
+  timeline.until = 4.0;
+  EXPECT_THAT(to_svg(timeline, "timeline"), HasSubstr("> 4<"));
+}
+
 TEST(Chart, ShadesLinesOfOneColourAndGivesEveryLineAMarkOfItsOwn) {
   LineChart chart = line_chart();
   chart.series = {{.label = "cepr(1)", .points = {point(1, 1), point(2, 2)}},

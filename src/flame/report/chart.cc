@@ -147,7 +147,7 @@ std::string to_svg(const HeatMap& chart, std::string_view id, Layout layout) {
 std::string to_svg(const Timeline& chart, std::string_view id, Layout layout) {
   if (chart.spans.empty()) throw UsageError("a timeline needs at least one span");
   double begin = chart.spans.front().begin;
-  double end = chart.spans.front().end;
+  double end = std::max(chart.until, chart.spans.front().end);
   std::vector<std::string> labels;
   for (const Timeline::Span& span : chart.spans) {
     begin = std::min(begin, span.begin);

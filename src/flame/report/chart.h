@@ -79,6 +79,7 @@ struct Timeline {
   std::vector<std::string> lanes;
   std::vector<Span> spans;
   std::vector<double> marks = {};  ///< vertical lines, for example where a token begins
+  double until = 0.0;              ///< the axis ends here, or where the last span does when that is later
 };
 
 /// What a chart is drawn for: a column of text, or the width of a telephone. Text has the same size in both.

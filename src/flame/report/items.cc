@@ -283,6 +283,17 @@ std::uint64_t budget_bytes(const Subject& subject, const Json& inspection) {
   return parse_byte_budget(subject.budget, all, "--expert-memory");
 }
 
+void check_slots(const Subject& subject, const Json& inspection) {
+  const std::uint64_t dense = slot_bytes(expert_bytes(inspection, "dense", "int8"));
+  const std::uint64_t budget = budget_bytes(subject, inspection);
+  if (budget < dense) {
+    throw UsageError(
+        fmt::format("--expert-memory {}: is {}, and one dense int8 expert takes {} ({} bytes): give at "
+                    "least that",
+                    subject.budget, format_byte_size(budget), format_byte_size(dense), dense));
+  }
+}
+
 std::uint64_t slots_in_budget(const Subject& subject, const Json& inspection, std::uint64_t expert_bytes) {
   return std::min(budget_bytes(subject, inspection) / slot_bytes(expert_bytes),
                   inspection.at("experts").get<std::uint64_t>());

@@ -113,6 +113,8 @@ void check_budget(const Subject& subject);
 
 /// The subject's budget; a share is one of the model's 2:4 int8 experts.
 [[nodiscard]] std::uint64_t budget_bytes(const Subject& subject, const Json& inspection);
+/// Throws UsageError where that is less than a slot for one dense int8 expert, which the rows without pruning need.
+void check_slots(const Subject& subject, const Json& inspection);
 /// What a slot of the CPU's buffer takes: direct reads end on pages.
 [[nodiscard]] std::uint64_t slot_bytes(std::uint64_t expert_bytes);
 /// Experts of that size that the budget holds, each from a page's beginning; at most all.

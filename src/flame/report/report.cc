@@ -11,12 +11,14 @@
 #include <nlohmann/json.hpp>
 #include <set>
 #include <span>
+#include <system_error>
 #include <thread>
 #include <utility>
 
 #include "flame/base/checksum.h"
 #include "flame/base/error.h"
 #include "flame/base/json.h"
+#include "flame/engine/inspection.h"
 #include "flame/eval/text_examples.h"
 #include "flame/io/atomic_output.h"
 #include "flame/io/checkpoint.h"
@@ -57,6 +59,7 @@ Subject subject_of(const ReportOptions& options) {
                   .quick = options.quick};
   // What would be found wrong by a measurement, minutes later, is found here.
   check_budget(subject);
+  check_slots(subject, engine::to_json(engine::inspect(subject.model, std::nullopt)));
   (void)eval::read_examples(options.data, options.field, {options.reference}, 1);
   if (!options.task.empty()) {
     (void)model::load_generation_defaults(options.model, model::load_config(options.model), options.task);
@@ -285,6 +288,13 @@ std::string other_builds_text(const std::map<std::string, std::set<std::string>>
 ReportResult make_report(const ReportOptions& options, const ReportCallbacks& callbacks) {
   const std::vector<ItemMaker> makers = chosen_items(options.only);
   const bool draw_only = !options.from.empty();
+  std::error_code unknown;  // where -o is still to be made, it is no directory of data
+  if (draw_only && std::filesystem::equivalent(options.from, options.output, unknown)) {
+    throw UsageError(
+        fmt::format("-o {}: is the directory of data that --from names, where a page does not belong: give "
+                    "another",
+                    options.output.string()));
+  }
   const std::filesystem::path data_directory = draw_only ? options.from : options.output / "data";
   const std::filesystem::path subject_path = data_directory / "report.json";
   Json measured;

@@ -59,8 +59,9 @@ struct ReportResult {
 /// made is on the page with the reason. Run again after an interruption, it goes on where it stopped. With `only`, the
 /// page also has the items that an earlier run with the same options has measured. What another build of the program
 /// has measured is used all the same, and the page says so. Throws UsageError for an unknown id or task, a budget or
-/// bandwidth that is none, and an OUTPUT whose measurements are of other weights or data; FormatError where the first
-/// example lacks `field` or `reference`; FileError, Interrupted.
+/// bandwidth that is none, a budget below one dense expert, an OUTPUT that is `from`, and an OUTPUT whose measurements
+/// are of other weights or data; FormatError where the first example lacks `field` or `reference`; FileError,
+/// Interrupted.
 ReportResult make_report(const ReportOptions& options, const ReportCallbacks& callbacks);
 
 }  // namespace flame::report

@@ -69,7 +69,11 @@ Item token_timeline(const Subject& subject, Measurements& measurements) {
   const double from = begins[begins.size() - 1 - shown];
   const double until = begins.back();
 
-  Timeline chart{.x_label = "milliseconds", .lanes = {"route", "compute", "wait", "load"}, .spans = {}};
+  Timeline chart{.x_label = "milliseconds",
+                 .lanes = {"route", "compute", "wait", "load"},
+                 .spans = {},
+                 .marks = {},
+                 .until = (until - from) / 1e3};
   std::map<std::string, double> total;
   for (const Event& event : events) {
     const auto lane = std::find(chart.lanes.begin(), chart.lanes.end(), event.kind);
