@@ -459,6 +459,9 @@ class FewDescriptors {
 };
 
 TEST(StorageBackend, WhereTheKernelRefusesIoUringThreadsReadUnlessItWasAskedForByName) {
+#ifdef __SANITIZE_ADDRESS__
+  GTEST_SKIP() << "the sanitizer's check of object types opens a pipe, for which this test leaves no descriptor";
+#endif
   const test::TemporaryDirectory directory;
   const std::filesystem::path file = directory / "experts";
   std::ofstream(file) << std::string(2 * kReadAlignment, 'x');
