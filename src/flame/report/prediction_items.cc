@@ -144,11 +144,13 @@ Item accuracy_by_layer(const Subject& subject, Measurements& measurements) {
       range_text(low, high), percent(best_two), last, percent(std::abs(gain)), gain < 0.0 ? "worse" : "better")};
   item.comparisons = {
       {"CEPR, k = 1, over m", range_text(low, high), range_text(paper::kTopOneLowest, paper::kTopOneHighest)},
-      {"CEPR, k = 2, best", percent(best_two), percent(paper::kTopTwoHighest)},
-      {"CEPR, k = 5, over m", range_text(low_five, high_five),
-       range_text(paper::kTopFiveLowest, paper::kTopFiveHighest)},
-      {fmt::format("CEPR over incremental, k = 1, m = {}", last), signed_percent(gain),
-       fmt::format("{:+.2f} %", paper::kGainOverIncrementalPercent)}};
+      {"CEPR, k = 2, best", percent(best_two), percent(paper::kTopTwoHighest)}};
+  if (low_five <= high_five) {  // a layer of fewer experts has no five
+    item.comparisons.push_back({"CEPR, k = 5, over m", range_text(low_five, high_five),
+                                range_text(paper::kTopFiveLowest, paper::kTopFiveHighest)});
+  }
+  item.comparisons.push_back({fmt::format("CEPR over incremental, k = 1, m = {}", last), signed_percent(gain),
+                              fmt::format("{:+.2f} %", paper::kGainOverIncrementalPercent)});
   if (const std::optional<double> equal = gain_at_equal_storage(all)) {
     item.comparisons.push_back({"the same at equal index storage, at its most", signed_percent(*equal),
                                 fmt::format("{:+.2f} %", paper::kGainAtEqualStoragePercent)});
