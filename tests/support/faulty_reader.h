@@ -58,10 +58,8 @@ class FaultyReader final : public io::AsyncReader {
   }
 
   void wake() override {
-    {
-      const std::lock_guard lock(mutex_);
-      woken_ = true;
-    }
+    const std::lock_guard lock(mutex_);  // also while it notifies: a queue left behind takes its reader with it
+    woken_ = true;
     news_.notify_all();
   }
 
