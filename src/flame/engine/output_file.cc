@@ -55,6 +55,11 @@ void add_options(Checksum& checksum, const model::GenerationOptions& options) {
   add_tokens(checksum, options.eos_token_ids);
 }
 
+void add_options(Checksum& checksum, const TextGenerationOptions& options) {
+  checksum.add_text(options.prefix);
+  add_options(checksum, options.generation);
+}
+
 }  // namespace
 
 std::string run_fingerprint(const Engine& engine, const TextGenerationOptions& options) {
@@ -67,15 +72,13 @@ std::string run_fingerprint(const Engine& engine, const TextGenerationOptions& o
   }
   checksum.add_text(engine.dense_weights().types);
   checksum.add_number(static_cast<std::uint64_t>(engine.dense_weights().key_value_type));
-  checksum.add_text(options.prefix);
-  add_options(checksum, options.generation);
+  add_options(checksum, options);
   return checksum_text(checksum.value());
 }
 
 std::string options_fingerprint(const TextGenerationOptions& options) {
   Checksum checksum;
-  checksum.add_text(options.prefix);
-  add_options(checksum, options.generation);
+  add_options(checksum, options);
   return checksum_text(checksum.value());
 }
 

@@ -76,7 +76,8 @@ std::vector<std::uint64_t> read_block_checksums(const io::ReadableFile& file, co
   return checksums;
 }
 
-/// Files up to this size are compared with their checksums whenever a bundle is opened: that takes under a millisecond.
+/// Files up to this size are compared with their checksums whenever a bundle is opened: all but weights, which are read
+/// as a whole by verify_bundle only.
 constexpr std::uint64_t kComparedWhenOpened = std::uint64_t{4} << 20;
 
 void require_packed_file(const std::filesystem::path& path, const BundleFile& expected, io::FileSystem& files) {
