@@ -3,18 +3,20 @@
 /// A decision (the router's expert for a layer) is looked up and counted as hit (whole), late (load begun) or miss. A miss
 /// takes a victim slot and starts a demand load; a late load is promoted to demand. Loads that were speculated for this
 /// layer and that the decision contradicts are dropped (`drop_contradicted_i`). Predictions come in as a ranked list; each
-/// becomes a prefetch when a slot can be had: never one that is pinned, loading, or holds another prediction. A decision goes
-/// before predictions that wait; they come after it, unless it decides what they guess at (`drop_contradicted_i`).
+/// becomes a prefetch when no other is on its way, so that a guess takes no slot before its load can move, and a slot can be
+/// had: never one that is pinned, loading, or holds another prediction. A decision goes before predictions that wait; they
+/// come after it, unless it decides what they guess at (`drop_contradicted_i`).
 ///
 /// Victim: an empty slot; otherwise, among ready slots that are not pinned, the smallest (predicted, keep, last use):
 /// keep is a table of the host (0 everywhere makes this plain LRU). A demand may take a predicted slot, a prefetch may not.
+/// A slot whose load was given up is as good as empty to a demand: what is still in flight comes, channel by channel, before
+/// the first word of the new load.
 ///
 /// A lookup takes 2 + (4 when contradicted loads are dropped) cycles, a choice of victim `slots_i` + 2 cycles.
 module expert_buffer #(
     parameter int unsigned MaxSlots = 64,
     parameter int unsigned MaxLayers = 12,
     parameter int unsigned NumContexts = 4,
-    parameter int unsigned MaxPrefetches = 2,
     localparam int unsigned SlotBits = $clog2(MaxSlots),
     localparam int unsigned ContextBits = $clog2(NumContexts)
 ) (
@@ -149,19 +151,14 @@ module expert_buffer #(
   logic context_speculates, contradicted;
   logic [SlotBits-1:0] context_slot;
   logic [7:0] context_key;
-  logic [2:0] prefetching;
+  logic prefetching;
   assign context_slot = load_in_slot_i[SlotBits*context_q+:SlotBits];
   assign context_key = load_key_i[8*context_q+:8];
   assign context_speculates = load_active_i[context_q] && !load_is_demand_i[context_q] && !load_aborting_i[context_q] &&
                               !(finished_i && ended_slot_i == context_slot);
   assign contradicted = context_speculates && (cancel_all_q ? context_key != key_q :
                                                (context_key[7:4] == key_q[7:4] && context_key[3:0] != key_q[3:0]));
-  always_comb begin
-    prefetching = '0;
-    for (int unsigned c = 0; c < NumContexts; c++) begin
-      prefetching = prefetching + 3'(load_active_i[c] && !load_is_demand_i[c]);
-    end
-  end
+  assign prefetching = (load_active_i & ~load_is_demand_i) != '0;
 
   // ---- Rank of the slots scanned as victims; smaller goes first. A slot a cycle: what is in it, then its keep value, then the
   // comparison. What has changed since does not matter: only this machine makes a ready slot something else.
@@ -177,7 +174,7 @@ module expert_buffer #(
     scan1_valid_q     <= rst_ni && state_q == StateScan && scan_more;
     scan1_slot_q      <= scan_slot;
     scan1_last_q      <= scan_index_q + 1'b1 == 8'(slots_i);
-    scan1_empty_q     <= slot_state_q[scan_slot] == SlotEmpty;
+    scan1_empty_q     <= slot_state_q[scan_slot] == SlotEmpty || (demand_q && slot_state_q[scan_slot] == SlotAborting);
     scan1_evictable_q <= slot_state_q[scan_slot] == SlotReady && !(pin_i && pin_slot_i == scan_slot) &&
                          (demand_q || !slot_predicted_q[scan_slot]);
     scan1_predicted_q <= slot_predicted_q[scan_slot];
@@ -202,7 +199,7 @@ module expert_buffer #(
   // A decision interrupts the search for a prefetch's slot, never a started load.
   assign preempt = decide_i && !demand_q && (state_q == StateScan || state_q == StateVictim || state_q == StatePredict);
   assign predict_start = state_q == StatePredict && !preempt && queue_valid && predict_fresh && !predict_present &&
-                         32'(prefetching) < MaxPrefetches && load_ready_i;
+                         !prefetching && load_ready_i;
   assign decision_taken = state_q == StateIdle && !(flush_i && !flushed_o) && decide_i;
   assign queue_pop = (state_q == StatePredict && !preempt && (!predict_fresh || predict_present)) ||
                      (state_q == StateVictim && !preempt && !demand_q && !best_valid_q) ||
@@ -247,7 +244,7 @@ module expert_buffer #(
 
       // The loader's events come in any state.
       if (finished_i) slot_state_q[ended_slot_i] <= SlotReady;
-      if (dropped_i) slot_state_q[ended_slot_i] <= SlotEmpty;
+      if (dropped_i && slot_state_q[ended_slot_i] == SlotAborting) slot_state_q[ended_slot_i] <= SlotEmpty;
 
       unique case (state_q)
         StateClear: begin
@@ -449,7 +446,7 @@ module expert_buffer #(
       assert (!(load_o && pin_i && pin_slot_i == slot_q)) else $error("expert_buffer: the slot being computed on was evicted");
       assert (!finished_i || slot_state_q[ended_slot_i] == SlotLoading)
       else $error("expert_buffer: a load finished in a slot that was not loading");
-      assert (!dropped_i || slot_state_q[ended_slot_i] == SlotAborting)
+      assert (!dropped_i || slot_state_q[ended_slot_i] == SlotAborting || slot_key_q[ended_slot_i] != ended_key_i)
       else $error("expert_buffer: a load was dropped that nobody gave up");
       assert (!finished_i || slot_key_q[ended_slot_i] == ended_key_i)
       else $error("expert_buffer: the slot holds another expert than the load brought");

@@ -25,7 +25,6 @@ constexpr double kLookupCycles = 4.0;
 constexpr double kCancelCycles = 4.0;
 constexpr double kScanCycles = 2.0;  // of a search for a victim, besides a cycle a slot
 constexpr double kDone = 1e-3;       // cycles; sums of doubles are not exact
-constexpr std::size_t kMaxPrefetches = 2;
 
 struct Slot {
   enum class State { kEmpty, kLoading, kReady } state = State::kEmpty;
@@ -178,6 +177,7 @@ class Model {
 
   std::size_t decide(std::size_t layer, std::size_t expert) {
     ++stamp_;
+    if (options_.policy.drop_contradicted) wanted_.clear();  // guesses at what is now known
     const std::size_t key = layer * replay_.experts + expert;
     double cycles = kLookupCycles;
     if (options_.policy.drop_contradicted) {
@@ -238,8 +238,7 @@ class Model {
         wanted_.pop_front();
         continue;
       }
-      const auto in_flight = std::count_if(loads_.begin(), loads_.end(), [](const Load& load) { return !load.demand; });
-      if (static_cast<std::size_t>(in_flight) >= kMaxPrefetches) return;
+      if (std::any_of(loads_.begin(), loads_.end(), [](const Load& load) { return !load.demand; })) return;
       wanted_.pop_front();
       if (const auto slot = victim(false)) start(key, *slot, false);
     }
