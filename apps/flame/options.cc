@@ -221,7 +221,7 @@ void check_buffer_options(const CLI::App& command, const std::string& model, con
           "-o BUNDLE`",
           option->get_name(), model, model));
     }
-    if (option->get_name() != "--mapped") {
+    if (option->get_name() != "--mapped" && option->get_name() != "--storage-timeout") {
       throw UsageError(fmt::format("{} has no effect with --mapped, which has no slots", option->get_name()));
     }
   }

@@ -45,9 +45,6 @@ void pack(const Options& options) {
   pack.int4_group = static_cast<std::uint8_t>(options.int4_group);
   if (!options.profile.empty()) pack.profile = options.profile;
   pack.existing = options.replace ? io::Existing::kReplace : io::Existing::kRefuse;
-  for (const std::filesystem::path& left : io::abandoned_outputs(options.output)) {
-    warn(fmt::format("{}: left behind by a run that was killed; it can be removed", left.string()));
-  }
   if (!options.pattern_given) {
     if (const std::optional<std::string> pruned = sparsity::recorded_pattern(options.model)) {
       warn(
@@ -56,6 +53,9 @@ void pack(const Options& options) {
     }
   }
   const experts::PackReport report = experts::pack_bundle(options.model, options.output, pack);
+  for (const std::filesystem::path& left : io::abandoned_outputs(options.output)) {
+    warn(fmt::format("{}: left behind by a run that was killed; it can be removed", left.string()));
+  }
   if (options.json) {
     print(to_text(Json{{"output", options.output},
                        {"pattern", options.pattern},

@@ -134,12 +134,12 @@ void prune(const Options& options) {
   prune.minimum_tokens = options.minimum_tokens;
   prune.damping = options.damping;
   prune.existing = options.replace ? io::Existing::kReplace : io::Existing::kRefuse;
-  for (const std::filesystem::path& left : io::abandoned_outputs(options.output)) {
-    warn(fmt::format("{}: left behind by a run that was killed; it can be removed", left.string()));
-  }
   add_calibration(options, prune);
 
   const sparsity::PruneReport report = sparsity::prune_checkpoint(options.model, options.output, prune);
+  for (const std::filesystem::path& left : io::abandoned_outputs(options.output)) {
+    warn(fmt::format("{}: left behind by a run that was killed; it can be removed", left.string()));
+  }
   for (const std::string& name : report.left_out) {
     warn(fmt::format("{}/{} is not in the output (a directory, or weights that would not be pruned)", options.model,
                      name));

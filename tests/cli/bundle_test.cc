@@ -52,7 +52,7 @@ TEST(PackCommand, MakesABundleThatSaysTheSameWithAnyMemory) {
   EXPECT_EQ(tokens_of(bundle, {"--slots", "1"}), expected);
   EXPECT_EQ(tokens_of(bundle, {"--slots", "2", "--storage", "threads"}), expected);
   EXPECT_EQ(tokens_of(bundle, {"--expert-memory", "1MiB", "--storage-bandwidth", "50MB/s"}), expected);
-  EXPECT_EQ(tokens_of(bundle, {"--mapped"}), expected);
+  EXPECT_EQ(tokens_of(bundle, {"--mapped", "--storage-timeout", "20s"}), expected);
   EXPECT_EQ(run_flame({"generate", bundle, "--text", "x", "--mapped", "--slots", "2"}).exit_code, 2);
 }
 

@@ -264,8 +264,9 @@ TEST_F(KilledPackDeathTest, LeavesNothingUnderTheNameAndTheNextRunPacksTheWhole)
   EXPECT_EXIT(pack_and_die(300'000), testing::KilledBySignal(SIGKILL), "");
   EXPECT_EXIT(pack_and_die(1'500'000), testing::KilledBySignal(SIGKILL), "");
   EXPECT_FALSE(std::filesystem::exists(target));
-  EXPECT_EQ(io::abandoned_outputs(target).size(), 3U);  // named to whoever packs again
+  EXPECT_EQ(io::abandoned_outputs(target).size(), 1U);  // each run removes what the one before it left
   static_cast<void>(pack_bundle(model_->checkpoint(), target, options));
+  EXPECT_EQ(io::abandoned_outputs(target).size(), 0U);
   EXPECT_GT(verify_bundle(target), 0U);
   ::unsetenv(kTarget);
 }
@@ -283,6 +284,15 @@ TEST_F(BundleTest, ReplacesBundlesOnly) {
   static_cast<void>(pack_bundle(model_->checkpoint(), target, options));  // an empty directory
   static_cast<void>(pack_bundle(model_->checkpoint(), target, options));  // a bundle
   EXPECT_GT(verify_bundle(target), 0U);
+  const auto refused = [&] {
+    return error_of([&] { static_cast<void>(pack_bundle(model_->checkpoint(), target, options)); });
+  };
+  write(target / "letter", "precious");
+  EXPECT_THAT(refused(), testing::AllOf(HasSubstr("letter"), HasSubstr("flame.json does not name it")));
+  EXPECT_EQ(read(target / "letter"), "precious");
+  std::filesystem::remove(target / "letter");
+  write(target / "flame.json", "{\"format\": \"broken");  // who knows what it named
+  EXPECT_THAT(refused(), HasSubstr("flame.json does not name it"));
 }
 
 TEST_F(BundleTest, RefusesAProfileOfAnotherModel) {

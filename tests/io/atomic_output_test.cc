@@ -132,6 +132,32 @@ TEST_F(AtomicOutputTest, AnEmptyDirectoryIsNotInTheWay) {
   EXPECT_THAT(files_.list("/out/d"), ElementsAre("a"));
 }
 
+TEST_F(AtomicOutputTest, OfTwoWritersOfOneNewDirectoryTheLaterOneFails) {
+  {
+    AtomicDirectory output("/out/d", Existing::kRefuse, files_);
+    files_.put(output.path() / "ours", "2");
+    files_.put("/out/d/theirs", "1");
+    EXPECT_EQ(message_of<UsageError>([&] { output.commit(); }),
+              "/out/d: is there already and not empty; remove it or name another directory");
+  }
+  EXPECT_THAT(files_.list("/out/d"), ElementsAre("theirs"));
+  EXPECT_THAT(files_.list("/out"), ElementsAre("d"));
+}
+
+TEST_F(AtomicOutputTest, HalvesThatKilledRunsLeftAreRemovedByTheNextRunOfTheSameTarget) {
+  const std::string running = std::to_string(getppid());
+  files_.put("/out/d.partial-999999999/half", "");
+  files_.put("/out/d.partial-" + running + "/half", "");
+  files_.put("/out/d.partial-notes", "");
+  files_.put("/out/d.replaced-999999999/old", "");
+  files_.put("/out/other.partial-999999999/half", "");
+  files_.put("/out/f.partial-999999999", "");
+  AtomicFile("/out/f", Existing::kRefuse, files_).commit();
+  AtomicDirectory("/out/d", Existing::kRefuse, files_).commit();
+  EXPECT_THAT(files_.list("/out"), ElementsAre("d", "d.partial-" + running, "d.partial-notes", "d.replaced-999999999",
+                                               "f", "other.partial-999999999"));
+}
+
 /// A file system that cannot exchange, as some network file systems.
 class WithoutExchange : public FailingFileSystem {
  public:

@@ -289,6 +289,18 @@ TEST_F(Prune, OptionsThatCannotBeAreRefused) {
   EXPECT_THROW(static_cast<void>(parse_method("magic")), UsageError);
 }
 
+TEST_F(Prune, ReplacesOnlyWhatAnotherRunWrote) {
+  const auto source = model();
+  PruneOptions options = magnitude("2:4");
+  options.existing = io::Existing::kReplace;
+  EXPECT_NO_THROW(static_cast<void>(prune_checkpoint(source, output(), options)));
+  EXPECT_NO_THROW(static_cast<void>(prune_checkpoint(source, output(), options)));
+  std::filesystem::remove_all(output());
+  std::filesystem::copy(source, output());  // a checkpoint, but nobody pruned it
+  EXPECT_THROW(static_cast<void>(prune_checkpoint(source, output(), options)), UsageError);
+  EXPECT_TRUE(std::filesystem::exists(output() / "config.json"));
+}
+
 TEST_F(Prune, BaselinesReachTheirSparsityAndNameTheSmallestIndex) {
   const auto source = model();
   PruneOptions options;
@@ -366,6 +378,7 @@ TEST_F(Prune, ExamplesWithoutATargetAreFinishedByTheModel) {
 TEST(PruneFiles, WhateverFileOperationFailsTheOutputIsAbsentOrWhole) {
   io::MemoryFileSystem memory;
   test::write_small_model("/model", DataType::kBF16, 2, memory);
+  memory.create_directories("/out");  // with it there every run takes the same operations
   io::FailingFileSystem files(memory);
   static_cast<void>(prune_checkpoint("/model", "/out/whole", magnitude("2:4"), files));
   const std::uint64_t operations = files.operations();

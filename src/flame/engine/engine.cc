@@ -90,7 +90,8 @@ Engine Engine::open(const std::filesystem::path& model, const EngineOptions& opt
     }
     auto bundle = std::make_shared<const experts::Bundle>(experts::Bundle::open(model));
     if (options.buffer.mapped) {
-      parts->device = std::make_unique<experts::MappedDevice>(std::move(bundle), parts->dense);
+      parts->device =
+          std::make_unique<experts::MappedDevice>(std::move(bundle), parts->dense, options.buffer.timeout_seconds);
     } else {
       auto device = experts::open_buffered_device(std::move(bundle), parts->dense, options.buffer);
       parts->expert_bytes = device->slot_memory_bytes();

@@ -85,7 +85,8 @@ std::unique_ptr<Subject> open(const LatencyCase& setting, const LatencyOptions& 
   if (options.routing != nullptr)
     forced.emplace(options.routing, grid.experts, grid.encoder_layers, grid.decoder_layers);
   if (setting.buffer.mapped) {
-    subject->device = std::make_unique<experts::MappedDevice>(subject->bundle, subject->dense);
+    subject->device =
+        std::make_unique<experts::MappedDevice>(subject->bundle, subject->dense, setting.buffer.timeout_seconds);
     if (forced) {
       subject->device = std::make_unique<routing::ForcedRoutingDevice>(std::move(subject->device), std::move(*forced));
     }

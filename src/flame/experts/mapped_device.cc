@@ -3,10 +3,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
 #include <utility>
 #include <vector>
 
 #include "flame/base/error.h"
+#include "flame/base/stall_watch.h"
+#include "flame/experts/bundle_json.h"
 #include "flame/experts/expert_tokens.h"
 #include "flame/experts/routers.h"
 #include "flame/io/file.h"
@@ -15,17 +20,30 @@
 namespace flame::experts {
 
 struct MappedDevice::Implementation {
+  Implementation(std::shared_ptr<const Bundle> the_bundle, double timeout_seconds)
+      : bundle(std::move(the_bundle)), watch(timeout_seconds, [this, timeout_seconds] { give_up(timeout_seconds); }) {}
+
+  [[noreturn]] void give_up(double timeout_seconds) const {
+    const ExpertIndex expert = computed;
+    fmt::print(stderr, "flame: {}: the memory map brought nothing of expert {} at offset {} for {} s\n",
+               bundle->experts_file().string(), stored_name(bundle->config(), bundle->grid(), expert),
+               bundle->expert(expert).offset, timeout_seconds);
+    std::_Exit(1);
+  }
+
   std::shared_ptr<const Bundle> bundle;
   std::vector<model::Router> routers;  ///< [layers of the grid]
   io::MemoryMap map;
   ExpertTokens tokens;
   kernels::ExpertRun run;
   model::MoeStatistics statistics;
+  std::atomic<ExpertIndex> computed = 0;
+  StallWatch watch;
 };
 
-MappedDevice::MappedDevice(std::shared_ptr<const Bundle> bundle, const model::DenseWeights& dense)
-    : implementation_(std::make_unique<Implementation>()) {
-  implementation_->bundle = std::move(bundle);
+MappedDevice::MappedDevice(std::shared_ptr<const Bundle> bundle, const model::DenseWeights& dense,
+                           double timeout_seconds)
+    : implementation_(std::make_unique<Implementation>(std::move(bundle), timeout_seconds)) {
   implementation_->routers = routers_of(implementation_->bundle->config(), dense);
   const Bundle& opened = *implementation_->bundle;
   implementation_->map = io::FileSystem::real().map(opened.experts_file());
@@ -60,11 +78,14 @@ void MappedDevice::compute(const model::MoeInput& input, std::span<const model::
     self.tokens.gather(input, decisions, number);
     if (self.tokens.size() == 0) continue;
     ++self.statistics.hits;
-    const std::uint64_t offset = self.bundle->expert(grid.expert(layer, number)).offset;
+    self.computed = grid.expert(layer, number);
+    const std::uint64_t offset = self.bundle->expert(self.computed).offset;
     const auto bytes = self.map.bytes().subspan(static_cast<std::size_t>(offset), layout.size_bytes());
     self.run.begin(kernels::parts_of(layout, bytes), self.tokens.input(), self.tokens.probabilities(),
                    self.tokens.computed());
+    self.watch.begin();
     self.run.finish();
+    self.watch.end();
     self.tokens.scatter(output);
   }
 }

@@ -11,6 +11,7 @@
 #include "flame/base/checksum.h"
 #include "flame/base/error.h"
 #include "flame/base/interrupt.h"
+#include "flame/base/json.h"
 #include "flame/base/progress.h"
 #include "flame/experts/bundle.h"
 #include "flame/experts/bundle_json.h"
@@ -264,10 +265,27 @@ PackReport pack_bundle(const std::filesystem::path& checkpoint, const std::files
 }
 
 void require_replaceable(const std::filesystem::path& output, io::Existing existing, io::FileSystem& files) {
-  if (existing != io::Existing::kReplace || !files.is_directory(output) || files.list(output).empty()) return;
-  if (Bundle::is_bundle(output, files)) return;
-  throw UsageError(
-      fmt::format("{}: is no bundle: --replace deletes bundles only; name another directory", output.string()));
+  if (existing != io::Existing::kReplace || !io::is_occupied(output, files)) return;
+  if (!Bundle::is_bundle(output, files)) {
+    throw UsageError(
+        fmt::format("{}: is no bundle: --replace deletes bundles only; name another directory", output.string()));
+  }
+  // No more of the format than is needed: a bundle that is damaged or of another version may be replaced too.
+  const std::filesystem::path manifest_path = output / kManifestFile;
+  Json manifest;
+  try {
+    if (files.is_regular(manifest_path)) manifest = parse_json(io::read_file(manifest_path, files), manifest_path);
+  } catch (const FormatError&) {  // it names nothing
+  }
+  for (const std::string& name : files.list(output)) {
+    const bool ours = name == kManifestFile ||
+                      (manifest.is_object() && manifest.contains("files") && manifest["files"].contains(name));
+    if (ours && !files.is_directory(output / name)) continue;
+    throw UsageError(
+        fmt::format("{}: {} does not name it, so that --replace would delete what is not the bundle's; move it "
+                    "away or name another directory",
+                    (output / name).string(), kManifestFile));
+  }
 }
 
 void add_profile(const std::filesystem::path& directory, const std::filesystem::path& profile, io::FileSystem& files) {

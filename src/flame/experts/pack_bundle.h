@@ -40,7 +40,8 @@ struct PackReport {
 [[nodiscard]] PackReport pack_bundle(const std::filesystem::path& checkpoint, const std::filesystem::path& output,
                                      const PackOptions& options, io::FileSystem& files = io::FileSystem::real());
 
-/// Throws UsageError when `output` is there and kReplace would delete what is no bundle.
+/// Throws UsageError when `output` is there and kReplace would delete what is no bundle, or a file that its flame.json
+/// does not name.
 void require_replaceable(const std::filesystem::path& output, io::Existing existing,
                          io::FileSystem& files = io::FileSystem::real());
 

@@ -55,7 +55,40 @@ bool still_runs(std::string_view process_text) {
   return kill(process, 0) == 0 || errno == EPERM;
 }
 
+std::vector<std::filesystem::path> left_by_dead(const std::filesystem::path& target, std::string_view kind,
+                                                FileSystem& files) {
+  std::vector<std::filesystem::path> found;
+  const std::filesystem::path directory = directory_of(target);
+  if (!files.is_directory(directory)) return found;
+  const std::string prefix = target.filename().string() + std::string(kind);
+  for (const std::string& name : files.list(directory)) {
+    if (name.starts_with(prefix) && !still_runs(std::string_view(name).substr(prefix.size()))) {
+      found.push_back(directory / name);
+    }
+  }
+  return found;
+}
+
+/// Halves only: what was moved away to be replaced is somebody's whole old content.
+void remove_abandoned_halves(FileSystem& files, const std::filesystem::path& target) {
+  try {
+    for (const std::filesystem::path& half : left_by_dead(target, kPartial, files)) remove_quietly(files, half);
+  } catch (const FileError& error) {
+    // One may write to a directory that one may not list.
+    if (error.error_number() != EACCES) throw;
+  }
+}
+
+[[noreturn]] void refuse_occupied(const std::filesystem::path& target) {
+  throw UsageError(
+      fmt::format("{}: is there already and not empty; remove it or name another directory", target.string()));
+}
+
 }  // namespace
+
+bool is_occupied(const std::filesystem::path& target, FileSystem& files) {
+  return files.is_directory(target) && !files.list(target).empty();
+}
 
 void require_file_target(const std::filesystem::path& target, FileSystem& files) {
   if (target == "-") throw UsageError("-: this output cannot go to standard output; name a file");
@@ -91,6 +124,7 @@ AtomicFile::AtomicFile(std::filesystem::path target, Existing existing, FileSyst
     throw UsageError(fmt::format("{}: is there already; remove it or name another file", target_.string()));
   }
   files_.create_directories(directory_of(target_));
+  remove_abandoned_halves(files_, target_);
   try {
     file_ = files_.create(temporary_);
   } catch (...) {
@@ -114,12 +148,13 @@ void AtomicFile::commit() {
 }
 
 AtomicDirectory::AtomicDirectory(std::filesystem::path target, Existing existing, FileSystem& files)
-    : files_(files), target_(without_trailing_slash(target)), temporary_(temporary_name(target_, kPartial)) {
+    : files_(files),
+      target_(without_trailing_slash(target)),
+      temporary_(temporary_name(target_, kPartial)),
+      existing_(existing) {
   require_directory_target(target_, files_);
-  if (existing == Existing::kRefuse && files_.exists(target_) && !files_.list(target_).empty()) {
-    throw UsageError(
-        fmt::format("{}: is there already and not empty; remove it or name another directory", target_.string()));
-  }
+  if (existing == Existing::kRefuse && is_occupied(target_, files_)) refuse_occupied(target_);
+  remove_abandoned_halves(files_, target_);
   files_.remove(temporary_);  // of a crashed run that had this process id
   files_.create_directories(temporary_);
 }
@@ -130,8 +165,14 @@ AtomicDirectory::~AtomicDirectory() {
 
 void AtomicDirectory::commit() {
   sync_all(files_, temporary_);
-  if (!files_.exists(target_) || files_.list(target_).empty()) {
-    files_.rename(temporary_, target_);
+  if (existing_ == Existing::kRefuse || !is_occupied(target_, files_)) {
+    try {
+      files_.rename(temporary_, target_);
+    } catch (const FileError& error) {
+      // Another run of the same target was quicker.
+      if (error.error_number() == ENOTEMPTY || error.error_number() == EEXIST) refuse_occupied(target_);
+      throw;
+    }
     committed_ = true;
   } else if (files_.exchange(temporary_, target_)) {
     committed_ = true;
@@ -152,18 +193,9 @@ void AtomicDirectory::commit() {
 }
 
 std::vector<std::filesystem::path> abandoned_outputs(const std::filesystem::path& target, FileSystem& files) {
-  std::vector<std::filesystem::path> found;
-  const std::filesystem::path directory = directory_of(without_trailing_slash(target));
-  if (!files.is_directory(directory)) return found;
-  const std::string stem = without_trailing_slash(target).filename().string();
-  for (const std::string& name : files.list(directory)) {
-    for (const std::string_view kind : {kPartial, kReplaced}) {
-      const std::string prefix = stem + std::string(kind);
-      if (name.starts_with(prefix) && !still_runs(std::string_view(name).substr(prefix.size()))) {
-        found.push_back(directory / name);
-      }
-    }
-  }
+  const std::filesystem::path place = without_trailing_slash(target);
+  std::vector<std::filesystem::path> found = left_by_dead(place, kPartial, files);
+  for (std::filesystem::path& path : left_by_dead(place, kReplaced, files)) found.push_back(std::move(path));
   return found;
 }
 

@@ -22,8 +22,12 @@ void require_directory_target(const std::filesystem::path& target, FileSystem& f
 /// Throws UsageError when a directory made from `source` would replace it.
 void require_other_directory(const std::filesystem::path& source, const std::filesystem::path& target);
 
+/// A directory with entries in it.
+[[nodiscard]] bool is_occupied(const std::filesystem::path& target, FileSystem& files = FileSystem::real());
+
 /// A file that is whole or absent: written to "NAME.partial-<process id>" beside the target, synced and renamed by
-/// commit(). Without commit() the destructor removes it, and the target is as it was.
+/// commit(). Without commit() the destructor removes it, and the target is as it was. Halves of the same target that
+/// killed runs left (those of no running process) are removed first.
 class AtomicFile {
  public:
   /// Throws UsageError as require_file_target does, and when the target exists and `existing` is kRefuse. Makes missing
@@ -58,18 +62,20 @@ class AtomicDirectory {
 
   /// The temporary directory to put files and directories into.
   [[nodiscard]] const std::filesystem::path& path() const { return temporary_; }
-  /// Syncs everything in it (files must be closed by then) and puts it in the target's place.
+  /// Syncs everything in it (files must be closed by then) and puts it in the target's place. Throws UsageError, with
+  /// nothing replaced, when `existing` is kRefuse and another run has filled the target meanwhile.
   void commit();
 
  private:
   FileSystem& files_;
   std::filesystem::path target_;
   std::filesystem::path temporary_;
+  Existing existing_;
   bool committed_ = false;
 };
 
-/// Temporary files and directories beside `target` that crashed runs left: to be named to the user. Those of processes
-/// that still run are not listed.
+/// Temporary files and directories beside `target` that crashed runs left and no AtomicFile or AtomicDirectory of the
+/// same target has removed: to be named to the user. Those of processes that still run are not listed.
 [[nodiscard]] std::vector<std::filesystem::path> abandoned_outputs(const std::filesystem::path& target,
                                                                    FileSystem& files = FileSystem::real());
 

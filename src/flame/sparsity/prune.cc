@@ -112,6 +112,14 @@ PrunedTensor compare(const PlannedTensor& tensor, const PruneOptions& options, s
   return result;
 }
 
+/// Throws UsageError when kReplace would delete what no run of prune_checkpoint wrote.
+void require_replaceable(const std::filesystem::path& output, io::Existing existing, io::FileSystem& files) {
+  if (existing != io::Existing::kReplace || !io::is_occupied(output, files)) return;
+  if (files.is_regular(output / kRecordName)) return;
+  throw UsageError(fmt::format("{}: has no {}: --replace deletes what `flame prune` wrote only; name another directory",
+                               output.string(), kRecordName));
+}
+
 /// One run of prune_checkpoint.
 class Job {
  public:
@@ -279,6 +287,7 @@ PruneReport prune_checkpoint(const std::filesystem::path& model, const std::file
     throw UsageError(fmt::format("{}: expected a model directory with config.json and weights", model.string()));
   }
   io::require_other_directory(model, output);
+  require_replaceable(output, options.existing, files);
   return Job(model, output, options, files).run();
 }
 
