@@ -1,20 +1,36 @@
 #include "flame/base/stall_watch.h"
 
+#include <sys/resource.h>
+
 #include <chrono>
-#include <ctime>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
 #include <utility>
 
 namespace flame {
 namespace {
 
-constexpr double kLooks = 20.0;  ///< in the time allowed
+constexpr int kLooks = 20;  ///< in the time allowed
 /// A process that uses more of a processor than this computes; threads that wait for one another spin for a moment.
 constexpr double kComputing = 0.1;
 
-double processor_seconds() {
-  timespec time{};
-  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+double seconds_of(const timeval& time) {
+  return static_cast<double>(time.tv_sec) + 1e-6 * static_cast<double>(time.tv_usec);
+}
+
+/// Some thread sleeps as only those do that wait for a device ("D" in proc(5)).
+bool waits_for_device() {
+  std::error_code gone;  // threads may end meanwhile
+  for (std::filesystem::directory_iterator task("/proc/self/task", gone), end; !gone && task != end;
+       task.increment(gone)) {
+    std::ifstream file(task->path() / "stat");
+    const std::string text{std::istreambuf_iterator<char>(file), {}};
+    const std::size_t name_end = text.rfind(')');  // the name before it may hold anything
+    if (name_end != std::string::npos && text.compare(name_end, 3, ") D") == 0) return true;
+  }
+  return false;
 }
 
 }  // namespace
@@ -33,22 +49,23 @@ StallWatch::~StallWatch() {
 
 void StallWatch::run(double seconds) {
   const std::chrono::duration<double> look(seconds / kLooks);
-  std::uint64_t last_step = 0;
-  double last_processor = processor_seconds();
+  double last_processor = 0.0;
+  long last_faults = 0;
   int stood_still = 0;
   std::unique_lock lock(mutex_);
   while (!stop_.wait_for(lock, look, [this] { return stopping_; })) {
-    const std::uint64_t step = step_.load(std::memory_order_relaxed);
-    const double processor = processor_seconds();
-    const bool working = step % 2 == 1;
-    if (!working || step != last_step) {
-      stood_still = 0;
-    } else if (processor - last_processor < kComputing * look.count() && ++stood_still >= static_cast<int>(kLooks)) {
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    const double processor = seconds_of(usage.ru_utime) + seconds_of(usage.ru_stime);
+    const bool computes = processor - last_processor > kComputing * look.count();
+    const bool goes_on = computes || usage.ru_majflt != last_faults || !waits_for_device();
+    stood_still = goes_on ? 0 : stood_still + 1;
+    if (stood_still == kLooks) {
       on_stall_();
       return;
     }
-    last_step = step;
     last_processor = processor;
+    last_faults = usage.ru_majflt;
   }
 }
 

@@ -25,9 +25,11 @@ struct MappedDevice::Implementation {
 
   [[noreturn]] void give_up(double timeout_seconds) const {
     const ExpertIndex expert = computed;
-    fmt::print(stderr, "flame: {}: the memory map brought nothing of expert {} at offset {} for {} s\n",
-               bundle->experts_file().string(), stored_name(bundle->config(), bundle->grid(), expert),
-               bundle->expert(expert).offset, timeout_seconds);
+    fmt::print(stderr,
+               "flame: {}: the memory map has brought nothing for {} s, the storage does not answer; last computed: "
+               "expert {} at offset {}\n",
+               bundle->path().string(), timeout_seconds, stored_name(bundle->config(), bundle->grid(), expert),
+               bundle->expert(expert).offset);
     std::_Exit(1);
   }
 
@@ -83,9 +85,7 @@ void MappedDevice::compute(const model::MoeInput& input, std::span<const model::
     const auto bytes = self.map.bytes().subspan(static_cast<std::size_t>(offset), layout.size_bytes());
     self.run.begin(kernels::parts_of(layout, bytes), self.tokens.input(), self.tokens.probabilities(),
                    self.tokens.computed());
-    self.watch.begin();
     self.run.finish();
-    self.watch.end();
     self.tokens.scatter(output);
   }
 }

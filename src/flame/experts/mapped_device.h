@@ -14,8 +14,8 @@ namespace flame::experts {
 /// The MoeDevice that leaves all to the kernel: the bundle's file is mapped, experts are computed where they lie, and
 /// the page cache decides what stays in memory. What loaders that map their weights do (llama.cpp), for comparison: no
 /// slots, no prediction, no checksums, and a file that shrinks meanwhile kills the process. Every lookup counts as a
-/// hit, since nobody knows better. Page faults cannot be called back: when none of an expert's pages has come for
-/// `timeout_seconds`, a message says so, and the process ends with status 1.
+/// hit, since nobody knows better. Page faults cannot be called back: when they have brought nothing for
+/// `timeout_seconds`, be it of experts or of other weights, a message says so, and the process ends with status 1.
 class MappedDevice final : public model::MoeDevice {
  public:
   /// `dense` (the routers) must outlive the device. Throws FileError.
