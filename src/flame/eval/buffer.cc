@@ -11,6 +11,7 @@
 #include "flame/base/interrupt.h"
 #include "flame/base/thread_pool.h"
 #include "flame/eval/prediction_tally.h"
+#include "flame/eval/ranking_tape.h"
 #include "flame/experts/predictor_choice.h"
 
 namespace flame::eval {
@@ -27,13 +28,21 @@ class Replayer {
  public:
   Replayer(const routing::Trace& trace, const routing::Profile& profile);
 
-  /// Settings that differ in slots and times only, in turn, with one predictor's tables.
+  /// Settings with the same mode, predictor and context.
   void replay(std::span<const BufferCase> settings, std::span<BufferResult> results) const;
 
  private:
   void replay_paper(std::span<const BufferCase> settings, std::span<BufferResult> results) const;
-  [[nodiscard]] BufferResult replay_runtime(const BufferCase& setting,
-                                            const std::shared_ptr<routing::Predictor>& predictor) const;
+  /// Example by example through all settings, so that the predictor ranks once for all.
+  void replay_runtime(std::span<const BufferCase> settings, std::span<BufferResult> results) const;
+  [[nodiscard]] experts::PredictorChoice choice_of(const BufferCase& setting) const;
+  [[nodiscard]] std::shared_ptr<routing::Predictor> predictor_of(const experts::PredictorChoice& choice,
+                                                                 const BufferCase& setting) const;
+  [[nodiscard]] std::unique_ptr<BufferSimulation> simulation_of(const BufferCase& setting,
+                                                                const std::shared_ptr<RankingTape>& tape) const;
+  void record(std::size_t example, RankingTape& tape) const;
+  void replay_example(std::size_t example, BufferSimulation& simulation, BufferResult& result) const;
+  void finish(BufferSimulation& simulation, BufferResult& result) const;
   /// Row `step` of a tensor [steps, layers, d_model] as floats in `row`, or nothing where there is no such tensor.
   [[nodiscard]] MatrixView<const float> state(const std::vector<BFloat16>& states, std::size_t step,
                                               std::uint32_t layer, std::vector<float>& row) const;
@@ -117,20 +126,8 @@ MatrixView<const float> Replayer::state(const std::vector<BFloat16>& states, std
 void Replayer::replay(std::span<const BufferCase> settings, std::span<BufferResult> results) const {
   if (settings.front().mode == BufferMode::kPaper) {
     replay_paper(settings, results);
-    return;
-  }
-  std::shared_ptr<routing::Predictor> predictor;
-  for (std::size_t i = 0; i < settings.size(); ++i) {
-    const BufferCase& setting = settings[i];
-    const bool belady = setting.predictor == "belady";
-    const experts::PredictorChoice choice =
-        experts::choose_predictor(belady ? "none" : setting.predictor, setting.replacement, &profile_);
-    // A random predictor goes on where it was: every replay gets its own, so that none depends on another.
-    if (!choice.predictor.empty() && (predictor == nullptr || choice.predictor == "random")) {
-      predictor = experts::make_predictor(choice.predictor, setting.context, 1, profile_);
-      require_states(*predictor, trace_);
-    }
-    results[i] = replay_runtime(setting, predictor);
+  } else {
+    replay_runtime(settings, results);
   }
 }
 
@@ -186,63 +183,113 @@ void Replayer::replay_paper(std::span<const BufferCase> settings, std::span<Buff
   }
 }
 
-BufferResult Replayer::replay_runtime(const BufferCase& setting,
-                                      const std::shared_ptr<routing::Predictor>& predictor) const {
-  BufferResult result;
-  result.setting = setting;
-  const bool belady = setting.predictor == "belady";
-  const experts::PredictorChoice choice =
-      experts::choose_predictor(belady ? "none" : setting.predictor, setting.replacement, &profile_);
+void Replayer::replay_runtime(std::span<const BufferCase> settings, std::span<BufferResult> results) const {
+  const experts::PredictorChoice choice = choice_of(settings.front());
+  std::shared_ptr<RankingTape> tape;
+  if (!choice.predictor.empty() && choice.predictor != "random") {
+    const auto predictor = predictor_of(choice, settings.front());
+    const std::uint32_t depth = experts::make_forecaster(predictor, profile_, grid_)->depth();
+    tape = std::make_shared<RankingTape>(predictor, grid_.decoder_layers, grid_.experts, depth);
+  }
+  std::vector<std::unique_ptr<BufferSimulation>> simulations;
+  for (const BufferCase& setting : settings) simulations.push_back(simulation_of(setting, tape));
+  for (std::size_t i = 0; i < settings.size(); ++i) results[i].setting = settings[i];
+
+  for (std::size_t example = 0; example < decoder_.size(); ++example) {
+    throw_if_interrupted();
+    if (tape != nullptr) record(example, *tape);
+    for (std::size_t i = 0; i < settings.size(); ++i) replay_example(example, *simulations[i], results[i]);
+  }
+  for (std::size_t i = 0; i < settings.size(); ++i) finish(*simulations[i], results[i]);
+}
+
+experts::PredictorChoice Replayer::choice_of(const BufferCase& setting) const {
+  return experts::choose_predictor(setting.predictor == "belady" ? "none" : setting.predictor, setting.replacement,
+                                   &profile_);
+}
+
+std::shared_ptr<routing::Predictor> Replayer::predictor_of(const experts::PredictorChoice& choice,
+                                                           const BufferCase& setting) const {
+  auto predictor = experts::make_predictor(choice.predictor, setting.context, 1, profile_);
+  require_states(*predictor, trace_);
+  return predictor;
+}
+
+std::unique_ptr<BufferSimulation> Replayer::simulation_of(const BufferCase& setting,
+                                                          const std::shared_ptr<RankingTape>& tape) const {
+  const experts::PredictorChoice choice = choice_of(setting);
   std::unique_ptr<experts::Forecaster> forecaster;
-  if (predictor != nullptr) forecaster = experts::make_forecaster(predictor, profile_, grid_);
+  if (tape != nullptr) {
+    forecaster = experts::make_forecaster(tape, profile_, grid_);
+  } else if (!choice.predictor.empty()) {
+    // A random predictor goes on where it was: every replay gets its own, so that none depends on another.
+    forecaster = experts::make_forecaster(predictor_of(choice, setting), profile_, grid_);
+  }
   std::unique_ptr<experts::ReplacementPolicy> policy;
-  if (belady) {
+  if (setting.predictor == "belady") {
     policy = std::make_unique<BeladyReplacement>(grid_, lookups());
   } else {
     policy = experts::make_replacement(choice.replacement, grid_, popularity_);
   }
   const std::size_t slots = std::min<std::size_t>(setting.slots, grid_.size());
-  BufferSimulation simulation(grid_, slots, setting.times, setting.speculate_always, std::move(policy),
-                              std::move(forecaster), popularity_);
-  const bool approaches = predictor != nullptr && predictor->needs_approach();
-  const bool looks = predictor != nullptr && predictor->needs_hidden();
+  return std::make_unique<BufferSimulation>(grid_, slots, setting.times, setting.speculate_always, std::move(policy),
+                                            std::move(forecaster), popularity_);
+}
 
+void Replayer::record(std::size_t example, RankingTape& tape) const {
+  const routing::StepRange steps = decoder_[example];
   std::vector<float> row;
-  double decoding = 0.0;
-  for (std::size_t example = 0; example < decoder_.size(); ++example) {
-    throw_if_interrupted();
-    const routing::StepRange steps = decoder_[example];
-    if (experts::Forecaster* known = simulation.pipeline().forecaster()) known->set_future(experts_of(steps));
-    simulation.pipeline().begin_batch(1);
-    for (std::uint32_t layer = 0; example < encoder_.size() && layer < grid_.encoder_layers; ++layer) {
-      const std::span<const RoutingDecision> decisions = encoder_pass(example, layer);
-      simulation.approach({Stack::kEncoder, layer}, {});
-      simulation.pass({Stack::kEncoder, layer}, decisions, std::span(zeros_).first(decisions.size()));
+  tape.begin_recording(experts_of(steps));
+  for (std::size_t step = steps.first; step < steps.end; ++step) {
+    tape.feed({&trace_.decoder.token[step], 1});
+    for (std::uint32_t layer = 0; layer < grid_.decoder_layers; ++layer) {
+      if (tape.needs_approach()) tape.approach(layer, state(trace_.decoder.approach, step, layer, row));
+      if (tape.needs_hidden()) tape.hidden(layer, state(trace_.decoder.hidden, step, layer, row));
+      tape.observe(0, layer, trace_.decoder.experts_of(step)[layer]);
     }
-    const double begin = simulation.loader().now();
-    for (std::size_t step = steps.first; step < steps.end; ++step) {
-      simulation.pipeline().feed({&trace_.decoder.token[step], 1});
-      const std::uint16_t* const chosen = trace_.decoder.experts_of(step).data();
-      for (std::uint32_t number = 0; number < grid_.decoder_layers; ++number) {
-        const model::MoeLayer layer{Stack::kDecoder, number};
-        const RoutingDecision decision{chosen[number], false, 1.0F};
-        simulation.approach(layer,
-                            approaches ? state(trace_.decoder.approach, step, number, row) : MatrixView<const float>());
-        if (looks) simulation.pipeline().hidden(layer, state(trace_.decoder.hidden, step, number, row));
-        simulation.pass(layer, {&decision, 1}, std::span(zeros_).first(1));
-      }
-    }
-    decoding += simulation.loader().now() - begin;
-    result.steps += steps.end - steps.first;
   }
+}
+
+void Replayer::replay_example(std::size_t example, BufferSimulation& simulation, BufferResult& result) const {
+  const routing::StepRange steps = decoder_[example];
+  const experts::Forecaster* const forecaster = simulation.pipeline().forecaster();
+  const bool approaches = forecaster != nullptr && forecaster->needs_approach();
+  simulation.pipeline().begin_batch(1);
+  for (std::uint32_t layer = 0; example < encoder_.size() && layer < grid_.encoder_layers; ++layer) {
+    const std::span<const RoutingDecision> decisions = encoder_pass(example, layer);
+    simulation.approach({Stack::kEncoder, layer}, {});
+    simulation.pass({Stack::kEncoder, layer}, decisions, std::span(zeros_).first(decisions.size()));
+  }
+  // What was seen is on the tape; here it only says that it is seen now.
+  const float seen = 0.0F;
+  const MatrixView<const float> sight = approaches ? MatrixView<const float>(&seen, 1, 1) : MatrixView<const float>();
+  const double begin = simulation.loader().now();
+  for (std::size_t step = steps.first; step < steps.end; ++step) {
+    simulation.pipeline().feed({&trace_.decoder.token[step], 1});
+    const std::uint16_t* const chosen = trace_.decoder.experts_of(step).data();
+    for (std::uint32_t number = 0; number < grid_.decoder_layers; ++number) {
+      const model::MoeLayer layer{Stack::kDecoder, number};
+      const RoutingDecision decision{chosen[number], false, 1.0F};
+      simulation.approach(layer, sight);
+      simulation.pass(layer, {&decision, 1}, std::span(zeros_).first(1));
+    }
+  }
+  result.latency_seconds += simulation.loader().now() - begin;  // in all, until finish()
+  result.steps += steps.end - steps.first;
+}
+
+void Replayer::finish(BufferSimulation& simulation, BufferResult& result) const {
   simulation.pipeline().collect();
   result.loads = simulation.pipeline().statistics();
   result.encoder = result.loads.encoder;
   result.decoder = result.loads.decoder;
   result.wait_seconds = result.loads.wait_seconds;
   result.storage_busy_seconds = simulation.loader().busy_seconds();
-  result.latency_seconds = result.steps == 0 ? 0.0 : decoding / static_cast<double>(result.steps);
-  return result;
+  const BufferTimes& times = result.setting.times;
+  const auto steps = static_cast<double>(std::max<std::uint64_t>(1, result.steps));
+  result.latency_seconds /= steps;
+  result.needed_seconds = std::max(static_cast<double>(result.decoder.loaded) / steps * times.load,
+                                   (times.compute + times.gap) * grid_.decoder_layers);
 }
 
 }  // namespace
@@ -312,6 +359,7 @@ Json to_json(const BufferResult& result) {
       {"misses", result.decoder.misses},
       {"hit_ratio", result.hit_ratio()},
       {"latency_seconds", result.latency_seconds},
+      {"needed_seconds", result.needed_seconds},
       {"steps", result.steps},
       {"encoder", {{"hits", result.encoder.hits}, {"late", result.encoder.late}, {"misses", result.encoder.misses}}},
       {"wait_seconds", result.wait_seconds},

@@ -37,8 +37,10 @@ struct BufferResult {
   BufferCase setting;
   std::uint64_t steps = 0;  ///< decoder steps (tokens)
   experts::LookupCounts decoder;
-  experts::LookupCounts encoder;           ///< runtime mode only
-  double latency_seconds = 0.0;            ///< of one decoder step: its MoE layers and the gaps
+  experts::LookupCounts encoder;  ///< runtime mode only
+  double latency_seconds = 0.0;   ///< of one decoder step: its MoE layers and the gaps
+  /// What latency_seconds could be at least: all loads that the decoder's lookups needed overlapped, none in vain.
+  double needed_seconds = 0.0;
   double wait_seconds = 0.0;               ///< in all
   double storage_busy_seconds = 0.0;       ///< in all
   experts::PipelineStatistics loads;       ///< bytes are in units of one expert = 1000
@@ -51,7 +53,7 @@ struct BufferResult {
 [[nodiscard]] BufferResult replay_buffer(const routing::Trace& trace, const routing::Profile& profile,
                                          const BufferCase& setting);
 
-/// Several settings, on all threads of the pool. Settings that share a predictor share its tables, and in paper mode
+/// Several settings, on all threads of the pool. Settings that share a predictor share its rankings, and in paper mode
 /// one pass over the trace serves all numbers of slots.
 [[nodiscard]] std::vector<BufferResult> replay_buffer(const routing::Trace& trace, const routing::Profile& profile,
                                                       const std::vector<BufferCase>& settings);

@@ -15,7 +15,6 @@ void Forecaster::begin(std::size_t sequences) {
   promised_layer_ = kNone;
   promised_.resize(std::max(promised_.size(), sequences * kPromised));
   predictor_->begin(sequences);
-  if (predictor_->needs_future()) predictor_->foresee(0, future_);
 }
 
 void Forecaster::reorder(std::span<const std::uint32_t> parents) {

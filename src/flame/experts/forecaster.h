@@ -33,10 +33,6 @@ class Forecaster {
   void observe(std::uint32_t decoder_layer, std::span<const model::RoutingDecision> decisions,
                std::span<const std::uint32_t> sequence);
 
-  /// For the bounds that know the future: what row 0 will observe from the next begin() on. The span must live till
-  /// then and through the example.
-  void set_future(std::span<const std::uint16_t> future) { future_ = future; }
-
   /// What the two experts ranked first for the next layer were promised, against what its router chose.
   [[nodiscard]] routing::DriftMeter::Report drift() const { return drift_.report(); }
 
@@ -57,7 +53,6 @@ class Forecaster {
   ExpertGrid grid_;
   std::uint32_t depth_;
   std::size_t sequences_ = 0;
-  std::span<const std::uint16_t> future_;
   std::vector<routing::RankedExpert> ranking_;  ///< [experts per layer]
   /// [sequences, kPromised]: the best of the next layer's ranking, till its router decides.
   std::vector<routing::RankedExpert> promised_;
