@@ -22,6 +22,11 @@ TEST(MemoryUsage, SeesMemoryThatIsTouched) {
   EXPECT_GE(during.peak, before.resident + kBlock - kSlack);
 }
 
+TEST(MemoryUsage, AvailableMemoryIsSomethingAndBelowAllThereIs) {
+  EXPECT_GT(available_memory(), 0U);
+  EXPECT_LT(available_memory(), std::uint64_t{1} << 50);
+}
+
 TEST(MemoryUsage, ForgetsAnOldPeakWhereTheKernelAllowsIt) {
   { std::vector<std::byte> block(kBlock, std::byte{1}); }
   if (!reset_peak_memory()) GTEST_SKIP() << "/proc/self/clear_refs cannot be written here";

@@ -119,6 +119,37 @@ TEST_F(WeightsTest, WeightsThatNoCacheWillKeepAreReadPastThem) {
   }
 }
 
+TEST_F(WeightsTest, StreamedWeightsOfTheDecoderAndTheHeadAreCopiedWhereLargePagesAreWanted) {
+  for (const auto type : {std::optional<DataType>(), std::optional(DataType::kBF16)}) {
+    const auto checkpoint = open();
+    WeightOptions options{.type = type, .check_finite = true, .cache_bytes = 1 << 10};
+    const DenseWeights plain = load_dense_weights(checkpoint, config, options);
+    const ExpertWeights plain_experts = load_expert_weights(checkpoint, config, options);
+    options.large_pages = true;
+    const DenseWeights weights = load_dense_weights(checkpoint, config, options);
+    const ExpertWeights experts = load_expert_weights(checkpoint, config, options);
+    const auto expect_copied = [](const kernels::WeightMatrix& copy, const kernels::WeightMatrix& mapped) {
+      EXPECT_NE(copy.data, mapped.data);
+      ASSERT_EQ(copy.size_bytes(), mapped.size_bytes());
+      EXPECT_EQ(std::memcmp(copy.data, mapped.data, copy.size_bytes()), 0);
+    };
+    expect_copied(weights.head, plain.head);
+    expect_copied(weights.decoder.blocks[1].self_attention.q, plain.decoder.blocks[1].self_attention.q);
+    expect_copied(experts.layer({Stack::kDecoder, 0})[3].wo, plain_experts.layer({Stack::kDecoder, 0})[3].wo);
+    EXPECT_EQ(weights.head.data, weights.encoder_embedding.data) << "tied";
+    EXPECT_EQ(weights.bytes, plain.bytes);
+    if (type) continue;
+    EXPECT_EQ(weights.encoder.blocks[0].self_attention.q.data, plain.encoder.blocks[0].self_attention.q.data);
+    EXPECT_EQ(experts.layer({Stack::kEncoder, 0})[3].wo.data, plain_experts.layer({Stack::kEncoder, 0})[3].wo.data);
+  }
+}
+
+TEST_F(WeightsTest, WeightsThatACacheKeepsStayMapped) {
+  const auto checkpoint = open();
+  const WeightOptions options{.type = {}, .check_finite = true, .cache_bytes = 1 << 30, .large_pages = true};
+  EXPECT_THAT(load_dense_weights(checkpoint, config, options).copies, IsEmpty());
+}
+
 TEST_F(WeightsTest, NormsAndRoutersStayInFp32) {
   const auto checkpoint = open();
   const DenseWeights weights = load_dense_weights(checkpoint, config, {.type = DataType::kBF16, .check_finite = true});

@@ -14,6 +14,10 @@ struct MemoryUsage {
 
 [[nodiscard]] MemoryUsage memory_usage();
 
+/// Bytes that this process could still come to hold without anything being swapped or killed: what the kernel counts as
+/// available, and no more than the limits of its control groups. 0 where that cannot be read.
+[[nodiscard]] std::uint64_t available_memory();
+
 /// Starts a new peak from what is resident now. Returns false where the kernel does not allow it: the peak is then that
 /// of the whole process.
 bool reset_peak_memory();

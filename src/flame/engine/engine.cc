@@ -80,7 +80,8 @@ Engine Engine::open(const std::filesystem::path& model, const EngineOptions& opt
   parts->path = model;
   parts->config = model::load_config(model);
   const auto checkpoint = std::make_shared<const io::Checkpoint>(io::Checkpoint::open(model));
-  const model::WeightOptions weight_options{.type = options.type, .check_finite = options.check_finite};
+  const model::WeightOptions weight_options{
+      .type = options.type, .check_finite = options.check_finite, .large_pages = true};
   parts->dense = model::load_dense_weights(checkpoint, parts->config, weight_options);
   if (options.make_device) {
     parts->device = options.make_device(parts->config, parts->dense);

@@ -78,8 +78,8 @@ std::unique_ptr<Subject> open(const LatencyCase& setting, const LatencyOptions& 
   subject->setting = setting;
   subject->bundle = std::make_shared<const experts::Bundle>(experts::Bundle::open(setting.bundle));
   const auto checkpoint = std::make_shared<const io::Checkpoint>(io::Checkpoint::open(subject->bundle->dense_file()));
-  subject->dense =
-      model::load_dense_weights(checkpoint, subject->bundle->config(), {.type = std::nullopt, .check_finite = false});
+  subject->dense = model::load_dense_weights(checkpoint, subject->bundle->config(),
+                                             {.type = std::nullopt, .check_finite = false, .large_pages = true});
   const experts::ExpertGrid& grid = subject->bundle->grid();
   std::optional<routing::ForcedRouting> forced;
   if (options.routing != nullptr)

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 
+#include "flame/base/large_pages.h"
 #include "flame/experts/slot_pool.h"
 
 namespace flame::experts {
@@ -13,21 +14,16 @@ class SlotMemory {
  public:
   /// `slot_bytes` is a multiple of 4096. Throws DeviceError when the system has not so much memory.
   SlotMemory(std::size_t slots, std::uint64_t slot_bytes);
-  ~SlotMemory();
-  SlotMemory(const SlotMemory&) = delete;
-  SlotMemory& operator=(const SlotMemory&) = delete;
 
   [[nodiscard]] std::span<std::byte> slot(SlotIndex slot) const {
-    return {begin_ + std::size_t{slot} * slot_bytes_, slot_bytes_};
+    return all().subspan(std::size_t{slot} * slot_bytes_, slot_bytes_);
   }
-  [[nodiscard]] std::span<std::byte> all() const { return {begin_, slots_ * slot_bytes_}; }
+  [[nodiscard]] std::span<std::byte> all() const { return memory_.bytes(); }
 
  private:
   std::size_t slots_;
   std::size_t slot_bytes_;
-  void* mapping_ = nullptr;
-  std::size_t mapped_bytes_ = 0;
-  std::byte* begin_ = nullptr;
+  LargePageMemory memory_;
 };
 
 }  // namespace flame::experts

@@ -11,6 +11,17 @@
 #include "flame/kernels/vector_ops.h"
 #include "flame/kernels/weight_matrix.h"
 
+#ifndef FLAME_KERNELS_ATTENTION_HEAD_ROWS
+#define FLAME_KERNELS_ATTENTION_HEAD_ROWS
+namespace flame::kernels {
+// Keys or values of one head, one position after the other; without data: none.
+struct HeadRows {
+  const std::byte* data = nullptr;
+  std::size_t stride_bytes = 0;
+};
+}  // namespace flame::kernels
+#endif
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "flame/kernels/attention.cc"  // this file once for each instruction set
 #include <hwy/foreach_target.h>
@@ -27,9 +38,39 @@ namespace hn = hwy::HWY_NAMESPACE;
 const hn::ScalableTag<float> kFloats;
 using Floats = hn::Vec<decltype(kFloats)>;
 
+// Fetches one position of keys or values after the other, a way ahead of the one that is read, and goes on into what
+// will be read next.
+class RowPrefetch {
+ public:
+  RowPrefetch(const HeadRows& rows, std::size_t length, const HeadRows& next, std::size_t row_bytes)
+      : rows_(rows), length_(length), next_(next), row_bytes_(row_bytes), ahead_(kAheadBytes / row_bytes + 1) {}
+
+  // Row `k` is read now.
+  HWY_INLINE void operator()(std::size_t k) const {
+    k += ahead_;
+    if (k < length_) return fetch(rows_.data + k * rows_.stride_bytes);
+    if (next_.data != nullptr && k - length_ < length_) fetch(next_.data + (k - length_) * next_.stride_bytes);
+  }
+
+ private:
+  static constexpr std::size_t kLine = 64;
+  static constexpr std::size_t kAheadBytes = 4096;
+
+  HWY_INLINE void fetch(const std::byte* row) const {
+    for (std::size_t b = 0; b < row_bytes_; b += kLine) __builtin_prefetch(row + b);
+  }
+
+  HeadRows rows_;
+  std::size_t length_;
+  HeadRows next_;
+  std::size_t row_bytes_;
+  std::size_t ahead_;
+};
+
 // scores[k] = query · keys[k], keys one behind the other at `stride`. Four keys at a time hide the adders' latency.
 template <typename Element>
-void dot_rows(std::span<const float> query, const Element* keys, std::size_t stride, std::span<float> scores) {
+void dot_rows(std::span<const float> query, const Element* keys, std::size_t stride, const RowPrefetch& prefetch,
+              std::span<float> scores) {
   constexpr std::size_t kTile = 4;
   const std::size_t lanes = hn::Lanes(kFloats);
   const std::size_t whole = query.size() / lanes * lanes;
@@ -44,6 +85,7 @@ void dot_rows(std::span<const float> query, const Element* keys, std::size_t str
   };
   std::size_t k = 0;
   for (; k + kTile <= scores.size(); k += kTile) {
+    for (std::size_t i = 0; i < kTile; ++i) prefetch(k + i);
     Floats sums[kTile] = {hn::Zero(kFloats), hn::Zero(kFloats), hn::Zero(kFloats), hn::Zero(kFloats)};
     for (std::size_t c = 0; c < whole; c += lanes) {
       const Floats q = hn::LoadU(kFloats, query.data() + c);
@@ -56,6 +98,7 @@ void dot_rows(std::span<const float> query, const Element* keys, std::size_t str
     }
   }
   for (; k < scores.size(); ++k) {
+    prefetch(k);
     Floats sum = hn::Zero(kFloats);
     for (std::size_t c = 0; c < whole; c += lanes) {
       sum = hn::MulAdd(hn::LoadU(kFloats, query.data() + c), load_widened(kFloats, keys + k * stride + c), sum);
@@ -66,13 +109,15 @@ void dot_rows(std::span<const float> query, const Element* keys, std::size_t str
 
 // output = sum over k of weights[k] * values[k].
 template <typename Element>
-void weighted_sum(std::span<const float> weights, const Element* values, std::size_t stride, std::span<float> output) {
+void weighted_sum(std::span<const float> weights, const Element* values, std::size_t stride,
+                  const RowPrefetch& prefetch, std::span<float> output) {
   constexpr std::size_t kTile = 4;
   const std::size_t lanes = hn::Lanes(kFloats);
   std::size_t c = 0;
   for (; c + kTile * lanes <= output.size(); c += kTile * lanes) {
     Floats sums[kTile] = {hn::Zero(kFloats), hn::Zero(kFloats), hn::Zero(kFloats), hn::Zero(kFloats)};
     for (std::size_t k = 0; k < weights.size(); ++k) {
+      if (c == 0) prefetch(k);
       const Floats w = hn::Set(kFloats, weights[k]);
       for (std::size_t i = 0; i < kTile; ++i) {
         sums[i] = hn::MulAdd(w, load_widened(kFloats, values + k * stride + c + i * lanes), sums[i]);
@@ -95,16 +140,24 @@ void weighted_sum(std::span<const float> weights, const Element* values, std::si
 
 }  // namespace
 
-void dot_keys(std::span<const float> query, DataType type, const std::byte* keys, std::size_t stride,
+void dot_keys(std::span<const float> query, DataType type, const HeadRows& keys, const HeadRows& next,
               std::span<float> scores) {
-  if (type == DataType::kBF16) return dot_rows(query, reinterpret_cast<const BFloat16*>(keys), stride, scores);
-  return dot_rows(query, reinterpret_cast<const float*>(keys), stride, scores);
+  const std::size_t stride = keys.stride_bytes / size_of(type);
+  const RowPrefetch prefetch(keys, scores.size(), next, query.size() * size_of(type));
+  if (type == DataType::kBF16) {
+    return dot_rows(query, reinterpret_cast<const BFloat16*>(keys.data), stride, prefetch, scores);
+  }
+  return dot_rows(query, reinterpret_cast<const float*>(keys.data), stride, prefetch, scores);
 }
 
-void sum_values(std::span<const float> weights, DataType type, const std::byte* values, std::size_t stride,
+void sum_values(std::span<const float> weights, DataType type, const HeadRows& values, const HeadRows& next,
                 std::span<float> output) {
-  if (type == DataType::kBF16) return weighted_sum(weights, reinterpret_cast<const BFloat16*>(values), stride, output);
-  return weighted_sum(weights, reinterpret_cast<const float*>(values), stride, output);
+  const std::size_t stride = values.stride_bytes / size_of(type);
+  const RowPrefetch prefetch(values, weights.size(), next, output.size() * size_of(type));
+  if (type == DataType::kBF16) {
+    return weighted_sum(weights, reinterpret_cast<const BFloat16*>(values.data), stride, prefetch, output);
+  }
+  return weighted_sum(weights, reinterpret_cast<const float*>(values.data), stride, prefetch, output);
 }
 
 }  // namespace flame::kernels::HWY_NAMESPACE
@@ -129,8 +182,9 @@ std::size_t visible_keys(const AttentionInput& input, std::size_t query) {
   return input.causal_keys >= length ? length : std::min(length, input.causal_keys + query);
 }
 
-const std::byte* head_data(const KeyValueView& view, std::size_t head, std::size_t head_size) {
-  return view.data + head * (view.head_stride == 0 ? head_size : view.head_stride) * size_of(view.type);
+HeadRows head_rows(const KeyValueView& view, std::size_t head, std::size_t head_size) {
+  const std::size_t head_stride = view.head_stride == 0 ? head_size : view.head_stride;
+  return {view.data + head * head_stride * size_of(view.type), view.stride * size_of(view.type)};
 }
 
 void add_bias(const AttentionBias& bias, std::size_t head, std::size_t query, std::span<float> scores) {
@@ -140,25 +194,27 @@ void add_bias(const AttentionBias& bias, std::size_t head, std::size_t query, st
   add({row, scores.size()}, scores);
 }
 
-// One query at a time: decoding.
-void attend_query(const AttentionInput& input, std::size_t head, std::size_t query, std::span<float> output) {
+// One query at a time: decoding. `more`: this thread goes on with the next head.
+void attend_query(const AttentionInput& input, std::size_t head, std::size_t query, bool more,
+                  std::span<float> output) {
   thread_local std::vector<float> scratch;
   scratch.resize(std::max(scratch.size(), input.keys.length));
   const std::span<float> scores = std::span(scratch).first(visible_keys(input, query));
   const std::size_t first_column = head * input.head_size;
+  const HeadRows values = head_rows(input.values, head, input.head_size);
+  const HeadRows next_keys = more ? head_rows(input.keys, head + 1, input.head_size) : HeadRows{};
   HWY_DYNAMIC_DISPATCH(dot_keys)
   (input.query.row(query).subspan(first_column, input.head_size), input.keys.type,
-   head_data(input.keys, head, input.head_size), input.keys.stride, scores);
+   head_rows(input.keys, head, input.head_size), values, scores);
   add_bias(input.bias, head, query, scores);
   softmax(scores);
-  HWY_DYNAMIC_DISPATCH(sum_values)
-  (scores, input.values.type, head_data(input.values, head, input.head_size), input.values.stride, output);
+  HWY_DYNAMIC_DISPATCH(sum_values)(scores, input.values.type, values, next_keys, output);
 }
 
 // One head's keys or values as f32 with their stride: the stored ones, or widened into `scratch`.
 MatrixView<const float> head_floats(const KeyValueView& view, std::size_t head, std::size_t head_size,
                                     std::vector<float>& scratch) {
-  const std::byte* data = head_data(view, head, head_size);
+  const std::byte* data = head_rows(view, head, head_size).data;
   if (view.type == DataType::kF32) {
     return {reinterpret_cast<const float*>(data), view.length, head_size, view.stride};
   }
@@ -215,7 +271,7 @@ void attend(const AttentionInput& input, MatrixView<float> output) {
                                if (by_blocks) {
                                  attend_block(input, head, first, count, part);
                                } else {
-                                 attend_query(input, head, first, part.row(0));
+                                 attend_query(input, head, first, blocks == 1 && i + 1 < end, part.row(0));
                                }
                              }
                            });

@@ -1,9 +1,10 @@
 #include "flame/kernels/target.h"
 
 #include <hwy/highway.h>
-#include <unistd.h>
 
 #include <cstdint>
+#include <fstream>
+#include <string>
 
 namespace flame::kernels {
 namespace {
@@ -43,8 +44,13 @@ bool force_instruction_set(std::string_view name) {
 }
 
 std::size_t last_level_cache_bytes() {
-  const long bytes = sysconf(_SC_LEVEL3_CACHE_SIZE);
-  return bytes > 0 ? static_cast<std::size_t>(bytes) : std::size_t{32} << 20;
+  // Not sysconf(): on AMD glibc (2.36) gives the sum over all caches of a socket, of which a core reaches one.
+  std::size_t kilobytes = 0;
+  for (int level = 0;; ++level) {
+    std::ifstream size("/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(level) + "/size");  // "32768K"
+    if (!(size >> kilobytes)) break;
+  }
+  return kilobytes > 0 ? kilobytes << 10 : std::size_t{32} << 20;
 }
 
 }  // namespace flame::kernels

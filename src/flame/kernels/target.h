@@ -17,7 +17,7 @@ namespace flame::kernels {
 /// For tests and benchmarks; not while kernels run. Returns false for a name that is not available.
 bool force_instruction_set(std::string_view name);
 
-/// Bytes of the processor's last-level cache, as the system tells; 32 MiB where it does not.
+/// Bytes of the last-level cache that a processor reaches, as the system tells of its first; 32 MiB where it does not.
 [[nodiscard]] std::size_t last_level_cache_bytes();
 
 }  // namespace flame::kernels

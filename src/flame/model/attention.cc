@@ -70,14 +70,16 @@ kernels::AttentionInput attention_input(const SwitchConfig& config, const Sequen
 void CrossAttentionCache::compute(const SwitchConfig& config, const StackWeights& decoder, const Sequences& examples,
                                   MatrixView<const float> encoded) {
   examples_ = examples;
+  layers_ = decoder.blocks.size();
   heads_ = config.num_heads;
   head_size_ = config.d_kv;
-  keys_.resize(decoder.blocks.size());
-  values_.resize(decoder.blocks.size());
+  if (memory_.bytes().size() < bytes()) {
+    memory_ = {};  // before the larger one, not beside it
+    memory_ = LargePageMemory(bytes());
+  }
   Matrix<float> projected(encoded.rows(), config.inner_dim());
-  const auto fill = [&](const kernels::WeightMatrix& weight, std::vector<std::byte>& stored) {
+  const auto fill = [&](const kernels::WeightMatrix& weight, std::byte* stored) {
     linear_by_group(weight, examples, encoded, projected);
-    stored.resize(encoded.rows() * config.inner_dim() * size_of(type_));
     ThreadPool::parallel_for(encoded.rows(), kTokenGrain, [&](std::size_t begin, std::size_t end) {
       for (std::size_t token = begin; token < end; ++token) {
         const std::size_t example = examples.sequence_of_token()[token];
@@ -85,39 +87,35 @@ void CrossAttentionCache::compute(const SwitchConfig& config, const StackWeights
         for (std::size_t head = 0; head < heads_; ++head) {
           const std::size_t place = first * heads_ + head * examples.length(example) + token - first;
           kernels::store(projected.row(token).subspan(head * head_size_, head_size_), type_,
-                         stored.data() + place * head_size_ * size_of(type_));
+                         stored + place * head_size_ * size_of(type_));
         }
       }
     });
   };
-  for (std::size_t layer = 0; layer < decoder.blocks.size(); ++layer) {
-    fill(decoder.blocks[layer].cross_attention.k, keys_[layer]);
-    fill(decoder.blocks[layer].cross_attention.v, values_[layer]);
+  for (std::size_t layer = 0; layer < layers_; ++layer) {
+    fill(decoder.blocks[layer].cross_attention.k, begin_of(layer, 0));
+    fill(decoder.blocks[layer].cross_attention.v, begin_of(layer, 1));
   }
 }
 
-kernels::KeyValueView CrossAttentionCache::view(const std::vector<std::byte>& stored, std::size_t example) const {
+kernels::KeyValueView CrossAttentionCache::view(std::size_t layer, std::size_t part, std::size_t example) const {
   const std::size_t length = examples_.length(example);
   return {.type = type_,
-          .data = stored.data() + examples_.begin(example) * heads_ * head_size_ * size_of(type_),
+          .data = begin_of(layer, part) + examples_.begin(example) * token_bytes(),
           .length = length,
           .stride = head_size_,
           .head_stride = length * head_size_};
 }
 
 kernels::KeyValueView CrossAttentionCache::keys(std::size_t example, std::size_t layer) const {
-  return view(keys_[layer], example);
+  return view(layer, 0, example);
 }
 
 kernels::KeyValueView CrossAttentionCache::values(std::size_t example, std::size_t layer) const {
-  return view(values_[layer], example);
+  return view(layer, 1, example);
 }
 
-std::size_t CrossAttentionCache::bytes() const {
-  std::size_t total = 0;
-  for (const std::vector<std::byte>& keys : keys_) total += 2 * keys.size();
-  return total;
-}
+std::size_t CrossAttentionCache::bytes() const { return 2 * layers_ * examples_.tokens() * token_bytes(); }
 
 void encoder_self_attention(const SwitchConfig& config, const BlockWeights& block, const PositionBias& bias,
                             const Sequences& sequences, MatrixView<float> hidden, AttentionScratch& scratch) {

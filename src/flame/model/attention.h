@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "flame/base/data_type.h"
+#include "flame/base/large_pages.h"
 #include "flame/base/matrix_view.h"
 #include "flame/model/config.h"
 #include "flame/model/kv_cache.h"
@@ -42,14 +43,19 @@ class CrossAttentionCache {
   [[nodiscard]] std::size_t bytes() const;
 
  private:
-  [[nodiscard]] kernels::KeyValueView view(const std::vector<std::byte>& stored, std::size_t example) const;
+  [[nodiscard]] std::size_t token_bytes() const { return heads_ * head_size_ * size_of(type_); }
+  // Where a layer's keys (part 0) or values (1) begin: [example][heads][length of the example][head_size].
+  [[nodiscard]] std::byte* begin_of(std::size_t layer, std::size_t part) const {
+    return memory_.bytes().data() + (2 * layer + part) * examples_.tokens() * token_bytes();
+  }
+  [[nodiscard]] kernels::KeyValueView view(std::size_t layer, std::size_t part, std::size_t example) const;
 
   DataType type_;
+  std::size_t layers_ = 0;
   std::size_t heads_ = 0;
   std::size_t head_size_ = 0;
   Sequences examples_;
-  std::vector<std::vector<std::byte>> keys_;    // [layer][example][heads][length of the example][head_size]
-  std::vector<std::vector<std::byte>> values_;  // likewise
+  LargePageMemory memory_;  // [layers][keys, values]; kept from batch to batch where it is large enough
 };
 
 /// hidden += attention of each sequence over itself, both ways (an encoder block's first sublayer).

@@ -7,11 +7,15 @@
 #include <cstring>
 #include <limits>
 #include <map>
+#include <memory>
+#include <new>
 #include <span>
 #include <unordered_set>
 #include <utility>
 
 #include "flame/base/error.h"
+#include "flame/base/large_pages.h"
+#include "flame/base/memory_usage.h"
 #include "flame/base/thread_pool.h"
 #include "flame/io/tensor_file.h"
 
@@ -164,26 +168,34 @@ void require_finite(const io::Checkpoint& checkpoint, std::string_view name, con
                    std::to_string(tensor.elements()) + "): the checkpoint is damaged, or its training diverged");
 }
 
-// Brings tensors that have been checked into memory.
+bool is_expert_name(std::string_view name) { return name.find(".mlp.experts.expert_") != std::string_view::npos; }
+
+// The type in which a matrix of stored type `stored` is held.
+DataType held_type(DataType stored, const WeightOptions& options) {
+  return options.type.value_or(stored == DataType::kF64 ? DataType::kF32 : stored);
+}
+
+// Brings tensors that have been checked into memory: the experts' or all others.
 class Loader {
  public:
-  /// `streamed` as in WeightMatrix.
-  Loader(const io::Checkpoint& checkpoint, const WeightOptions& options, bool streamed,
-         std::vector<std::shared_ptr<const std::byte[]>>& copies)
-      : checkpoint_(checkpoint), options_(options), streamed_(streamed), copies_(copies) {}
+  /// `streamed` as in WeightMatrix; `head` is the output matrix.
+  Loader(const io::Checkpoint& checkpoint, const WeightOptions& options, bool streamed, bool experts, std::string head,
+         std::vector<std::shared_ptr<const void>>& copies)
+      : checkpoint_(checkpoint), options_(options), streamed_(streamed), head_(std::move(head)), copies_(copies) {
+    if (streamed && options.large_pages) make_arena(experts);
+  }
 
   kernels::WeightMatrix matrix(std::string_view name) {
     const io::TensorView& tensor = checkpoint_.tensor(name);
     check_finite(name, tensor);
-    const DataType stored = tensor.type == DataType::kF64 ? DataType::kF32 : tensor.type;
-    const DataType type = options_.type.value_or(stored);
+    const DataType type = held_type(tensor.type, options_);
     kernels::WeightMatrix matrix{type,
                                  tensor.bytes.data(),
                                  static_cast<std::size_t>(tensor.shape[0]),
                                  static_cast<std::size_t>(tensor.shape[1]),
                                  options_.type == DataType::kBF16,
                                  streamed_};
-    if (tensor.type != type) {
+    if (tensor.type != type || (copies_step_weights_ && is_step_weight(name))) {
       matrix.data = convert(tensor, type);
       checkpoint_.release(name);
     }
@@ -231,17 +243,63 @@ class Loader {
     bytes_of_type_[type] += size;
   }
 
-  const std::byte* convert(const io::TensorView& tensor, DataType type) {
-    const std::size_t elements = tensor.elements();
-    const std::size_t size = elements * size_of(type);
+  // Read for every token.
+  [[nodiscard]] bool is_step_weight(std::string_view name) const {
+    return name.starts_with(name_of(Stack::kDecoder)) || name == head_;
+  }
+
+  // Room on large pages for all copies that there will be. Without it they get memory one by one.
+  void make_arena(bool experts) {
+    std::size_t converted = 0;
+    std::size_t copied = 0;
+    for (const std::string& name : checkpoint_.names()) {
+      const io::TensorView& tensor = checkpoint_.tensor(name);
+      if (is_expert_name(name) != experts || tensor.shape.size() != 2) continue;
+      const DataType type = held_type(tensor.type, options_);
+      const std::size_t size = tensor.elements() * size_of(type) + kAlignment;
+      if (tensor.type != type) {
+        converted += size;
+      } else if (is_step_weight(name)) {
+        copied += size;
+      }
+    }
+    copies_step_weights_ = copied <= available_memory() / 2;
+    try {
+      auto memory = std::make_shared<const LargePageMemory>(converted + (copies_step_weights_ ? copied : 0));
+      arena_ = memory->bytes();
+      copies_.push_back(std::move(memory));
+    } catch (const std::bad_alloc&) {
+      copies_step_weights_ = false;
+    }
+  }
+
+  // Memory for a copy, beginning at a cache line.
+  std::byte* place(std::size_t size) {
+    if (size + kAlignment <= arena_.size()) {
+      std::byte* const begin = arena_.data();
+      arena_ = arena_.subspan((size + kAlignment - 1) / kAlignment * kAlignment);
+      return begin;
+    }
     auto owner = std::make_shared_for_overwrite<std::byte[]>(size + kAlignment);
     void* start = owner.get();
     std::size_t space = size + kAlignment;
-    auto* target = static_cast<std::byte*>(std::align(kAlignment, size, start, space));
+    auto* const begin = static_cast<std::byte*>(std::align(kAlignment, size, start, space));
+    copies_.push_back(std::move(owner));
+    return begin;
+  }
+
+  // A copy in `type`.
+  const std::byte* convert(const io::TensorView& tensor, DataType type) {
+    const std::size_t elements = tensor.elements();
+    std::byte* const target = place(elements * size_of(type));
     ThreadPool::parallel_for(elements, kConversionGrain, [&](std::size_t begin, std::size_t end) {
+      if (tensor.type == type) {
+        const std::size_t size = size_of(type);
+        std::memcpy(target + begin * size, tensor.bytes.data() + begin * size, (end - begin) * size);
+        return;
+      }
       for (std::size_t i = begin; i < end; ++i) store(type, target, i, element(tensor.type, tensor.bytes.data(), i));
     });
-    copies_.push_back(std::move(owner));
     return target;
   }
 
@@ -252,7 +310,10 @@ class Loader {
   const io::Checkpoint& checkpoint_;
   const WeightOptions& options_;
   const bool streamed_;
-  std::vector<std::shared_ptr<const std::byte[]>>& copies_;
+  const std::string head_;
+  std::vector<std::shared_ptr<const void>>& copies_;
+  bool copies_step_weights_ = false;
+  std::span<std::byte> arena_;  // what is left of it
   std::size_t bytes_ = 0;
   std::map<DataType, std::size_t> bytes_of_type_;
 };
@@ -399,8 +460,6 @@ bool is_streamed(const io::Checkpoint& checkpoint, const SwitchConfig& config, G
   return step_bytes(checkpoint, config, gating, options) > options.cache_bytes;
 }
 
-bool is_expert_name(std::string_view name) { return name.find(".mlp.experts.expert_") != std::string_view::npos; }
-
 std::vector<std::string> extra_tensors(const io::Checkpoint& checkpoint, const std::vector<NamedShape>& dense,
                                        const std::vector<NamedShape>& experts) {
   std::unordered_set<std::string_view> known{kSharedEmbedding, kEncoderEmbedding, kDecoderEmbedding, kHead};
@@ -453,7 +512,8 @@ DenseWeights load_dense_weights(std::shared_ptr<const io::Checkpoint> checkpoint
   check.throw_if_any(extra);
   if (!extra.empty()) weights.warnings.push_back("not part of the model, ignored: " + listed(extra));
 
-  Loader loader(*checkpoint, options, is_streamed(*checkpoint, config, weights.gating, options), weights.copies);
+  Loader loader(*checkpoint, options, is_streamed(*checkpoint, config, weights.gating, options), false, embeddings.head,
+                weights.copies);
   load_embeddings(loader, embeddings, weights);
   weights.encoder = load_stack(loader, config, weights.gating, Stack::kEncoder);
   weights.decoder = load_stack(loader, config, weights.gating, Stack::kDecoder);
@@ -472,7 +532,7 @@ ExpertWeights load_expert_weights(std::shared_ptr<const io::Checkpoint> checkpoi
   for (const NamedShape& tensor : expert_tensors(config, gating)) check.require(tensor);
   check.throw_if_any();
 
-  Loader loader(*checkpoint, options, is_streamed(*checkpoint, config, gating, options), weights.copies);
+  Loader loader(*checkpoint, options, is_streamed(*checkpoint, config, gating, options), true, {}, weights.copies);
   for (const Stack stack : {Stack::kEncoder, Stack::kDecoder}) {
     auto& layers = stack == Stack::kEncoder ? weights.encoder : weights.decoder;
     layers.resize(config.moe_layers(stack));

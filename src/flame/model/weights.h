@@ -59,14 +59,19 @@ struct WeightOptions {
   bool check_finite = true;
   /// Weights are read past the caches when the decoder needs more than this for a token: WeightMatrix::streamed.
   std::size_t cache_bytes = kernels::last_level_cache_bytes();
+  /// Streamed weights of the decoder and the head are copied to large pages, and their pages of the file given back: a
+  /// token then waits less for address translations. They stay mapped where copies would take more than half of the
+  /// available memory.
+  bool large_pages = false;
 };
 
 /// Throws ModelError that names the tensor and the first of its elements that is NaN or infinite, if there is one. The
 /// tensor's elements must be floats.
 void require_finite(const io::Checkpoint& checkpoint, std::string_view name);
 
-/// Everything of a model but its experts. Matrices that are stored in the wanted type are views of the file; others,
-/// and all norms, routers and bias tables (fp32), are converted copies. Movable; views stay valid.
+/// Everything of a model but its experts. Matrices that are stored in the wanted type are views of the file
+/// (or copies: WeightOptions::large_pages); others, and all norms, routers and bias tables (fp32), are converted
+/// copies. Movable; views stay valid.
 struct DenseWeights {
   kernels::WeightMatrix encoder_embedding;  ///< [vocab, d_model]
   kernels::WeightMatrix decoder_embedding;  ///< the same bytes when they are shared
@@ -81,8 +86,8 @@ struct DenseWeights {
   std::size_t bytes = 0;              ///< of all matrices and vectors, shared ones once
   std::string types;                  ///< the types in use, most bytes first: "bf16" or "f32 + bf16"
 
-  std::shared_ptr<const io::Checkpoint> source;            ///< keeps the views valid
-  std::vector<std::shared_ptr<const std::byte[]>> copies;  ///< converted matrices
+  std::shared_ptr<const io::Checkpoint> source;     ///< keeps the views valid
+  std::vector<std::shared_ptr<const void>> copies;  ///< converted and copied matrices
 };
 
 /// Loads all but the experts. Throws ModelError that lists every tensor that is missing, or has a wrong shape or type;
@@ -99,7 +104,7 @@ struct ExpertWeights {
   std::string types;
 
   std::shared_ptr<const io::Checkpoint> source;
-  std::vector<std::shared_ptr<const std::byte[]>> copies;
+  std::vector<std::shared_ptr<const void>> copies;
 
   [[nodiscard]] const std::vector<FeedForwardWeights>& layer(MoeLayer layer) const;
 };
