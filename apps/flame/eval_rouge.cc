@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -80,6 +81,13 @@ void run(const Options& options) {
   const eval::TextPredictions predictions = options.predictions.empty()
                                                 ? generate(options, examples)
                                                 : eval::read_predictions(options.predictions, options.prediction_field);
+  if (!options.predictions.empty()) {
+    const std::size_t surplus = predictions.size() - std::min(predictions.size(), examples.size());
+    if (surplus > 0 && !options.limit) {
+      warn(fmt::format("{}: {} of its {} texts belong to no line of {} and are not scored", options.predictions,
+                       surplus, predictions.size(), options.input));
+    }
+  }
   const eval::ManyReferences many = options.mean ? eval::ManyReferences::kMean : eval::ManyReferences::kBest;
   const std::vector<eval::RougeScores> scores = eval::score(examples, predictions, !options.no_stemming, many);
   const eval::RougeSummary summary = eval::summarize(scores, options.bootstrap);

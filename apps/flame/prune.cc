@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -78,10 +79,13 @@ void add_calibration(const Options& options, sparsity::PruneOptions& prune) {
 }
 
 std::string to_text(const sparsity::PruneReport& report, const Options& options) {
-  std::string text = fmt::format("{}: {} tensors pruned by {}, {:.1f} % of their {:.1f} million weights are zero\n",
-                                 options.output, report.tensors.size(), options.method,
-                                 100.0 * static_cast<double>(report.zeros) / static_cast<double>(report.weights),
-                                 static_cast<double>(report.weights) / 1e6);
+  constexpr std::uint64_t kMillion = 1'000'000;
+  const std::string weights = report.weights < kMillion
+                                  ? fmt::format("{}", report.weights)
+                                  : fmt::format("{:.1f} million", static_cast<double>(report.weights) / 1e6);
+  std::string text = fmt::format(
+      "{}: {} tensors pruned by {}, {:.1f} % of their {} weights are zero\n", options.output, report.tensors.size(),
+      options.method, 100.0 * static_cast<double>(report.zeros) / static_cast<double>(report.weights), weights);
   text += fmt::format("weights changed by {:.1f} % of their norm\n", 100.0 * report.relative_error());
   const auto [best, bytes] = sparsity::smallest(report.index_storage);
   text += fmt::format("index storage: {} as \"{}\"", format_byte_size(bytes), best);
@@ -105,7 +109,8 @@ void warn_of_fallbacks(const sparsity::PruneReport& report, const Options& optio
     warn(
         fmt::format("{} MoE layer {}: fewer than {} calibration tokens reached these experts, which were pruned by the "
                     "layer's statistics: {}",
-                    model::name_of(layer.stack), layer.index, options.minimum_tokens, fmt::join(experts, ", ")));
+                    model::name_of(layer.stack), layer.index, std::max<std::size_t>(options.minimum_tokens, 1),
+                    fmt::join(experts, ", ")));
   }
 }
 
@@ -114,6 +119,9 @@ void check(const CLI::App& command, const Options& options) {
   if (!sparsity::needs_calibration(method)) {
     refuse_flags(command, {"--calibration", "--field", "--target", "--prefix", "--task", "--samples", "--min-tokens"},
                  fmt::format("with --method {}, which uses no example texts", options.method));
+  }
+  if (!sparsity::is_pattern_method(method)) {
+    refuse_flags(command, {"--pad"}, fmt::format("with --method {}, which has no groups", options.method));
   }
   if (method != sparsity::Method::kSparseGpt) refuse_flags(command, {"--damping"}, "without --method sparsegpt");
   if (method != sparsity::Method::kColumnBlock) refuse_flags(command, {"--block"}, "without --method column-block");
@@ -145,6 +153,7 @@ void prune(const Options& options) {
                      name));
   }
   warn_of_fallbacks(report, options);
+  if (options.pad && report.padded_tensors == 0) warn("--pad had no effect: M divides the rows of all pruned tensors");
   if (options.json) {
     print(flame::to_text(sparsity::to_json(report, prune)) + "\n");
   } else if (report.tensors.empty()) {

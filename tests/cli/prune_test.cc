@@ -14,6 +14,7 @@ namespace {
 
 using nlohmann::json;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 TEST(PruneCommand, PrunesAndSaysWhatItTook) {
   const TemporaryDirectory directory;
@@ -29,6 +30,20 @@ TEST(PruneCommand, PrunesAndSaysWhatItTook) {
       {"generate", (directory / "out").string(), "--text", "Ann: Are you coming?", "--max-new-tokens", "3", "--json"});
   EXPECT_EQ(text.exit_code, 0) << text.standard_error;
   EXPECT_EQ(json::parse(text.standard_output).at("tokens").size(), 3U);
+}
+
+TEST(PruneCommand, SaysThatPaddingHadNoEffect) {
+  const TemporaryDirectory directory;
+  const auto prune = [&](const std::string& output, const std::vector<std::string>& options) {
+    std::vector<std::string> command = {"prune", tiny_model().string(), "-o", (directory / output).string(), "--pad"};
+    command.insert(command.end(), options.begin(), options.end());
+    return run_flame(command);
+  };
+  EXPECT_THAT(prune("even", {"--pattern", "2:4"}).standard_error, HasSubstr("--pad had no effect"));
+  EXPECT_THAT(prune("odd", {"--pattern", "1:5"}).standard_error, Not(HasSubstr("--pad")));
+  const ProgramResult baseline = prune("baseline", {"--method", "unstructured", "--sparsity", "0.5"});
+  EXPECT_EQ(baseline.exit_code, 2);
+  EXPECT_THAT(baseline.standard_error, HasSubstr("which has no groups"));
 }
 
 TEST(PruneCommand, CalibratesFromAFileOfTexts) {

@@ -67,6 +67,7 @@ RC_GTEST_PROP(ColumnBlocks, AreBalanced, ()) {
   const double sparsity = *rc::gen::inRange(0, 101) / 100.0;
   Matrix<float> pruned = draw_matrix(rows, columns);
   prune_column_blocks(sparsity, block, pruned);
+  std::size_t before = 0;
   for (std::size_t top = 0; top < rows; top += block.rows) {
     for (std::size_t left = 0; left < columns; left += block.columns) {
       const std::size_t bottom = std::min(rows, top + block.rows);
@@ -78,9 +79,20 @@ RC_GTEST_PROP(ColumnBlocks, AreBalanced, ()) {
         RC_ASSERT(kept == 0 || kept == bottom - top);
         whole += kept > 0 ? 1 : 0;
       }
-      RC_ASSERT(whole == kept_columns(sparsity, right - left));
+      RC_ASSERT(whole == kept_columns(sparsity, before, right - left));
+      RC_ASSERT(std::fabs(static_cast<double>(whole) - (1.0 - sparsity) * static_cast<double>(right - left)) <= 1.0);
+      before += right - left;
     }
   }
+  // All blocks together, to one column.
+  const double kept = static_cast<double>(kept_columns(sparsity, 0, before));
+  RC_ASSERT(std::fabs(kept - (1.0 - sparsity) * static_cast<double>(before)) <= 0.5 + 1e-9);
+}
+
+TEST(ColumnBlocks, ReachASparsityThatIsLessThanAColumnOfABlock) {
+  Matrix<float> weights(64, 64, 1.0F);
+  prune_column_blocks(0.01, BlockShape{32, 32}, weights);  // of 4 * 32 columns 1.28
+  EXPECT_EQ(std::count(weights.data(), weights.data() + 64 * 64, 0.0F), 32);
 }
 
 TEST(BlockShape, IsReadAndRefused) {

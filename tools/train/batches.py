@@ -15,6 +15,7 @@ from tasks import Example, TaskMaker
 
 WINDOW = 1024  # examples drawn at once, sorted by length, cut into batches
 PRETRAINING_STRETCH = 224  # tokens
+TEXTS = ("dialogues", "prose")  # corpora without summaries
 REPEATED_STRETCH = (6, 48)  # tokens, at least and below
 
 
@@ -63,8 +64,9 @@ class BatchSource:
     """
 
     def __init__(self, folder: Path, maker: TaskMaker, curriculum: Curriculum, seed: int, budget: int):
-        self.documents = {name: TokenisedDocuments.load(folder / f"{name}.npz") for name in ("dialogues", "prose")}
-        self.pairs = {name: PairedDocuments(folder, name) for name in ("train", "pairs")}
+        # Read when a task first draws from them: fine-tuning needs one corpus only.
+        self.documents = functools.cache(lambda name: TokenisedDocuments.load(folder / f"{name}.npz"))
+        self.pairs = functools.cache(lambda name: PairedDocuments(folder, name))
         self.maker, self.curriculum, self.seed, self.budget = maker, curriculum, seed, budget
         self.drawn: Counter[str] = Counter()
 
@@ -81,11 +83,11 @@ class BatchSource:
     def _make(self, rng: np.random.Generator, task: str, names: float) -> Example:
         verb, _, corpus = task.partition("-")
         if verb == "summarise":
-            pairs = self.pairs[corpus]
+            pairs = self.pairs(corpus)
             index = pairs.index(self.drawn[corpus], self.seed)
             self.drawn[corpus] += 1
             return self.maker.summarise(rng, pairs.dialogues.text(index), pairs.summaries.text(index), names)
-        documents = self.documents[corpus] if corpus in self.documents else self.pairs[corpus].dialogues
+        documents = self.documents(corpus) if corpus in TEXTS else self.pairs(corpus).dialogues
         if verb == "repeat":
             return self.maker.repeat(self.maker.stretch(rng, documents, int(rng.integers(*REPEATED_STRETCH))))
         lines = self.maker.stretch(rng, documents, PRETRAINING_STRETCH)

@@ -1,7 +1,8 @@
 """Tokenises all training text once, so that training only reads arrays.
 
 Writes to the output directory: dialogues.npz and prose.npz (pre-training documents), and for the pairs, and for each
-split of DialogSum, NAME-dialogues.npz and NAME-summaries.npz whose n-th documents belong together.
+split of DialogSum, NAME-dialogues.npz and NAME-summaries.npz whose n-th documents belong together. With
+--dialogsum-only DialogSum alone.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="directory that holds dialogsum/ and pretrain/")
     parser.add_argument("--tokenizer", type=Path, required=True, help="spiece.model")
     parser.add_argument("--output", type=Path, required=True, help="directory of the tokenised text")
+    parser.add_argument("--dialogsum-only", action="store_true",
+                        help="leave pretrain/ out, which needs not be there: enough for recover.py")
     parser.add_argument("--processes", type=int, default=2, help="worker processes (default: %(default)s)")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -50,12 +53,15 @@ def main() -> None:
             for source in sources:
                 yield from read_documents(arguments.data, source)
 
-        splits = {split: read_dialogsum(arguments.data, split) for split in ("train", "dev")}
-        for name, examples in {"pairs": list(read_pairs(arguments.data)), **splits}.items():
+        paired = {split: read_dialogsum(arguments.data, split) for split in ("train", "dev")}
+        if not arguments.dialogsum_only:
+            paired["pairs"] = list(read_pairs(arguments.data))
+        for name, examples in paired.items():
             write(f"{name}-dialogues", (example["dialogue"].split("\n") for example in examples))
             write(f"{name}-summaries", ([example["summary"]] for example in examples))
-        write("dialogues", documents(DIALOGUE_SOURCES))
-        write("prose", documents(PROSE_SOURCES))
+        if not arguments.dialogsum_only:
+            write("dialogues", documents(DIALOGUE_SOURCES))
+            write("prose", documents(PROSE_SOURCES))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ Every matrix element that is exactly zero counts as pruned and stays zero; every
 from __future__ import annotations
 
 import argparse
+import json
+import shutil
 from pathlib import Path
 
 import sentencepiece
@@ -25,6 +27,21 @@ def kept_weights(model: SwitchModel) -> dict[str, torch.Tensor]:
     """For each matrix with pruned elements, one where an element is kept and zero where not."""
     masks = {name: (parameter != 0).float() for name, parameter in model.named_parameters() if parameter.ndim > 1}
     return {name: mask for name, mask in masks.items() if not mask.all()}
+
+
+PRUNING_RECORD = "flame_pruning.json"
+DOCUMENTS = ("README*", "LICENSE*", "NOTICE*")
+
+
+def keep_documents(source: Path, output: Path, recovery: dict[str, float]) -> None:
+    """Copies what a model directory has beside the model, and notes the fine-tuning in the record of its pruning."""
+    for pattern in DOCUMENTS:
+        for path in source.glob(pattern):
+            shutil.copyfile(path, output / path.name)
+    if (source / PRUNING_RECORD).exists():
+        record = json.loads((source / PRUNING_RECORD).read_text(encoding="utf-8"))
+        record["recovery"] = recovery
+        (output / PRUNING_RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -72,6 +89,9 @@ def main() -> None:
         print(f"step {step}: loss {likelihood / tokens:.3f}", flush=True)
     weights = {name: parameter.detach().cpu() for name, parameter in parameters.items()}
     export(model.shape, weights, tokenizer, arguments.output)
+    keep_documents(arguments.model, arguments.output, {
+        "steps": arguments.steps, "batch_tokens": arguments.batch_tokens, "muon_rate": arguments.muon_rate,
+        "adam_rate": arguments.adam_rate, "seed": arguments.seed})
 
 
 if __name__ == "__main__":

@@ -108,12 +108,23 @@ void require_directory_target(const std::filesystem::path& target, FileSystem& f
 }
 
 void require_other_directory(const std::filesystem::path& source, const std::filesystem::path& target) {
+  // Without links, as far as the path is there.
   const auto place = [](const std::filesystem::path& path) {
-    return without_trailing_slash(std::filesystem::absolute(path));
+    std::error_code unreadable;
+    const std::filesystem::path real = std::filesystem::weakly_canonical(path, unreadable);
+    return without_trailing_slash(unreadable ? std::filesystem::absolute(path) : real);
   };
-  std::error_code absent;
-  if (place(source) == place(target) || std::filesystem::equivalent(source, target, absent)) {
+  const auto contains = [](const std::filesystem::path& outer, const std::filesystem::path& inner) {
+    return std::ranges::mismatch(outer, inner).in1 == outer.end();
+  };
+  const std::filesystem::path from = place(source);
+  const std::filesystem::path to = place(target);
+  if (from == to) {
     throw UsageError(fmt::format("{}: is what is read here; name another directory to write", target.string()));
+  }
+  if (contains(to, from) || contains(from, to)) {
+    throw UsageError(fmt::format("{}: {} {}, which is read here; name a directory elsewhere to write", target.string(),
+                                 contains(to, from) ? "contains" : "lies in", source.string()));
   }
 }
 

@@ -19,7 +19,7 @@ void require_file_target(const std::filesystem::path& target, FileSystem& files 
 /// The same for a target that cannot become a directory: a file of any kind, or "-".
 void require_directory_target(const std::filesystem::path& target, FileSystem& files = FileSystem::real());
 
-/// Throws UsageError when a directory made from `source` would replace it.
+/// Throws UsageError when a directory made from `source` would replace it, or one of the two lies in the other.
 void require_other_directory(const std::filesystem::path& source, const std::filesystem::path& target);
 
 /// A directory with entries in it.

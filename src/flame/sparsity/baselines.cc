@@ -65,13 +65,17 @@ BlockShape parse_block_shape(std::string_view text) {
   return block;
 }
 
-std::size_t kept_columns(double sparsity, std::size_t columns) {
-  return static_cast<std::size_t>(std::llround((1.0 - sparsity) * static_cast<double>(columns)));
+std::size_t kept_columns(double sparsity, std::size_t before, std::size_t columns) {
+  const auto kept_of_first = [&](std::size_t count) {
+    return static_cast<std::size_t>(std::llround((1.0 - sparsity) * static_cast<double>(count)));
+  };
+  return kept_of_first(before + columns) - kept_of_first(before);
 }
 
 void prune_column_blocks(double sparsity, const BlockShape& block, MatrixView<float> weights) {
   std::vector<double> norms;
   std::vector<std::size_t> order;
+  std::size_t before = 0;  // columns of the blocks that are done
   for (std::size_t top = 0; top < weights.rows(); top += block.rows) {
     const auto rows = weights.rows_from(top, std::min(block.rows, weights.rows() - top));
     for (std::size_t left = 0; left < weights.columns(); left += block.columns) {
@@ -86,9 +90,10 @@ void prune_column_blocks(double sparsity, const BlockShape& block, MatrixView<fl
       order.resize(cells.columns());
       std::iota(order.begin(), order.end(), std::size_t{0});
       std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return norms[a] > norms[b]; });
-      for (std::size_t i = kept_columns(sparsity, cells.columns()); i < order.size(); ++i) {
+      for (std::size_t i = kept_columns(sparsity, before, cells.columns()); i < order.size(); ++i) {
         for (std::size_t r = 0; r < cells.rows(); ++r) cells.row(r)[order[i]] = 0.0F;
       }
+      before += cells.columns();
     }
   }
 }

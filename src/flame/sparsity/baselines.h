@@ -27,13 +27,16 @@ struct BlockShape {
 /// Reads "ROWSxCOLUMNS". UsageError for anything else and for zero.
 [[nodiscard]] BlockShape parse_block_shape(std::string_view text);
 
-/// How many of `columns` columns stay at that sparsity.
-[[nodiscard]] std::size_t kept_columns(double sparsity, std::size_t columns);
+/// How many of `columns` columns stay at that sparsity, when `before` columns of other blocks were decided before: the
+/// first x columns together always keep their share rounded, so that what blocks round up others round down.
+[[nodiscard]] std::size_t kept_columns(double sparsity, std::size_t before, std::size_t columns);
 
 /// Column-balanced block pruning after Peng et al. ("Accelerating Transformer-based Deep Learning Models on FPGAs using
 /// Column Balanced Block Pruning", ISQED 2021): the matrix is cut into blocks, and within every block the same number
-/// of whole columns stays, those of largest L2 norm (of equal ones the left). Blocks at the right edge keep the same
-/// share of the columns they have. The paper gives no block size for Transformers of this width; 32x32 is our choice.
+/// of whole columns stays, or one more, as kept_columns() says going through the blocks row by row: those of largest L2
+/// norm (of equal ones the left). So any sparsity is reached, to one column of one block. Blocks at the right edge keep
+/// the same share of the columns they have. The paper gives no block size for Transformers of this width; 32x32 is our
+/// choice.
 void prune_column_blocks(double sparsity, const BlockShape& block, MatrixView<float> weights);
 
 }  // namespace flame::sparsity

@@ -76,7 +76,8 @@ void prune_layer(const io::Checkpoint& checkpoint, const model::SwitchConfig& co
     for (std::size_t t = 0; t < activations.expert.size(); ++t) {
       if (activations.expert[t] == expert && activations.dropped[t] == 0) tokens.push_back(t);
     }
-    if (tokens.size() < options.minimum_tokens) {
+    // Without any token there is nothing to tell one weight from another by.
+    if (tokens.size() < std::max<std::size_t>(options.minimum_tokens, 1)) {
       fallbacks.push_back({layer, expert, tokens.size()});
       tokens.resize(activations.expert.size());
       for (std::size_t t = 0; t < tokens.size(); ++t) tokens[t] = t;

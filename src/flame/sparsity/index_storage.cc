@@ -70,12 +70,8 @@ IndexStorage unstructured_index_storage(MatrixView<const std::uint8_t> kept, std
 IndexStorage column_block_index_storage(double sparsity, const BlockShape& block, std::size_t rows,
                                         std::size_t columns) {
   const std::uint64_t bands = (rows + block.rows - 1) / block.rows;
-  std::uint64_t kept = 0;
-  for (std::size_t left = 0; left < columns; left += block.columns) {
-    kept += kept_columns(sparsity, std::min(block.columns, columns - left));
-  }
-  return {{"bitmap", bytes_of_bits(bands * columns)},
-          {"column", bytes_of_bits(bands * kept * bits_for(block.columns))}};
+  const std::uint64_t kept = kept_columns(sparsity, 0, bands * columns);
+  return {{"bitmap", bytes_of_bits(bands * columns)}, {"column", bytes_of_bits(kept * bits_for(block.columns))}};
 }
 
 }  // namespace flame::sparsity

@@ -65,11 +65,27 @@ void prune_by_baseline(const PlannedTensor& tensor, const PruneOptions& options,
 /// The share of a tensor's weights that a baseline removes: whole columns of blocks cannot give every share.
 double removed_share(const PlannedTensor& tensor, const PruneOptions& options) {
   if (options.method != Method::kColumnBlock) return tensor.sparsity;
+  const StoredShape& shape = tensor.shape;
   std::size_t kept = 0;
-  for (std::size_t left = 0; left < tensor.shape.columns; left += options.block.columns) {
-    kept += kept_columns(tensor.sparsity, std::min(options.block.columns, tensor.shape.columns - left));
+  std::size_t before = 0;
+  for (std::size_t top = 0; top < shape.rows; top += options.block.rows, before += shape.columns) {
+    kept += std::min(options.block.rows, shape.rows - top) * kept_columns(tensor.sparsity, before, shape.columns);
   }
-  return 1.0 - static_cast<double>(kept) / static_cast<double>(tensor.shape.columns);
+  return 1.0 - static_cast<double>(kept) / static_cast<double>(shape.rows * shape.columns);
+}
+
+/// Throws ModelError when an update has moved a weight past what its type holds.
+void require_storable(const PlannedTensor& tensor, MatrixView<const float> pruned) {
+  const float largest = largest_storable(tensor.shape.type);
+  for (std::size_t r = 0; r < pruned.rows(); ++r) {
+    for (const float weight : pruned.row(r)) {
+      if (std::fabs(weight) <= largest) continue;
+      throw ModelError(fmt::format(
+          "tensor {}: the update of the weights that stay moved one to {:g}, and {} holds {:g} at most; choose more "
+          "--damping, or --method wanda, which moves none",
+          tensor.name, weight, name_of(tensor.shape.type), largest));
+    }
+  }
 }
 
 /// Counts what became of one tensor.
@@ -151,7 +167,8 @@ class Job {
     Json record = to_json(report_, options_);
     for (const char* time : {"seconds", "selection_seconds"}) record.erase(time);
     record["format"] = "flame pruning record, version 1";
-    record["source"] = std::filesystem::absolute(model_).lexically_normal().filename().string();
+    const std::filesystem::path source = std::filesystem::absolute(model_).lexically_normal();
+    record["source"] = (source.has_filename() ? source : source.parent_path()).filename().string();
     if (previous_) record["previous"] = *previous_;
     copy_.add_file(std::string(kRecordName), record.dump(2) + "\n");
     copy_.commit();
@@ -204,6 +221,7 @@ class Job {
   }
 
   void store(const PlannedTensor& tensor, MatrixView<const float> pruned) {
+    require_storable(tensor, pruned);
     buffer_.resize(tensor.shape.rows * tensor.shape.columns * size_of(tensor.shape.type));
     narrow(std::span(pruned.data(), pruned.rows() * pruned.columns()), tensor.shape.type, buffer_);
     copy_.overwrite(tensor.name, buffer_);
@@ -215,6 +233,7 @@ class Job {
                      std::span<const std::byte> pruned) {
     PrunedTensor result = compare(tensor, options_, original, pruned);
     report_.weights += result.weights;
+    if (is_pattern_method(options_.method) && tensor.shape.columns % tensor.pattern.m != 0) ++report_.padded_tensors;
     report_.zeros += result.zeros;
     report_.bytes += original.size();
     add(index_storage_of(tensor, options_, pruned), report_.index_storage);

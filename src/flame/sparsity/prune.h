@@ -83,6 +83,7 @@ struct PruneReport {
   std::vector<std::string> left_out;  ///< files of the model directory that were not copied
   std::uint64_t weights = 0;          ///< of all pruned tensors
   std::uint64_t zeros = 0;
+  std::size_t padded_tensors = 0;  ///< whose rows M does not divide
   std::uint64_t bytes = 0;         ///< stored bytes of all pruned tensors
   IndexStorage index_storage;      ///< of all pruned tensors, by encoding
   double selection_seconds = 0.0;  ///< choosing weights and zeroing the others, reading the source included

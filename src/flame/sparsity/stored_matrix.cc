@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include <cassert>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 
 #include "flame/base/error.h"
 #include "flame/base/thread_pool.h"
@@ -48,6 +50,20 @@ void narrow(std::span<const float> values, DataType type, std::span<std::byte> o
       narrow_to_halves<Float16>(from, to);
     }
   });
+}
+
+float largest_storable(DataType type) {
+  // Half a unit in the last place above the largest number, from where on rounding to nearest even gives infinity.
+  constexpr float kF16End = 65520.0F;
+  constexpr float kBF16End = 0x1.FFp127F;
+  switch (type) {
+    case DataType::kF16:
+      return std::nextafter(kF16End, 0.0F);
+    case DataType::kBF16:
+      return std::nextafter(kBF16End, 0.0F);
+    default:
+      return std::numeric_limits<float>::max();
+  }
 }
 
 Matrix<float> widen(const StoredShape& shape, std::span<const std::byte> elements) {

@@ -23,6 +23,9 @@ struct StoredShape {
 /// Rounds to the stored type, to nearest; a value that came from widen() comes back bit for bit.
 void narrow(std::span<const float> values, DataType type, std::span<std::byte> output);
 
+/// The largest magnitude that narrow() does not round to infinity.
+[[nodiscard]] float largest_storable(DataType type);
+
 /// The whole tensor as floats, exactly.
 [[nodiscard]] Matrix<float> widen(const StoredShape& shape, std::span<const std::byte> elements);
 
