@@ -159,13 +159,10 @@ void generate(const GenerateOptions& options) {
     file->close();
   }
   if (options.stats) print_statistics(statistics, engine, json_lines);
-  if (const accel::AcceleratorDevice* accelerator = accelerator_of(engine)) accelerator->finish();
-  if (const auto* buffered = dynamic_cast<const experts::BufferedDevice*>(&engine.device())) {
-    buffered->finish_timeline();
-  }
+  engine.device().finish();
   if (statistics.prompts == 0 && skipped.prompts == 0 && skipped.lines == 0) {
-    warn(options.resume ? "nothing was left to do: every prompt is in the output already"
-                        : "nothing was done: the input has no prompt, or none within --skip and --limit");
+    warn(file && file->resumes() ? "nothing was left to do: every prompt is in the output already"
+                                 : "nothing was done: the input has no prompt, or none within --skip and --limit");
   }
   skipped.throw_if_any();
 }

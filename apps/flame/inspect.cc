@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -52,8 +53,10 @@ void add_inspect_command(CLI::App& app) {
   command->add_option("MODEL", options->model, "Checkpoint directory, config.json or preset (switch-base-8, …)")
       ->required();
   command->add_option("--expert-memory", options->expert_memory, "Count the experts that fit, for example 16MiB");
+  std::vector<std::string> usual;
+  for (const sparsity::Pattern& pattern : engine::usual_patterns()) usual.push_back(pattern.to_string());
   command->add_option("--pattern", options->patterns, "N:M to give an expert's bytes for, one or several")
-      ->default_str("dense and the usual ones");
+      ->default_str(fmt::format("{}", fmt::join(usual, " ")));
   command->add_flag("--json", options->json, "One JSON object on standard output");
   command->callback([options] {
     std::optional<std::uint64_t> budget;

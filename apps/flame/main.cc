@@ -14,13 +14,14 @@ namespace {
 
 /// What CLI11 says, but a word where a command belongs is named instead of missed.
 std::string describe_failure(const CLI::App* app, const CLI::Error& error) {
+  const std::string said = "flame: " + CLI::FailureMessage::simple(app, error);
   const std::vector<std::string> left = app->remaining(true);
   if (dynamic_cast<const CLI::RequiredError*>(&error) == nullptr || left.empty() || left.front().starts_with('-')) {
-    return CLI::FailureMessage::simple(app, error);
+    return said;
   }
   const std::string message = error.what();
-  if (message.find("subcommand") == std::string::npos) return CLI::FailureMessage::simple(app, error);
-  return "There is no command \"" + left.front() + "\"\nRun with --help for more information.\n";
+  if (message.find("subcommand") == std::string::npos) return said;
+  return "flame: there is no command \"" + left.front() + "\"\nRun with --help for more information.\n";
 }
 
 }  // namespace

@@ -2,11 +2,10 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <charconv>
-#include <iostream>
-#include <iterator>
 #include <memory>
 #include <utility>
 
@@ -19,6 +18,7 @@
 #include "flame/experts/buffer_checks.h"
 #include "flame/experts/bundle.h"
 #include "flame/io/async_reader.h"
+#include "flame/io/descriptor_input.h"
 #include "flame/routing/predictor.h"
 
 namespace flame::cli {
@@ -45,7 +45,7 @@ engine::PromptSource all_prompts(const InputOptions& options, Skipped& skipped) 
   if (!options.file.empty()) return engine::text_lines(options.file, options.field, line_options(options, skipped));
   if (!options.ids_file.empty()) return engine::token_lines(options.ids_file, line_options(options, skipped));
   if (input_is_terminal()) note("reading the prompt from the terminal; end it with Ctrl-D");
-  return engine::prompts_of({std::string(std::istreambuf_iterator<char>(std::cin), {})});
+  return engine::prompts_of({io::read_all(STDIN_FILENO, "standard input")});
 }
 
 }  // namespace
@@ -312,7 +312,9 @@ void add_generation_options(CLI::App& command, GenerationFlags& flags) {
   command.add_option("--repetition-penalty", flags.wanted.repetition_penalty, "Above 1 makes used tokens less likely")
       ->check(above_zero())
       ->group(group);
-  command.add_flag("--sample", flags.wanted.sample, "Draw tokens at random instead of taking the likeliest")
+  command
+      .add_flag("--sample,!--no-sample", flags.wanted.sample,
+                "Draw tokens at random instead of taking the likeliest; --no-sample where the model's files ask for it")
       ->group(group);
   command.add_option("--temperature", flags.wanted.temperature, "Divides the logits when sampling")
       ->check(above_zero())

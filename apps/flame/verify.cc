@@ -26,7 +26,7 @@ void add_verify_command(CLI::App& app) {
   command->add_flag("--json", options->json, "One JSON object on standard output");
   command->callback([options] {
     if (!experts::Bundle::is_bundle(options->bundle)) {
-      throw UsageError(fmt::format("{}: is not a bundle (it has no flame.json)", options->bundle));
+      throw FileError(options->bundle, "is not a bundle (it has no flame.json)");
     }
     const std::uint64_t bytes = experts::verify_bundle(options->bundle);
     const experts::Bundle bundle = experts::Bundle::open(options->bundle);

@@ -60,7 +60,17 @@ TEST_F(InterruptTest, TheSecondSignalEndsTheProcess) {
   EXPECT_EQ(WTERMSIG(status), SIGINT);
 }
 
-TEST(Interrupted, ExitsAsShellsExpect) { EXPECT_EQ(Interrupted("interrupted").exit_code(), 130); }
+TEST_F(InterruptTest, ExitsAsShellsExpect) {
+  EXPECT_EQ(Interrupted("interrupted").exit_code(), 130);
+  for (const int signal_number : {SIGINT, SIGTERM}) {
+    const int status = in_child([&] {
+      install_interrupt_handlers();
+      raise(signal_number);
+      _exit(Interrupted("interrupted").exit_code());
+    });
+    EXPECT_EQ(WEXITSTATUS(status), 128 + signal_number);
+  }
+}
 
 }  // namespace
 }  // namespace flame

@@ -216,6 +216,21 @@ TEST_F(Generate, WarnsWhenSamplingSetsTheTasksBeamsAside) {
   EXPECT_THAT(result.standard_error, HasSubstr("beams"));
 }
 
+TEST_F(Generate, SampledSequencesHaveNoScores) {
+  const ProgramResult result =
+      generate({"--text", "Hello.", "--sample", "--return", "2", "--json", "--max-new-tokens", "3"});
+  ASSERT_EQ(result.exit_code, 0) << result.standard_error;
+  const json line = json_lines(result.standard_output).at(0);
+  EXPECT_EQ(line.at("sequences").size(), 2U);
+  EXPECT_FALSE(line.contains("scores"));
+}
+
+TEST_F(Generate, AFailedStartLeavesNoOutputInTheWayOfTheNext) {
+  const std::string output = (directory_ / "out.jsonl").string();
+  EXPECT_EQ(run_flame({"generate", "nosuch", "--text", "x", "-o", output}).exit_code, 1);
+  EXPECT_EQ(generate({"--text", "Hello.", "--max-new-tokens", "2", "-o", output}).exit_code, 0);
+}
+
 TEST_F(Generate, SamplesTheSameTextFromTheSameSeed) {
   const std::vector<std::string> arguments = {
       "--text", "Hello there.",     "--sample", "--top-k",       "0", "--seed", "7",

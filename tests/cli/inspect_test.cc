@@ -108,6 +108,34 @@ TEST(Inspect, RefusesASizeItCannotRead) {
   EXPECT_THAT(result.standard_error, HasSubstr("--expert-memory"));
 }
 
+TEST(Inspect, RefusesABudgetInWhichNoExpertFits) {
+  for (const char* budget : {"0", "1KiB"}) {
+    const ProgramResult result = run_flame({"inspect", "switch-base-8", "--expert-memory", budget});
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_THAT(result.standard_error, HasSubstr("give at least that"));
+  }
+}
+
+TEST(Program, AModelThatIsNotThereIsTheSameMistakeForEveryCommand) {
+  const TemporaryDirectory directory;
+  const std::string out = (directory / "out").string();
+  const std::string file = (tiny_model() / "model.safetensors").string();
+  for (const std::string& model : {std::string("nosuch"), file}) {
+    for (const std::vector<std::string>& command :
+         std::vector<std::vector<std::string>>{{"inspect", model},
+                                               {"synth", model, "-o", out},
+                                               {"prune", model, "--pattern", "2:4", "-o", out},
+                                               {"pack", model, "-o", out},
+                                               {"generate", model, "--text", "x"},
+                                               {"verify", model}}) {
+      const ProgramResult result = run_flame(command);
+      EXPECT_EQ(result.exit_code, 1) << command.front();
+      EXPECT_THAT(result.standard_error, AllOf(HasSubstr("flame: " + model), Not(HasSubstr("UTF-8"))))
+          << command.front();
+    }
+  }
+}
+
 TEST(Program, ExplainsEverySubcommandWithAnExample) {
   using Words = std::vector<std::string>;
   for (const Words& command : {Words{"bench"}, Words{"bench", "storage"}, Words{"compile"}, Words{"eval", "buffer"},
@@ -128,7 +156,7 @@ TEST(Program, ExitsWithTwoForWrongUsage) {
        {std::vector<std::string>{"no-such-command"}, std::vector<std::string>{"eval", "no-such-command"}}) {
     const ProgramResult result = run_flame(words);
     EXPECT_EQ(result.exit_code, 2);
-    EXPECT_THAT(result.standard_error, HasSubstr("There is no command \"no-such-command\""));
+    EXPECT_THAT(result.standard_error, HasSubstr("there is no command \"no-such-command\""));
   }
 }
 

@@ -81,6 +81,19 @@ TEST_F(OutputFileTest, RefusesAFileThatIsThereUnlessToldToResume) {
   EXPECT_THAT(refusal([&] { OutputFile(directory_.path(), Mode::kNew); }), HasSubstr("is a directory"));
 }
 
+TEST_F(OutputFileTest, LeavesNoFileBehindWhereNothingWasDone) {
+  { const OutputFile file(path_, Mode::kNew); }
+  EXPECT_FALSE(std::filesystem::exists(path_));
+  {
+    OutputFile file(path_, Mode::kResume);
+    EXPECT_FALSE(file.resumes());
+    file.close();
+  }
+  EXPECT_TRUE(std::filesystem::exists(path_)) << "a run without prompts has an output without lines";
+  { const OutputFile file(path_, Mode::kResume); }
+  EXPECT_TRUE(std::filesystem::exists(path_)) << "it is not this one's";
+}
+
 TEST_F(OutputFileTest, RefusesLinesThatGenerateHasNotWritten) {
   std::ofstream(path_) << "{\"index\": 0, \"text\": \"x\"}\n";
   EXPECT_THROW(OutputFile(path_, Mode::kResume), FormatError);
@@ -118,6 +131,22 @@ TEST_F(OutputFileTest, AFingerprintFollowsEverythingThatChangesTheText) {
   EXPECT_NE(run_fingerprint(engine, options), before);
   const Engine bf16 = Engine::open(test::tiny_checkpoint(), {.type = DataType::kF16});
   EXPECT_NE(run_fingerprint(bf16, {}), before);
+}
+
+TEST_F(OutputFileTest, AFingerprintFollowsConfigurationAndTokenizer) {
+  std::filesystem::copy(test::tiny_checkpoint(), directory_ / "model");
+  const auto fingerprint = [&] { return run_fingerprint(Engine::open(directory_ / "model"), {}); };
+  const std::string before = fingerprint();
+  std::ifstream read(directory_ / "model" / "config.json");
+  std::string config(std::istreambuf_iterator<char>(read), {});
+  const std::string key = "\"expert_capacity\": ";
+  ASSERT_NE(config.find(key), std::string::npos);
+  config.insert(config.find(key) + key.size(), "1");  // as many digits more
+  std::ofstream(directory_ / "model" / "config.json") << config;
+  const std::string with_other_capacity = fingerprint();
+  EXPECT_NE(with_other_capacity, before);
+  std::ofstream(directory_ / "model" / "added_tokens.json") << R"({"<new>": 32099})";
+  EXPECT_NE(fingerprint(), with_other_capacity);
 }
 
 }  // namespace

@@ -569,7 +569,7 @@ TEST_F(BufferedDeviceTest, TheTimelineIsAChromeTrace) {
   options.timeline = path;
   const auto device = open(options);
   (void)generate(*model_, *device);
-  device->finish_timeline();
+  device->finish();
   const Json events = parse_json(io::read_file(path), path);
   std::map<std::string, int> kinds;
   std::map<int, std::map<double, double>> rows;  // begin to end

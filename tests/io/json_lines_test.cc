@@ -162,7 +162,8 @@ TEST_F(JsonLinesTest, ReadsStandardInputByTheNameOfADash) {
   EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
-TEST_F(JsonLinesTest, AnInterruptEndsTheWaitForAPipe) {
+/// Whether SIGINT ends the wait for what a pipe brings.
+void expect_that_an_interrupt_ends_the_wait(bool with_writer) {
   const test::TemporaryDirectory directory;
   const std::filesystem::path pipe = directory / "pipe";
   ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
@@ -173,7 +174,7 @@ TEST_F(JsonLinesTest, AnInterruptEndsTheWaitForAPipe) {
       std::this_thread::sleep_for(std::chrono::milliseconds(100));
       pthread_kill(main_thread, SIGINT);
     }).detach();
-    const int writer = open(pipe.c_str(), O_RDWR);  // keeps the pipe open, and writes nothing
+    const int writer = with_writer ? open(pipe.c_str(), O_RDWR) : 0;  // keeps the pipe open, and writes nothing
     try {
       JsonLinesReader reader(pipe);
       static_cast<void>(reader.next());
@@ -186,6 +187,15 @@ TEST_F(JsonLinesTest, AnInterruptEndsTheWaitForAPipe) {
   waitpid(child, &status, 0);
   EXPECT_TRUE(WIFEXITED(status));
   EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+TEST_F(JsonLinesTest, AnInterruptEndsTheWaitForAPipe) { expect_that_an_interrupt_ends_the_wait(true); }
+
+TEST_F(JsonLinesTest, AnInterruptEndsTheWaitForThePipesWriter) { expect_that_an_interrupt_ends_the_wait(false); }
+
+TEST_F(JsonLinesTest, ADeviceIsReadToo) {
+  JsonLinesReader reader("/dev/null");
+  EXPECT_EQ(reader.next(), std::nullopt);
 }
 
 RC_GTEST_PROP(JsonLines, WhatIsWrittenIsReadBack, (const std::vector<std::vector<std::uint16_t>>& texts)) {

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <bit>
 #include <limits>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "kernel_test.h"
 
@@ -79,6 +81,32 @@ TEST_P(LinearTest, TheResultDoesNotDependOnThreadsOrOnHowRowsAreCut) {
       }
     }
   }
+}
+
+TEST_P(LinearTest, SeveralProductsOfOneInputEqualEachByItself) {
+  ThreadPool::set_threads(3);
+  for (const DataType type : kTypes) {
+    for (const std::size_t tokens : {0UL, 1UL, 3UL, 16UL, 17UL}) {
+      const StoredMatrix first(type, random_matrix(300, 517, 5));
+      const StoredMatrix second(type, random_matrix(1, 517, 6));
+      const StoredMatrix third(DataType::kF32, random_matrix(157, 517, 7));
+      const Matrix<float> input = random_matrix(tokens, 517, 8);
+      std::vector<Matrix<float>> outputs;
+      std::vector<LinearProduct> products;
+      for (const StoredMatrix* weight : {&first, &second, &third}) {
+        outputs.emplace_back(tokens, weight->view().rows, std::numeric_limits<float>::quiet_NaN());
+        products.push_back({weight->view(), outputs.back()});
+      }
+      linear(products, input);
+      for (std::size_t i = 0; i < products.size(); ++i) {
+        const Matrix<float> expected = multiply(products[i].weight, input);
+        for (std::size_t t = 0; t < tokens; ++t) {
+          EXPECT_TRUE(std::ranges::equal(outputs[i].row(t), expected.row(t))) << "product " << i;
+        }
+      }
+    }
+  }
+  linear(std::span<const LinearProduct>(), random_matrix(1, 5, 9));
 }
 
 TEST_P(LinearTest, ReadsAndWritesOnlyTheViewsItIsGiven) {

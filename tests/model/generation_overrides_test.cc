@@ -60,7 +60,34 @@ TEST_F(GenerationOverridesTest, SamplingSetsTheModelsBeamsAsideAndSaysSo) {
   wanted_.sample = true;
   apply_wishes();
   EXPECT_EQ(defaults_.options.num_beams, 1U);
-  EXPECT_THAT(defaults_.warnings, ElementsAre(HasSubstr("4 beams")));
+  EXPECT_THAT(defaults_.warnings, ElementsAre(HasSubstr("the 4 that")));
+}
+
+TEST_F(GenerationOverridesTest, BeamsOrAWishForNoneSetTheModelsSamplingAside) {
+  const GenerationDefaults sampling = [] {
+    GenerationDefaults defaults;
+    defaults.options.do_sample = true;
+    return defaults;
+  }();
+  defaults_ = sampling;
+  wanted_.sample = false;
+  EXPECT_FALSE(wanted_.empty());
+  apply_wishes();
+  EXPECT_FALSE(defaults_.options.do_sample);
+  EXPECT_THAT(defaults_.warnings, IsEmpty());
+  defaults_ = sampling;
+  wanted_ = {};
+  wanted_.beams = 4;
+  apply_wishes();
+  EXPECT_FALSE(defaults_.options.do_sample);
+  EXPECT_EQ(defaults_.options.num_beams, 4U);
+  EXPECT_THAT(defaults_.warnings, ElementsAre(HasSubstr("sampling")));
+  defaults_ = sampling;
+  defaults_.options.num_beams = 4;  // of the model's task
+  wanted_ = {};
+  apply_wishes();
+  EXPECT_FALSE(defaults_.options.do_sample);
+  EXPECT_EQ(defaults_.options.num_beams, 4U);
 }
 
 TEST_F(GenerationOverridesTest, SamplingAndBeamsAskedForTogetherAreRefused) {

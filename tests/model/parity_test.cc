@@ -84,7 +84,7 @@ void expect_results(const std::vector<GenerationResult>& results, const Json& en
           << what << ", input " << input << ", sequence " << i << ", " << entry["options"].dump();
       if (wanted[i].contains("score")) {
         const auto score = wanted[i]["score"].get<float>();
-        EXPECT_NEAR(sequence.score, score, kLogitTolerance * std::max(1.0F, std::abs(score))) << what;
+        EXPECT_NEAR(sequence.score.value_or(0.0F), score, kLogitTolerance * std::max(1.0F, std::abs(score))) << what;
       }
     }
   }

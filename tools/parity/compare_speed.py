@@ -7,7 +7,8 @@
 One prompt of 512 random ids; greedy decoding of a fixed number of tokens at batch 1. Both programs run the same stored
 weights on the same number of threads. Encoder seconds are the time until the decoder can start; decoder tokens/s is what
 follows. Every round runs flame in bf16 and f32, then transformers in both; medians are printed, and the ratio to the faster
-of transformers' types. In f32 both must give the same tokens.
+of transformers' types. In f32 both must give the same tokens. Where benchmarks/decode_step has been built, each round also
+runs it: the bytes that a token of flame's bf16 decoder reads over the machine's plain reading are the bound of its speed.
 """
 
 import argparse
@@ -37,6 +38,13 @@ def measure_flame(arguments, model, prompt, dtype):
     return stats["encoder_seconds"], arguments.tokens / stats["decoder_seconds"], line["tokens"], stats
 
 
+def measure_reading(arguments, model):
+    """Bytes that a decoder token reads, and bytes a second of plain reading."""
+    line = subprocess.run([arguments.bench, model, "1", "--json"], check=True, capture_output=True, text=True).stdout
+    measured = json.loads(line)
+    return measured["bytes"], measured["read_bytes_per_second"]
+
+
 @torch.no_grad()
 def measure_reference(arguments, model, prompt):
     ids = torch.tensor([prompt])
@@ -59,6 +67,8 @@ def main():
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--flame", type=pathlib.Path, default=DEFAULT_FLAME)
+    parser.add_argument("--bench", type=pathlib.Path, default=DEFAULT_FLAME.parent.parent / "benchmarks" / "decode_step",
+                        help="the program that measures the bound; left out where it is not there")  # fmt: skip
     arguments = parser.parse_args()
     check_version()
     torch.set_num_threads(arguments.threads)
@@ -77,11 +87,14 @@ def main():
         rows = {}
         tokens = {}
         memory = {}
+        reading = []
         for _ in range(arguments.repeats):
             for dtype in TYPES:
                 encoder, rate, tokens["flame", dtype], stats = measure_flame(arguments, model, prompt, dtype)
                 rows.setdefault(("flame", dtype), []).append((encoder, rate))
                 memory[dtype] = stats["peak_memory_bytes"]
+            if arguments.bench.exists():
+                reading.append(measure_reading(arguments, model))
             for dtype in TYPES:
                 encoder, rate, tokens["transformers", dtype] = measure_reference(arguments, references[dtype], prompt)
                 rows.setdefault(("transformers", dtype), []).append((encoder, rate))
@@ -101,6 +114,12 @@ def main():
         print(f"  flame {dtype}: encoder {best_encoder / median['flame', dtype][0]:.2f} x, decoder "
               f"{median['flame', dtype][1] / best_rate:.2f} x the faster of transformers' types; "
               f"peak memory {memory[dtype] / 2**20:.0f} MiB")  # fmt: skip
+    if reading:
+        size, rates = reading[0][0], [rate for _, rate in reading]
+        bound = statistics.median(rates) / size
+        print(f"  a token reads {size / 1e6:.0f} MB in bf16; plain reading {statistics.median(rates) / 1e9:.1f} GB/s "
+              f"({min(rates) / 1e9:.1f} to {max(rates) / 1e9:.1f}): at most {bound:.0f} tokens/s, of which flame reaches "
+              f"{median['flame', 'bf16'][1] / bound:.2f}; three times transformers is {3 * best_rate:.0f}")  # fmt: skip
     same = tokens["flame", "f32"] == tokens["transformers", "f32"]
     print(f"  f32 tokens: {'the same' if same else 'DIFFERENT'}")
     sys.exit(0 if same else 1)

@@ -318,7 +318,7 @@ AcceleratorReport AcceleratorDevice::report() const {
   return report;
 }
 
-void AcceleratorDevice::finish() const { implementation_->driver.backend().finish(); }
+void AcceleratorDevice::finish() { implementation_->driver.backend().finish(); }
 
 model::MoeStatistics AcceleratorDevice::statistics() const {
   const KernelCounters counters = difference(implementation_->driver.counters(), implementation_->at_begin);

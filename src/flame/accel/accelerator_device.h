@@ -68,12 +68,12 @@ class AcceleratorDevice final : public model::MoeDevice {
                MatrixView<float> output) override;
   void begin_statistics() override;
   [[nodiscard]] model::MoeStatistics statistics() const override;
+  /// Ends the card's waveform, where there is one.
+  void finish() override;
   [[nodiscard]] std::string describe() const override;
 
   /// Counters since construction: a whole run, whatever its batches.
   [[nodiscard]] AcceleratorReport report() const;
-  /// Ends the card's waveform, where there is one; nothing runs afterwards. Throws FileError where it is not whole.
-  void finish() const;
 
  private:
   struct Implementation;

@@ -4,6 +4,8 @@
 
 #include <system_error>
 
+#include "flame/base/interrupt.h"
+
 namespace flame {
 namespace {
 
@@ -19,5 +21,7 @@ FileError::FileError(const std::filesystem::path& path, const std::string& what,
 
 FormatError::FormatError(const std::filesystem::path& path, const std::string& what)
     : Error(describe(path, what, 0)), path_(path) {}
+
+int Interrupted::exit_code() const { return 128 + interrupt_signal(); }
 
 }  // namespace flame

@@ -12,7 +12,7 @@ class Error : public std::runtime_error {
  public:
   explicit Error(const std::string& message) : std::runtime_error(message) {}
 
-  /// 1: the job failed. UsageError overrides it with 2, Interrupted with 130.
+  /// 1: the job failed. UsageError overrides it with 2, Interrupted with 130 or 143.
   [[nodiscard]] virtual int exit_code() const { return 1; }
 };
 
@@ -64,7 +64,8 @@ class DeviceError : public Error {
 class Interrupted : public Error {
  public:
   using Error::Error;
-  [[nodiscard]] int exit_code() const override { return 130; }
+  /// 128 and the number of the signal, as a shell gives for a program that one has ended: 143 after SIGTERM, else 130.
+  [[nodiscard]] int exit_code() const override;
 };
 
 }  // namespace flame

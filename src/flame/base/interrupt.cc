@@ -10,10 +10,15 @@ namespace flame {
 namespace {
 
 std::atomic<bool> requested = false;
-static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler may only touch lock-free atomics");
+std::atomic<int> signal_number = SIGINT;
+static_assert(std::atomic<bool>::is_always_lock_free && std::atomic<int>::is_always_lock_free,
+              "a signal handler may only touch lock-free atomics");
 
 // SA_RESETHAND has already restored the default action, so a second signal of the kind ends the process.
-void handle_signal(int /*number*/) { requested.store(true, std::memory_order_relaxed); }
+void handle_signal(int number) {
+  signal_number.store(number, std::memory_order_relaxed);
+  requested.store(true, std::memory_order_relaxed);
+}
 
 }  // namespace
 
@@ -27,6 +32,8 @@ void install_interrupt_handlers() {
 }
 
 bool interrupted() { return requested.load(std::memory_order_relaxed); }
+
+int interrupt_signal() { return signal_number.load(std::memory_order_relaxed); }
 
 void throw_if_interrupted() {
   if (interrupted()) throw Interrupted("interrupted");

@@ -9,6 +9,9 @@ void install_interrupt_handlers();
 /// True after a first signal. Cheap enough for inner loops over tokens, tensors and lines.
 [[nodiscard]] bool interrupted();
 
+/// The signal that came: SIGINT or SIGTERM; SIGINT also without one.
+[[nodiscard]] int interrupt_signal();
+
 /// Throws Interrupted when interrupted(). Long work calls it where stopping loses nothing that was finished.
 void throw_if_interrupted();
 

@@ -25,9 +25,10 @@ constexpr std::uint32_t kJobStep = 0x200U;
 constexpr std::uint32_t kJobMask = ~(kJobStep - 1U);
 constexpr std::size_t kMaxThreads = kActiveMask;
 
-// Ranges a thread gets on average: enough to even out threads that are disturbed, few enough to read memory in long
-// runs.
-constexpr std::size_t kRangesPerThread = 4;
+// Every thread begins with a share of the work that is its own, the same in every call: it reads memory in one long
+// run, and finds again in its caches what it left there. It takes its share from the front, in about so many ranges; a
+// thread that is done takes half of what another has left, from the back.
+constexpr std::size_t kRangesOfShare = 8;
 
 // About ten microseconds: longer than the serial code between two kernels, shorter than a scheduler's time slice.
 constexpr int kSpins = 300;
@@ -61,11 +62,55 @@ std::size_t usable_processors() {
   return std::max(1U, std::thread::hardware_concurrency());
 }
 
+// What is left of a thread's share, in grains: [begin, end), in one word.
+class alignas(64) Share {
+ public:
+  static constexpr std::size_t kMost = std::size_t{1} << 31;
+
+  // Before the job is open.
+  void assign(std::size_t begin, std::size_t end) {
+    rest_.store(packed(begin, end), std::memory_order_relaxed);
+    range_ = (end - begin - 1) / kRangesOfShare + 1;
+  }
+
+  // The owner's next range; false when nothing is left.
+  bool take_front(std::size_t& begin, std::size_t& end) {
+    return take([this](std::size_t left) { return std::min(range_, left); }, true, begin, end);
+  }
+
+  // Half of what is left, for another thread.
+  bool take_back(std::size_t& begin, std::size_t& end) {
+    return take([](std::size_t left) { return (left + 1) / 2; }, false, begin, end);
+  }
+
+ private:
+  static std::uint64_t packed(std::size_t begin, std::size_t end) { return std::uint64_t{begin} << 32 | end; }
+
+  template <typename Size>
+  bool take(Size size, bool front, std::size_t& begin, std::size_t& end) {
+    std::uint64_t rest = rest_.load(std::memory_order_relaxed);
+    while (true) {
+      begin = static_cast<std::size_t>(rest >> 32);
+      end = static_cast<std::size_t>(rest & 0xffffffffU);
+      if (begin >= end) return false;
+      const std::size_t taken = size(end - begin);
+      const std::size_t cut = front ? begin + taken : end - taken;
+      const std::uint64_t left = front ? packed(cut, end) : packed(begin, cut);
+      if (!rest_.compare_exchange_weak(rest, left, std::memory_order_relaxed)) continue;
+      (front ? end : begin) = cut;
+      return true;
+    }
+  }
+
+  std::atomic<std::uint64_t> rest_{0};
+  std::size_t range_ = 1;
+};
+
 class Pool {
  public:
-  explicit Pool(std::size_t threads) {
+  explicit Pool(std::size_t threads) : shares_(threads) {
     workers_.reserve(threads - 1);
-    for (std::size_t i = 1; i < threads; ++i) workers_.emplace_back([this] { work(); });
+    for (std::size_t i = 1; i < threads; ++i) workers_.emplace_back([this, i] { work(i); });
   }
 
   ~Pool() {
@@ -81,18 +126,21 @@ class Pool {
   [[nodiscard]] std::size_t threads() const { return workers_.size() + 1; }
 
   void run(std::size_t count, std::size_t grain, const ThreadPool::Body& body) {
+    grain *= (count - 1) / grain / Share::kMost + 1;
     const std::size_t grains = (count - 1) / grain + 1;
     body_ = &body;
     count_ = count;
-    range_ = ((grains - 1) / (threads() * kRangesPerThread) + 1) * grain;
-    next_.store(0, std::memory_order_relaxed);
+    grain_ = grain;
+    for (std::size_t i = 0; i < threads(); ++i) {
+      shares_[i].assign(i * grains / threads(), (i + 1) * grains / threads());
+    }
     failed_.store(false, std::memory_order_relaxed);
     const std::uint32_t job = (state_.load(std::memory_order_relaxed) & kJobMask) + kJobStep;
     state_.store(job | kOpen, std::memory_order_release);
     state_.notify_all();
 
     inside_parallel_for = true;
-    take_ranges();
+    take_ranges(0);
     inside_parallel_for = false;
 
     std::uint32_t state = state_.fetch_and(~kOpen, std::memory_order_acq_rel) & ~kOpen;
@@ -104,7 +152,7 @@ class Pool {
   }
 
  private:
-  void work() {
+  void work(std::size_t thread) {
     inside_parallel_for = true;
     std::uint32_t seen = 0;
     while (true) {
@@ -116,32 +164,44 @@ class Pool {
       }
       if (!state_.compare_exchange_weak(state, state + 1, std::memory_order_acq_rel)) continue;
       seen = state & kJobMask;
-      take_ranges();
+      take_ranges(thread);
       const std::uint32_t before = state_.fetch_sub(1, std::memory_order_acq_rel);
       if ((before & kOpen) == 0 && (before & kActiveMask) == 1) state_.notify_all();
     }
   }
 
-  void take_ranges() {
-    while (!failed_.load(std::memory_order_relaxed)) {
-      const std::size_t begin = next_.fetch_add(range_, std::memory_order_relaxed);
-      if (begin >= count_) return;
-      try {
-        (*body_)(begin, begin + std::min(range_, count_ - begin));
-      } catch (...) {
-        if (!failed_.exchange(true, std::memory_order_relaxed)) failure_ = std::current_exception();
+  void take_ranges(std::size_t thread) {
+    std::size_t begin = 0;
+    std::size_t end = 0;
+    while (shares_[thread].take_front(begin, end) && run_range(begin, end)) {
+    }
+    for (std::size_t i = 1; i < threads(); ++i) {
+      Share& other = shares_[(thread + i) % threads()];
+      while (other.take_back(begin, end) && run_range(begin, end)) {
       }
     }
   }
 
+  // False when the job has failed: what has not begun is left undone.
+  bool run_range(std::size_t begin, std::size_t end) {
+    if (failed_.load(std::memory_order_relaxed)) return false;
+    try {
+      (*body_)(begin * grain_, std::min(end * grain_, count_));
+    } catch (...) {
+      if (!failed_.exchange(true, std::memory_order_relaxed)) failure_ = std::current_exception();
+      return false;
+    }
+    return true;
+  }
+
   alignas(64) std::atomic<std::uint32_t> state_{0};
-  alignas(64) std::atomic<std::size_t> next_{0};
   std::atomic<bool> failed_{false};
   std::atomic<bool> stop_{false};
   // The job: written while no worker is inside, published by the store to state_.
   const ThreadPool::Body* body_ = nullptr;
   std::size_t count_ = 0;
-  std::size_t range_ = 0;
+  std::size_t grain_ = 0;
+  std::vector<Share> shares_;   // one a thread, the caller's first
   std::exception_ptr failure_;  // written by the one thread that set failed_, read after all have left
   std::vector<std::thread> workers_;
 };

@@ -23,9 +23,10 @@ class ThreadPool {
   [[nodiscard]] static std::size_t threads();
 
   /// Calls body(begin, end) for disjoint ranges that cover [0, count) exactly, each a multiple of `grain` long but the
-  /// last, on the caller and the workers, and returns when all have returned. How the ranges are cut depends on timing:
-  /// body's results must not. A body that throws stops ranges not yet begun; one exception is rethrown here. A call
-  /// from inside a body runs serially. Calls from several threads run one after another. Allocates nothing.
+  /// last, on the caller and the workers, and returns when all have returned. Each thread begins with its own equal
+  /// share of [0, count), in order, and then helps the others. How the ranges are cut depends on timing: body's results
+  /// must not. A body that throws stops ranges not yet begun; one exception is rethrown here. A call from inside a body
+  /// runs serially. Calls from several threads run one after another. Allocates nothing.
   static void parallel_for(std::size_t count, std::size_t grain, Body body);
 };
 

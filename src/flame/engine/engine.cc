@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <future>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -76,6 +77,8 @@ Engine Engine::open(const std::filesystem::path& model, const EngineOptions& opt
   if (!io::FileSystem::real().exists(model)) throw FileError(model, "there is no such model directory");
   ThreadPool::set_threads(options.threads);
 
+  // While weights are read: the first prompt's encoder would wait for it.
+  const std::future<void> prepared = std::async(std::launch::async, kernels::prepare_gemm);
   auto parts = std::make_unique<Parts>();
   parts->path = model;
   parts->config = model::load_config(model);

@@ -55,6 +55,15 @@ std::vector<ExpertFootprint> footprints(const Inspection& inspection, const std:
   return result;
 }
 
+/// A budget in which no expert fits in any form is a mistake, as it is in a run.
+void check_budget(const Inspection& inspection) {
+  const auto least = std::ranges::min_element(inspection.footprints, {}, &ExpertFootprint::expert_bytes);
+  if (!inspection.expert_memory || least == inspection.footprints.end() || least->slots != 0) return;
+  throw UsageError(fmt::format("--expert-memory {}: one expert as {} takes {}: give at least that",
+                               format_byte_size(*inspection.expert_memory), least->format.describe(),
+                               format_byte_size(least->expert_bytes)));
+}
+
 bool has_weights(const std::filesystem::path& model) {
   io::FileSystem& files = io::FileSystem::real();
   if (!files.is_directory(model)) return false;
@@ -89,6 +98,7 @@ Inspection inspect(const std::filesystem::path& model, std::optional<std::uint64
   inspection.experts = model::expert_count(inspection.config);
   inspection.expert_parameters = model::expert_parameters(inspection.config, inspection.gating);
   inspection.footprints = footprints(inspection, patterns);
+  check_budget(inspection);
   return inspection;
 }
 

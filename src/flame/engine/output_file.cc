@@ -70,6 +70,10 @@ std::string run_fingerprint(const Engine& engine, const TextGenerationOptions& o
   } else {
     checksum.add_number(io::Checkpoint::open(engine.path()).content_checksum());
   }
+  checksum.add_text(model::to_json(engine.config(), DataType::kF32));
+  if (engine.tokenizer() != nullptr) {
+    for (const std::filesystem::path& file : engine.tokenizer()->files()) checksum.add_text(io::read_file(file));
+  }
   checksum.add_text(engine.dense_weights().types);
   checksum.add_number(static_cast<std::uint64_t>(engine.dense_weights().key_value_type));
   add_options(checksum, options);
@@ -93,6 +97,7 @@ OutputFile::OutputFile(std::filesystem::path path, Mode mode) : path_(std::move(
   io::FileSystem& files = io::FileSystem::real();
   if (!files.exists(path_)) {
     writer_ = io::JsonLinesWriter::create(path_);
+    is_new_ = true;
     return;
   }
   if (files.is_directory(path_)) {
@@ -117,6 +122,12 @@ OutputFile::OutputFile(std::filesystem::path path, Mode mode) : path_(std::move(
     finished_[view.at("index").as_unsigned()] = fingerprint.at("prompt").as_string();
   });
   writer_ = io::JsonLinesWriter::resume(path_, lines);
+}
+
+OutputFile::~OutputFile() {
+  if (!is_new_) return;
+  std::error_code ignored;  // a file too many is no reason to hide why nothing was written
+  std::filesystem::remove(path_, ignored);
 }
 
 void OutputFile::begin_run(std::string fingerprint) {
@@ -148,6 +159,12 @@ void OutputFile::append(const TextOutput& output) {
   Json line = to_json(output);
   line["fingerprint"] = {{"run", run_}, {"prompt", begun.mapped()}};
   writer_->append(line);
+  is_new_ = false;
+}
+
+void OutputFile::close() {
+  writer_->close();
+  is_new_ = false;
 }
 
 }  // namespace flame::engine

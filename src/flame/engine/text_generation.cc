@@ -221,10 +221,10 @@ Json to_json(const TextOutput& output) {
     Json scores = Json::array();
     for (const model::GeneratedSequence& sequence : output.sequences) {
       sequences.push_back(sequence.tokens);
-      scores.push_back(sequence.score);
+      if (sequence.score) scores.push_back(*sequence.score);
     }
     line["sequences"] = std::move(sequences);
-    line["scores"] = std::move(scores);
+    if (!scores.empty()) line["scores"] = std::move(scores);
   }
   return line;
 }

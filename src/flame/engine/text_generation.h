@@ -66,7 +66,7 @@ struct TextOutput {
 };
 
 /// One line of `flame generate --json`: index, text, tokens, input_tokens, stats; with several returned sequences also
-/// "texts", "sequences" and "scores".
+/// "texts", "sequences" and, of beam search, "scores".
 [[nodiscard]] Json to_json(const TextOutput& output);
 
 struct TextGenerationOptions {

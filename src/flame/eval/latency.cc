@@ -48,6 +48,7 @@ class MoeTimer final : public model::MoeDevice {
   }
   void begin_statistics() override { device_.begin_statistics(); }
   [[nodiscard]] model::MoeStatistics statistics() const override { return device_.statistics(); }
+  void finish() override { device_.finish(); }
   [[nodiscard]] std::string describe() const override { return device_.describe(); }
 
   double seconds = 0.0;

@@ -296,7 +296,7 @@ const UseLog& BufferedDevice::uses() const { return implementation_->uses; }
 const UseLog& BufferedDevice::whole_uses() const { return implementation_->whole_uses; }
 const Bundle& BufferedDevice::bundle() const { return *implementation_->bundle; }
 std::uint64_t BufferedDevice::slot_memory_bytes() const { return implementation_->memory->all().size(); }
-void BufferedDevice::finish_timeline() const { implementation_->timeline.close(); }
+void BufferedDevice::finish() { implementation_->timeline.close(); }
 
 std::size_t slots_for(const Bundle& bundle, const BufferOptions& options) {
   const std::size_t all = bundle.grid().size();

@@ -53,6 +53,8 @@ class BufferedDevice final : public model::MoeDevice {
                MatrixView<float> output) override;
   void begin_statistics() override;
   [[nodiscard]] model::MoeStatistics statistics() const override;
+  /// Writes the timeline, where there is one.
+  void finish() override;
   [[nodiscard]] std::string describe() const override;
 
   /// From now on tokens are routed as in a trace instead of by the routers.
@@ -68,8 +70,6 @@ class BufferedDevice final : public model::MoeDevice {
   [[nodiscard]] const UseLog& whole_uses() const;
   [[nodiscard]] const Bundle& bundle() const;
   [[nodiscard]] std::uint64_t slot_memory_bytes() const;
-  /// Writes the timeline now, so that its errors can be reported. Throws FileError.
-  void finish_timeline() const;
 
  private:
   struct Implementation;

@@ -9,10 +9,13 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <system_error>
+#include <thread>
 #include <utility>
 
 #include "flame/base/error.h"
+#include "flame/base/interrupt.h"
 
 namespace flame::io {
 namespace {
@@ -20,10 +23,28 @@ namespace {
 constexpr int kReading = O_RDONLY | O_NONBLOCK;                 // a pipe that nobody writes is refused, not waited for
 constexpr std::size_t kLargestTransfer = std::size_t{1} << 30;  // Linux moves at most 2^31 - 4096 bytes a call
 
+/// open(); where that would wait for the reader of a pipe, in steps between which Ctrl-C is seen.
+int open_descriptor(const std::filesystem::path& path, int flags) {
+  constexpr std::chrono::milliseconds kStep{20};
+  struct stat status {};
+  const bool waits = (flags & O_ACCMODE) == O_WRONLY && ::stat(path.c_str(), &status) == 0 && S_ISFIFO(status.st_mode);
+  if (!waits) return ::open(path.c_str(), flags | O_CLOEXEC, 0666);
+  while (true) {
+    const int number = ::open(path.c_str(), flags | O_CLOEXEC | O_NONBLOCK);
+    if (number >= 0) {
+      ::fcntl(number, F_SETFL, flags & O_APPEND);  // writes wait for room again
+      return number;
+    }
+    if (errno != ENXIO) return number;
+    throw_if_interrupted();
+    std::this_thread::sleep_for(kStep);
+  }
+}
+
 /// An open file; closes it when it goes.
 class Descriptor {
  public:
-  Descriptor(const std::filesystem::path& path, int flags) : number_(::open(path.c_str(), flags | O_CLOEXEC, 0666)) {
+  Descriptor(const std::filesystem::path& path, int flags) : number_(open_descriptor(path, flags)) {
     const bool writing = (flags & O_ACCMODE) != O_RDONLY;
     if (number_ < 0) throw FileError(path, writing ? "cannot open for writing" : "cannot open", errno);
   }

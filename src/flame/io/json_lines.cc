@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <poll.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,7 +12,7 @@
 #include <vector>
 
 #include "flame/base/error.h"
-#include "flame/base/interrupt.h"
+#include "flame/io/descriptor_input.h"
 
 namespace flame::io {
 namespace {
@@ -71,25 +70,9 @@ class JsonLinesReader::Source {
       file_->read_at(position_, std::as_writable_bytes(std::span(block_).first(end_)));
       position_ += end_;
     } else {
-      end_ = read_descriptor(path);
+      end_ = read_some(descriptor_, block_, path);
     }
     return end_ > 0;
-  }
-
-  /// Waits in poll(), which a signal ends even where its handler lets read() go on (SA_RESTART): so Ctrl-C is seen
-  /// while nothing comes from a terminal or pipe.
-  std::size_t read_descriptor(const std::filesystem::path& path) {
-    while (true) {
-      throw_if_interrupted();
-      pollfd wanted{descriptor_, POLLIN, 0};
-      if (poll(&wanted, 1, -1) < 0) {
-        if (errno == EINTR) continue;
-        throw FileError(path, "cannot wait for input", errno);
-      }
-      const ssize_t got = ::read(descriptor_, block_.data(), block_.size());
-      if (got >= 0) return static_cast<std::size_t>(got);
-      if (errno != EINTR && errno != EAGAIN) throw FileError(path, "cannot read", errno);
-    }
   }
 
   std::unique_ptr<ReadableFile> file_;
@@ -107,9 +90,10 @@ JsonLinesReader::JsonLinesReader(const std::filesystem::path& path, JsonLinesOpt
   if (path == "-") {
     path_ = "standard input";
     source_ = std::make_unique<Source>(STDIN_FILENO, false);
-  } else if (&files == &FileSystem::real() && std::filesystem::is_fifo(path, ignored)) {
-    // A pipe, as the shell's <(command) makes, has no positions to read at.
-    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  } else if (&files == &FileSystem::real() &&
+             (std::filesystem::is_fifo(path, ignored) || std::filesystem::is_character_file(path, ignored))) {
+    // A pipe, as the shell's <(command) makes, has no positions to read at. It is waited for in read_some().
+    const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (descriptor < 0) throw FileError(path, "cannot open", errno);
     source_ = std::make_unique<Source>(descriptor, true);
   } else {

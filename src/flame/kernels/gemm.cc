@@ -188,6 +188,15 @@ void gemm(const WeightMatrix& weight, MatrixView<const float> input, MatrixView<
   });
 }
 
+void prepare_gemm() {
+  constexpr std::size_t kSize = 16;
+  const std::array<float, kSize * kSize> zeros{};
+  std::array<float, kSize * kSize> output{};
+  const MatrixView<const float> matrix(zeros.data(), kSize, kSize);
+  gemm_transposed(matrix, matrix, {output.data(), kSize, kSize});
+  gemm_plain(matrix, matrix, {output.data(), kSize, kSize});
+}
+
 void gemm_transposed(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> output) {
   assert(a.columns() == b.columns() && output.rows() == a.rows() && output.columns() == b.rows());
   multiply('T', a, b, output);

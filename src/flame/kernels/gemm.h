@@ -21,6 +21,9 @@ void gemm(const WeightMatrix& weight, MatrixView<const float> input, MatrixView<
 /// Whether this processor multiplies pairs of bf16 numbers into fp32 sums (AVX-512 BF16), as oneDNN sees it.
 [[nodiscard]] bool has_bf16_products();
 
+/// Makes oneDNN compile its f32 products, which takes the first of them some 20 ms. Does no harm where it is done.
+void prepare_gemm();
+
 /// output [m, n] = a [m, k] times the transpose of b [n, k], in f32 by oneDNN on the calling thread.
 void gemm_transposed(MatrixView<const float> a, MatrixView<const float> b, MatrixView<float> output);
 

@@ -176,24 +176,46 @@ namespace {
 
 HWY_EXPORT(gemv);
 
-// A range of rows worth handing to another thread.
-constexpr std::size_t kRangeBytes = std::size_t{32} << 10;
 // Row tiles of every instruction set divide it, so that ranges end on whole tiles.
 constexpr std::size_t kRangeRows = 16;
+// Bytes of ranges that are worth handing to another thread.
+constexpr std::size_t kGrainBytes = std::size_t{32} << 10;
 
-std::size_t grain_for(std::size_t row_bytes) { return (kRangeBytes / (row_bytes * kRangeRows) + 1) * kRangeRows; }
+std::size_t ranges_of(const WeightMatrix& weight) { return (weight.rows + kRangeRows - 1) / kRangeRows; }
+
+std::size_t grain_for(std::size_t row_bytes) { return kGrainBytes / (row_bytes * kRangeRows) + 1; }
 
 }  // namespace
 
 void linear(const WeightMatrix& weight, MatrixView<const float> input, MatrixView<float> output) {
-  assert(input.columns() == weight.columns && output.columns() == weight.rows && output.rows() == input.rows());
-  assert(weight.type == DataType::kF32 || weight.type == DataType::kBF16 || weight.type == DataType::kF16);
-  if (output.empty()) return;
-  if (input.rows() > kMaxGemvTokens) return gemm(weight, input, output);
+  const LinearProduct product{weight, output};
+  linear({&product, 1}, input);
+}
+
+void linear(std::span<const LinearProduct> products, MatrixView<const float> input) {
+  std::size_t ranges = 0;
+  std::size_t row_bytes = 1;
+  for (const auto& [weight, output] : products) {
+    assert(input.columns() == weight.columns && output.columns() == weight.rows && output.rows() == input.rows());
+    assert(weight.type == DataType::kF32 || weight.type == DataType::kBF16 || weight.type == DataType::kF16);
+    if (input.rows() > kMaxGemvTokens) gemm(weight, input, output);
+    ranges += ranges_of(weight);
+    row_bytes = std::max(row_bytes, weight.row_bytes());
+  }
+  if (input.rows() == 0 || input.rows() > kMaxGemvTokens) return;
   const auto multiply = HWY_DYNAMIC_DISPATCH(gemv);
-  const std::size_t row_bytes = std::max<std::size_t>(weight.columns, 1) * size_of(weight.type);
-  ThreadPool::parallel_for(weight.rows, grain_for(row_bytes),
-                           [&](std::size_t begin, std::size_t end) { multiply(weight, input, output, begin, end); });
+  // The ranges of all matrices, one matrix behind the other.
+  ThreadPool::parallel_for(ranges, grain_for(row_bytes), [&](std::size_t begin, std::size_t end) {
+    for (const auto& [weight, output] : products) {
+      const std::size_t own = ranges_of(weight);
+      if (begin < std::min(own, end)) {
+        multiply(weight, input, output, begin * kRangeRows, std::min(std::min(own, end) * kRangeRows, weight.rows));
+      }
+      if (end <= own) return;
+      begin = begin > own ? begin - own : 0;
+      end -= own;
+    }
+  });
 }
 
 void linear_reference(const WeightMatrix& weight, MatrixView<const float> input, MatrixView<float> output) {

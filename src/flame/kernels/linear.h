@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 
 #include "flame/base/matrix_view.h"
 #include "flame/kernels/weight_matrix.h"
@@ -18,6 +19,16 @@ inline constexpr std::size_t kMaxGemvTokens = 16;
 /// instruction set: neither on the number of threads, nor on the tokens beside it, nor on rows_from() of the weight.
 /// Memory beside the arguments: none up to kMaxGemvTokens tokens, kGemmScratchBytes a thread above, kept between calls.
 void linear(const WeightMatrix& weight, MatrixView<const float> input, MatrixView<float> output);
+
+/// One of several products of the same input.
+struct LinearProduct {
+  WeightMatrix weight;
+  MatrixView<float> output;
+};
+
+/// linear() of each, to the bit. Up to kMaxGemvTokens tokens are multiplied in one call of the thread pool: threads
+/// wait for one another once, not after each.
+void linear(std::span<const LinearProduct> products, MatrixView<const float> input);
 
 /// The same by the definition, one product at a time in double precision: what tests compare with.
 void linear_reference(const WeightMatrix& weight, MatrixView<const float> input, MatrixView<float> output);

@@ -1,6 +1,7 @@
 #include "flame/model/attention.h"
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 
 #include "flame/base/thread_pool.h"
@@ -28,14 +29,25 @@ void add_rows(MatrixView<const float> addend, MatrixView<float> hidden) {
   for (std::size_t row = 0; row < hidden.rows(); ++row) kernels::add(addend.row(row), hidden.row(row));
 }
 
-// The part before attention: scratch.normed and scratch.query.
-void project_query(const SwitchConfig& config, const std::vector<float>& norm, const AttentionWeights& weights,
-                   const Sequences& sequences, MatrixView<const float> hidden, AttentionScratch& scratch) {
+// The part before attention: scratch.normed.
+void norm_hidden(const SwitchConfig& config, const std::vector<float>& norm, MatrixView<const float> hidden,
+                 AttentionScratch& scratch) {
   scratch.normed.resize(hidden.rows(), config.d_model);
   scratch.query.resize(hidden.rows(), config.inner_dim());
   scratch.attended.resize(hidden.rows(), config.inner_dim());
   kernels::rms_norm(hidden, norm, config.layer_norm_epsilon, scratch.normed);
-  linear_by_group(weights.q, sequences, scratch.normed, scratch.query);
+}
+
+// scratch.query, key and value of self-attention.
+void project(const SwitchConfig& config, const BlockWeights& block, const Sequences& sequences,
+             MatrixView<const float> hidden, AttentionScratch& scratch) {
+  norm_hidden(config, block.self_norm, hidden, scratch);
+  scratch.key.resize(hidden.rows(), config.inner_dim());
+  scratch.value.resize(hidden.rows(), config.inner_dim());
+  const std::array<kernels::LinearProduct, 3> products{{{block.self_attention.q, scratch.query},
+                                                        {block.self_attention.k, scratch.key},
+                                                        {block.self_attention.v, scratch.value}}};
+  linear_by_group(products, sequences, scratch.normed);
 }
 
 // The part after it: hidden += o · scratch.attended.
@@ -118,18 +130,28 @@ kernels::KeyValueView CrossAttentionCache::values(std::size_t example, std::size
 std::size_t CrossAttentionCache::bytes() const { return 2 * layers_ * examples_.tokens() * token_bytes(); }
 
 void encoder_self_attention(const SwitchConfig& config, const BlockWeights& block, const PositionBias& bias,
-                            const Sequences& sequences, MatrixView<float> hidden, AttentionScratch& scratch) {
-  project_query(config, block.self_norm, block.self_attention, sequences, hidden, scratch);
-  scratch.key.resize(hidden.rows(), config.inner_dim());
-  scratch.value.resize(hidden.rows(), config.inner_dim());
-  linear_by_group(block.self_attention.k, sequences, scratch.normed, scratch.key);
-  linear_by_group(block.self_attention.v, sequences, scratch.normed, scratch.value);
+                            const Sequences& sequences, FunctionRef<void()> check, MatrixView<float> hidden,
+                            AttentionScratch& scratch) {
+  project(config, block, sequences, hidden, scratch);
   for_each_sequence(sequences.count(), [&](std::size_t sequence) {
     kernels::AttentionInput input = attention_input(config, sequences, sequence, scratch);
     input.keys = view_of(sequences.rows<const float>(scratch.key.view(), sequence));
     input.values = view_of(sequences.rows<const float>(scratch.value.view(), sequence));
     input.bias = bias.view(0);
-    kernels::attend(input, sequences.rows(scratch.attended.view(), sequence));
+    const MatrixView<float> attended = sequences.rows(scratch.attended.view(), sequence);
+    if (input.query.rows() < 2 * kLargestGroup || sequences.count() >= ThreadPool::threads()) {
+      return kernels::attend(input, attended);
+    }
+    for (std::size_t first = 0; first < input.query.rows();) {
+      const std::size_t left = input.query.rows() - first;
+      const std::size_t count = left < 2 * kLargestGroup ? left : kLargestGroup;
+      kernels::AttentionInput part = input;
+      part.query = input.query.rows_from(first, count);
+      part.bias = bias.view(first);
+      check();
+      kernels::attend(part, attended.rows_from(first, count));
+      first += count;
+    }
   });
   project_output(config, block.self_attention, sequences, hidden, scratch);
 }
@@ -138,11 +160,7 @@ void decoder_self_attention(const SwitchConfig& config, const BlockWeights& bloc
                             const PositionBias& bias, const Sequences& sequences, KeyValueCache& cache,
                             MatrixView<float> hidden, AttentionScratch& scratch) {
   assert(cache.rows() == sequences.count());
-  project_query(config, block.self_norm, block.self_attention, sequences, hidden, scratch);
-  scratch.key.resize(hidden.rows(), config.inner_dim());
-  scratch.value.resize(hidden.rows(), config.inner_dim());
-  linear_by_group(block.self_attention.k, sequences, scratch.normed, scratch.key);
-  linear_by_group(block.self_attention.v, sequences, scratch.normed, scratch.value);
+  project(config, block, sequences, hidden, scratch);
   for_each_sequence(sequences.count(), [&](std::size_t sequence) {
     const std::size_t count = sequences.length(sequence);
     const std::size_t past = cache.length(sequence);
@@ -162,7 +180,8 @@ void cross_attention(const SwitchConfig& config, const BlockWeights& block, std:
                      const CrossAttentionCache& cache, std::span<const std::uint32_t> example_of,
                      const Sequences& sequences, MatrixView<float> hidden, AttentionScratch& scratch) {
   assert(example_of.size() == sequences.count());
-  project_query(config, block.cross_norm, block.cross_attention, sequences, hidden, scratch);
+  norm_hidden(config, block.cross_norm, hidden, scratch);
+  linear_by_group(block.cross_attention.q, sequences, scratch.normed, scratch.query);
   for_each_sequence(sequences.count(), [&](std::size_t sequence) {
     kernels::AttentionInput input = attention_input(config, sequences, sequence, scratch);
     input.keys = cache.keys(example_of[sequence], layer);

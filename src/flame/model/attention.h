@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "flame/base/data_type.h"
+#include "flame/base/function_ref.h"
 #include "flame/base/large_pages.h"
 #include "flame/base/matrix_view.h"
 #include "flame/model/config.h"
@@ -58,9 +59,11 @@ class CrossAttentionCache {
   LargePageMemory memory_;  // [layers][keys, values]; kept from batch to batch where it is large enough
 };
 
-/// hidden += attention of each sequence over itself, both ways (an encoder block's first sublayer).
+/// hidden += attention of each sequence over itself, both ways (an encoder block's first sublayer). `check` is called
+/// now and then within a long sequence, whose work grows with the square of its length.
 void encoder_self_attention(const SwitchConfig& config, const BlockWeights& block, const PositionBias& bias,
-                            const Sequences& sequences, MatrixView<float> hidden, AttentionScratch& scratch);
+                            const Sequences& sequences, FunctionRef<void()> check, MatrixView<float> hidden,
+                            AttentionScratch& scratch);
 
 /// hidden += causal attention of each sequence's tokens over its row of the cache and themselves. Their keys and values
 /// are written to the cache, which the caller has extended and advances when all layers are done.

@@ -201,6 +201,8 @@ SwitchConfig load_config(const std::filesystem::path& model) {
   if (directory && !files.exists(path)) {
     throw ModelError(path.string() + ": not found; a model directory needs its config.json");
   }
+  if (!files.exists(path)) throw FileError(path, "there is no such model directory or config.json");
+  if (path.extension() != ".json") throw FileError(path, "expected a model directory or its config.json");
   return parse_config(io::read_file(path), path);
 }
 

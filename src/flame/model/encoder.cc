@@ -13,7 +13,7 @@ Encoder::Encoder(const SwitchConfig& config, const DenseWeights& weights, MoeDev
                                             .count = config.relative_attention_num_buckets,
                                             .max_distance = config.relative_attention_max_distance}) {}
 
-MatrixView<const float> Encoder::encode(std::span<const std::vector<std::int32_t>> inputs) {
+MatrixView<const float> Encoder::encode(std::span<const std::vector<std::int32_t>> inputs, FunctionRef<void()> check) {
   sequences_.clear();
   for (const std::vector<std::int32_t>& input : inputs) sequences_.append(input.size());
   bias_.reserve(sequences_.longest());
@@ -28,7 +28,8 @@ MatrixView<const float> Encoder::encode(std::span<const std::vector<std::int32_t
   MoeLayer moe{.stack = Stack::kEncoder, .index = 0};
   for (const BlockWeights& block : weights_.encoder.blocks) {
     if (block.router) device_.approach(moe, hidden_);
-    encoder_self_attention(config_, block, bias_, sequences_, hidden_, attention_scratch_);
+    check();
+    encoder_self_attention(config_, block, bias_, sequences_, check, hidden_, attention_scratch_);
     if (block.router) {
       moe_feed_forward(config_, block, moe, device_, sequences_, hidden_, feed_forward_scratch_);
       ++moe.index;

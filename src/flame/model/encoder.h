@@ -4,6 +4,7 @@
 #include <span>
 #include <vector>
 
+#include "flame/base/function_ref.h"
 #include "flame/base/matrix_view.h"
 #include "flame/model/attention.h"
 #include "flame/model/config.h"
@@ -24,7 +25,9 @@ class Encoder {
 
   /// Encodes token ids; no input is empty, every id is in the vocabulary. The caller has called device.begin_batch().
   /// Result: [sum of lengths, d_model] after the last norm, valid until the next call; sequences() is its layout.
-  MatrixView<const float> encode(std::span<const std::vector<std::int32_t>> inputs);
+  /// `check` is called now and then on this thread; what it throws ends the work.
+  MatrixView<const float> encode(
+      std::span<const std::vector<std::int32_t>> inputs, FunctionRef<void()> check = [] {});
 
   [[nodiscard]] const Sequences& sequences() const { return sequences_; }
 

@@ -1,5 +1,8 @@
 #include "flame/model/feed_forward.h"
 
+#include <array>
+#include <span>
+
 #include "flame/kernels/linear.h"
 #include "flame/kernels/vector_ops.h"
 
@@ -26,14 +29,15 @@ void dense_feed_forward(const SwitchConfig& config, const BlockWeights& block, A
   for_each_group(sequences, [&](std::size_t first, std::size_t count) {
     const MatrixView<const float> input = scratch.normed.view().rows_from(first, count);
     scratch.inner.resize(count, config.d_ff);
-    kernels::linear(weights.wi, input, scratch.inner);
-    const std::span<float> inner(scratch.inner.data(), count * config.d_ff);
-    kernels::activate(activation, inner);
+    std::array<kernels::LinearProduct, 2> products{{{weights.wi, scratch.inner}, {}}};
     if (weights.gated()) {
       scratch.gate.resize(count, config.d_ff);
-      kernels::linear(weights.gate, input, scratch.gate);
-      kernels::multiply({scratch.gate.data(), inner.size()}, inner);
+      products[1] = {weights.gate, scratch.gate};
     }
+    kernels::linear(std::span(products).first(weights.gated() ? 2 : 1), input);
+    const std::span<float> inner(scratch.inner.data(), count * config.d_ff);
+    kernels::activate(activation, inner);
+    if (weights.gated()) kernels::multiply({scratch.gate.data(), inner.size()}, inner);
     kernels::linear(weights.wo, scratch.inner, scratch.output.view().rows_from(first, count));
   });
   add_output(scratch, hidden);

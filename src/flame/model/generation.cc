@@ -118,7 +118,7 @@ void Generator::Implementation::encode(std::span<const std::vector<std::int32_t>
   throw_if_asked(callbacks);
   start = Clock::now();
   device.begin_batch(inputs.size());
-  const MatrixView<const float> encoded = encoder.encode(inputs);
+  const MatrixView<const float> encoded = encoder.encode(inputs, [&] { throw_if_asked(callbacks); });
   decoder.begin(encoder.sequences(), encoded, std::min(options.length_limit(), kPositionsAhead));
   statistics.encoder_seconds = seconds_since(start);
   for (const std::vector<std::int32_t>& input : inputs) statistics.input_tokens += input.size();

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -17,7 +18,7 @@ namespace flame::model {
 /// One output of one input.
 struct GeneratedSequence {
   std::vector<std::int32_t> tokens;  ///< after the start token; with the end token if it was generated
-  float score = 0.0F;                ///< beam search: sum of log probabilities / length ^ length_penalty; otherwise 0
+  std::optional<float> score;        ///< of beam search: sum of log probabilities / length ^ length_penalty
 };
 
 /// What one input gave: num_return_sequences sequences, the best first.
@@ -41,7 +42,7 @@ struct GenerationCallbacks {
   std::function<void(std::size_t input, std::int32_t token)> on_token;
   /// Input `input` is done, while others may still run. Called once an input, in the order in which they finish.
   std::function<void(std::size_t input, const GenerationResult& result)> on_result;
-  /// Asked before the encoder and before every step; true ends generate() with Interrupted. What on_result has been
+  /// Asked in the encoder and before every step; true ends generate() with Interrupted. What on_result has been
   /// given by then stands.
   std::function<bool()> interrupted;
 };

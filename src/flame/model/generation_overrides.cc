@@ -70,11 +70,15 @@ void apply(const GenerationOverrides& wanted, std::size_t vocab_size, Generation
   set(wanted.top_k, options.top_k);
   set(wanted.top_p, options.top_p);
   set(wanted.seed, options.seed);
-  if (wanted.sample) {
-    options.do_sample = true;
-    if (!wanted.beams && options.num_beams > 1) {
+  set(wanted.sample, options.do_sample);
+  if (options.do_sample && options.num_beams > 1) {
+    if (!wanted.sample) {
       defaults.warnings.push_back(fmt::format(
-          "--sample draws one sequence: the {} beams that the model's files ask for are not used", options.num_beams));
+          "{} beams draw nothing: the sampling that the model's files ask for is not used", options.num_beams));
+      options.do_sample = false;
+    } else if (!wanted.beams) {
+      defaults.warnings.push_back(
+          fmt::format("--sample has no beams: the {} that the model's files ask for are not used", options.num_beams));
       options.num_beams = 1;
     }
   }

@@ -17,15 +17,16 @@ struct GenerationOverrides {
   std::optional<EarlyStopping> early_stopping;
   std::optional<std::size_t> no_repeat_ngram, top_k;
   std::optional<std::uint64_t> seed;
-  bool sample = false;
+  std::optional<bool> sample;
 
   /// True when nothing is said.
   [[nodiscard]] bool empty() const;
 };
 
-/// Lays `wanted` over `defaults.options`. Sampling sets the model's own beams back to 1, with a warning. Throws
-/// UsageError for wishes that exclude each other or would have no effect (named as the command line names them), and
-/// as check_options does. Values of the model's files that have no effect beside the wishes are left alone.
+/// Lays `wanted` over `defaults.options`. Sampling that is wished for sets the model's own beams back to 1, and beams,
+/// or a wish for none of it, the model's own sampling, with a warning. Throws UsageError for wishes that exclude each
+/// other or would have no effect (named as the command line names them), and as check_options does. Values of the
+/// model's files that have no effect beside the wishes are left alone.
 void apply(const GenerationOverrides& wanted, std::size_t vocab_size, GenerationDefaults& defaults);
 
 }  // namespace flame::model

@@ -80,6 +80,10 @@ class MoeDevice {
   virtual void begin_statistics() = 0;
   [[nodiscard]] virtual MoeStatistics statistics() const = 0;
 
+  /// The run is over: files that were written meanwhile (a timeline, a waveform) are completed. Throws FileError, which
+  /// the destructor could not. Nothing is computed afterwards.
+  virtual void finish() {}
+
   /// One phrase for the first line of --stats, for example "cpu, experts resident (bf16)".
   [[nodiscard]] virtual std::string describe() const = 0;
 };

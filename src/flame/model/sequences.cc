@@ -1,6 +1,7 @@
 #include "flame/model/sequences.h"
 
 #include <algorithm>
+#include <array>
 #include <cassert>
 
 namespace flame::model {
@@ -20,8 +21,19 @@ void Sequences::append(std::size_t length) {
 
 void linear_by_group(const kernels::WeightMatrix& weight, const Sequences& sequences, MatrixView<const float> input,
                      MatrixView<float> output) {
+  const kernels::LinearProduct product{weight, output};
+  linear_by_group({&product, 1}, sequences, input);
+}
+
+void linear_by_group(std::span<const kernels::LinearProduct> products, const Sequences& sequences,
+                     MatrixView<const float> input) {
+  assert(products.size() <= kMostProducts);
   for_each_group(sequences, [&](std::size_t first, std::size_t count) {
-    kernels::linear(weight, input.rows_from(first, count), output.rows_from(first, count));
+    std::array<kernels::LinearProduct, kMostProducts> of_group;
+    for (std::size_t i = 0; i < products.size(); ++i) {
+      of_group[i] = {products[i].weight, products[i].output.rows_from(first, count)};
+    }
+    kernels::linear(std::span(of_group).first(products.size()), input.rows_from(first, count));
   });
 }
 

@@ -71,4 +71,9 @@ void for_each_group(const Sequences& sequences, Body body) {
 void linear_by_group(const kernels::WeightMatrix& weight, const Sequences& sequences, MatrixView<const float> input,
                      MatrixView<float> output);
 
+/// The same for several products of one input, at most kMostProducts.
+inline constexpr std::size_t kMostProducts = 3;
+void linear_by_group(std::span<const kernels::LinearProduct> products, const Sequences& sequences,
+                     MatrixView<const float> input);
+
 }  // namespace flame::model

@@ -145,8 +145,10 @@ class TensorCheck {
  private:
   void check_shape(const io::TensorView& tensor, const NamedShape& wanted) {
     if (tensor.shape == wanted.shape && is_float(tensor.type)) return;
-    wrong_.push_back(wanted.name + " is " + io::describe(tensor) + ", expected " +
-                     io::describe(is_float(tensor.type) ? tensor.type : DataType::kF32, wanted.shape));
+    const std::string expected = is_float(tensor.type)
+                                     ? io::describe(tensor.type, wanted.shape)
+                                     : "F32, F16 or BF16" + io::describe(DataType::kF32, wanted.shape).substr(3);
+    wrong_.push_back(wanted.name + " is " + io::describe(tensor) + ", expected " + expected);
   }
 
   const io::Checkpoint& checkpoint_;

@@ -98,6 +98,7 @@ void ForcedRoutingDevice::compute(const MoeInput& input, std::span<const Routing
 
 void ForcedRoutingDevice::begin_statistics() { device_->begin_statistics(); }
 model::MoeStatistics ForcedRoutingDevice::statistics() const { return device_->statistics(); }
+void ForcedRoutingDevice::finish() { device_->finish(); }
 std::string ForcedRoutingDevice::describe() const { return device_->describe() + ", routed by a trace"; }
 
 }  // namespace flame::routing

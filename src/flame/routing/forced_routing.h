@@ -67,6 +67,7 @@ class ForcedRoutingDevice final : public model::MoeDevice {
                MatrixView<float> output) override;
   void begin_statistics() override;
   [[nodiscard]] model::MoeStatistics statistics() const override;
+  void finish() override;
   [[nodiscard]] std::string describe() const override;
 
  private:

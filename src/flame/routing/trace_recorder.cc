@@ -116,6 +116,7 @@ void TraceRecorder::compute(const MoeInput& input, std::span<const RoutingDecisi
 
 void TraceRecorder::begin_statistics() { device_->begin_statistics(); }
 model::MoeStatistics TraceRecorder::statistics() const { return device_->statistics(); }
+void TraceRecorder::finish() { device_->finish(); }
 std::string TraceRecorder::describe() const { return device_->describe() + ", traced"; }
 
 Trace TraceRecorder::take(std::span<const std::vector<std::int32_t>> encoder_tokens) {

@@ -37,6 +37,7 @@ class TraceRecorder final : public model::MoeDevice {
                MatrixView<float> output) override;
   void begin_statistics() override;
   [[nodiscard]] model::MoeStatistics statistics() const override;
+  void finish() override;
   [[nodiscard]] std::string describe() const override;
 
  private:

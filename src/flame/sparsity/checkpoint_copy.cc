@@ -40,7 +40,7 @@ CheckpointCopy::CheckpointCopy(const std::filesystem::path& model, const io::Che
                                const std::filesystem::path& target, io::Existing existing, io::FileSystem& files)
     : model_(model), source_(source), files_(files), directory_(target, existing, files) {
   if (!files_.is_directory(model_)) {
-    throw UsageError(fmt::format("{}: expected a model directory with config.json and weights", model_.string()));
+    throw FileError(model_, "expected a model directory with config.json and weights");
   }
   plan_shards();
 }

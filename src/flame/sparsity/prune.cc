@@ -303,7 +303,7 @@ std::optional<std::string> recorded_pattern(const std::filesystem::path& model, 
 PruneReport prune_checkpoint(const std::filesystem::path& model, const std::filesystem::path& output,
                              const PruneOptions& options, io::FileSystem& files) {
   if (!files.is_directory(model)) {
-    throw UsageError(fmt::format("{}: expected a model directory with config.json and weights", model.string()));
+    throw FileError(model, "expected a model directory with config.json and weights");
   }
   io::require_other_directory(model, output);
   require_replaceable(output, options.existing, files);
