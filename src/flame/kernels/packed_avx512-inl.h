@@ -1,4 +1,4 @@
-// The int8 and int4 kernels for AVX-512 with VNNI and VBMI (Highway's AVX3_DL): 64 kept values at a time. A broadcast
+// The int8 kernels for AVX-512 with VNNI and VBMI (Highway's AVX3_DL): 64 kept values at a time. A broadcast
 // load, a rotation and a ternary operation turn their packed positions into indices, byte permutes gather the tokens'
 // codes, and vpdpbusd multiplies and adds. Included by packed_kernels.cc once for each instruction set.
 //
@@ -27,10 +27,9 @@ namespace {
 
 #if HWY_TARGET == HWY_AVX3_DL
 
-// a & b | c, (a & b) ^ c and a | b | c, as truth tables of vpternlogd.
+// a & b | c and (a & b) ^ c, as truth tables of vpternlogd.
 constexpr int kAndOr = 0xEA;
 constexpr int kAndXor = 0x6A;
-constexpr int kOrOr = 0xFE;
 
 // A short last chunk of up to so many values a row is computed two rows at a time, half a vector each.
 constexpr std::size_t kPairedValues = 32;
@@ -53,11 +52,12 @@ template <unsigned Bits, bool Paired>
 class StringUnpacker {
  public:
   StringUnpacker() = default;
-  FLAME_ATTR explicit StringUnpacker(std::size_t row_bytes) {
+  // Rows lie `row_bytes` apart; the first string begins `skipped` bytes after the first row.
+  FLAME_ATTR explicit StringUnpacker(std::size_t row_bytes, std::size_t skipped = 0) {
     constexpr __mmask64 kSecondRow = Paired ? 0xffffffff00000000U : 0;
     const __m512i first_rows = load_table(kBytes);
     bytes_ = _mm512_mask_add_epi8(first_rows, kSecondRow, first_rows, _mm512_set1_epi8(static_cast<char>(row_bytes)));
-    readable_ = (__mmask64{1} << ((Paired ? 2 : 1) * row_bytes)) - 1;
+    readable_ = ~__mmask64{0} >> (64 - (Paired ? 2 : 1) * row_bytes + skipped);
   }
 
   // Above a field stand bits of its neighbours: to be masked.
@@ -181,13 +181,13 @@ class CodeGather {
     } else if constexpr (Span == 2) {
       return _mm512_permutex2var_epi8(tables[0], positions, tables[1]);
     } else if constexpr (Span == 4) {
-      return _mm512_or_si512(pick(0x00000000ffffffffU, tables, 0, positions),
-                             pick(0xffffffff00000000U, tables, 2, positions));
+      const __m512i half = pick(0x00000000ffffffffU, tables, 0, positions);
+      return pick(0xffffffff00000000U, tables, 2, half);
     } else {
-      const __m512i three = _mm512_ternarylogic_epi32(pick(0x000000000000ffffU, tables, 0, positions),
-                                                      pick(0x00000000ffff0000U, tables, 2, positions),
-                                                      pick(0x0000ffff00000000U, tables, 4, positions), kOrOr);
-      return _mm512_or_si512(three, pick(0xffff000000000000U, tables, 6, positions));
+      __m512i picked = pick(0x000000000000ffffU, tables, 0, positions);
+      picked = pick(0x00000000ffff0000U, tables, 2, picked);
+      picked = pick(0x0000ffff00000000U, tables, 4, picked);
+      return pick(0xffff000000000000U, tables, 6, picked);
     }
   }
   static FLAME_INLINE __m512i gather_paired(const __m512i (&tables)[kHalfTables], __m512i positions) {
@@ -198,16 +198,18 @@ class CodeGather {
     } else if constexpr (Span == 4) {
       return _mm512_permutex2var_epi8(tables[0], positions, tables[1]);
     } else {
-      return _mm512_or_si512(pick(0x0000ffff0000ffffU, tables, 0, positions),
-                             pick(0xffff0000ffff0000U, tables, 2, positions));
+      const __m512i half = pick(0x0000ffff0000ffffU, tables, 0, positions);
+      return pick(0xffff0000ffff0000U, tables, 2, half);
     }
   }
 
  private:
+  // Only `lanes` look up in a pair of tables; the others keep their indices, or what they have picked before. So
+  // nothing has to be joined.
   template <std::size_t Count>
   static FLAME_INLINE __m512i pick(std::uint64_t lanes, const __m512i (&tables)[Count], std::size_t first,
                                    __m512i positions) {
-    return _mm512_maskz_permutex2var_epi8(lanes, tables[first], positions, tables[first + 1]);
+    return _mm512_mask2_permutex2var_epi8(tables[first], positions, lanes, tables[first + 1]);
   }
   static constexpr ByteTable make_base(unsigned lanes) {
     ByteTable base = {};
@@ -216,7 +218,12 @@ class CodeGather {
     return base;
   }
   static constexpr ByteTable kBase = make_base(64);
+
+ public:
+  // A group's first input in its tables, for vectors of two rows.
   static constexpr ByteTable kPairedBase = make_base(32);
+
+ private:
   static constexpr unsigned kLowBits = Bits == 0 ? 1 : Bits == 3 ? 2 : Bits;
 
   PlaneUnpacker<kLowBits> low_plane_;
@@ -260,11 +267,9 @@ class Tail {
     value_bytes_ = layout.value_bytes_of(values_);
     position_bytes_ = layout.index_bytes_of(values_);
     lone_positions_ = StringUnpacker<kFieldBits, false>(position_bytes_);
-    lone_halves_ = StringUnpacker<4, false>(value_bytes_);
     row_ = first_bytes(values_);
     if (!paired()) return;
     paired_positions_ = StringUnpacker<kFieldBits, true>(position_bytes_);
-    paired_halves_ = StringUnpacker<4, true>(value_bytes_);
     both_rows_ = first_bytes(2 * values_);
     spread_rows_ = row_ | row_ << 32;
     const __m512i lanes = load_table(kLanes);
@@ -301,15 +306,6 @@ class Tail {
       return _mm512_maskz_loadu_epi8(row_, rows + r * values_);
     }
   }
-  // int4 values in the low halves of bytes. What lies past the rows' ends meets codes of zero.
-  template <bool Paired>
-  FLAME_INLINE __m512i int4_values(const std::byte* rows, std::size_t r) const {
-    if constexpr (Paired) {
-      return paired_halves_.unpack(rows + r * value_bytes_);
-    } else {
-      return lone_halves_.unpack(rows + r * value_bytes_);
-    }
-  }
   template <bool Paired>
   FLAME_INLINE __m512i position_fields(const std::byte* rows, std::size_t r) const {
     if constexpr (Paired) {
@@ -336,8 +332,6 @@ class Tail {
   std::size_t position_bytes_ = 0;
   StringUnpacker<kFieldBits, false> lone_positions_;
   StringUnpacker<kFieldBits, true> paired_positions_;
-  StringUnpacker<4, false> lone_halves_;
-  StringUnpacker<4, true> paired_halves_;
   __m512i spread_;
   __mmask64 row_ = 0;
   __mmask64 both_rows_ = 0;
@@ -548,195 +542,6 @@ FLAME_ATTR void multiply_vnni_range(const PackedMatrixView& matrix, std::size_t 
       });
 }
 
-// The scales of an int4 block as floats, and how a vector takes its lanes' scales: 4 kept values a lane share one.
-class Int4Scales {
- public:
-  FLAME_ATTR explicit Int4Scales(const PackedLayout& layout) : groups_(layout.scale_groups()) {
-    const PackedFormat& format = layout.format();
-    const std::size_t span = format.m / format.n;
-    groups_per_chunk_ = kPackedChunk * span / format.int4_group;
-    // A chunk's scales, a power of two of them, at most 16, lie in one aligned vector. Past a row's end stand zeros.
-    stride_ = (layout.chunks() * groups_per_chunk_ + kLanes - 1) / kLanes * kLanes;
-    thread_local std::vector<float> memory;
-    memory.resize(std::max(memory.size(), kPackedBlockRows * stride_ + kLanes));
-    widened_ = memory.data();
-    while (reinterpret_cast<std::uintptr_t>(widened_) % 64 != 0) ++widened_;
-    alignas(64) std::int32_t whole[kLanes];
-    alignas(64) std::int32_t paired[kLanes];
-    for (std::size_t lane = 0; lane < kLanes; ++lane) {
-      whole[lane] = static_cast<std::int32_t>(lane * 4 * span / format.int4_group);
-      paired[lane] = static_cast<std::int32_t>(lane % 8 * 4 * span / format.int4_group);
-    }
-    whole_ = _mm512_load_si512(whole);
-    paired_ = _mm512_load_si512(paired);
-  }
-
-  FLAME_ATTR void widen(const PackedBlock& block) {
-    for (std::size_t r = 0; r < block.rows; ++r) {
-      const std::byte* scales = block.bytes + r * groups_ * sizeof(Float16);
-      for (std::size_t i = 0; i < stride_; i += kLanes) {
-        const std::size_t left = groups_ - std::min(groups_, i);
-        const auto mask = static_cast<__mmask32>(left >= kLanes ? 0xffffU : (1U << left) - 1U);
-        prefetch_ahead(scales + i * sizeof(Float16));
-        const __m512i halves = _mm512_maskz_loadu_epi16(mask, scales + i * sizeof(Float16));
-        _mm512_store_ps(widened_ + r * stride_ + i, _mm512_cvtph_ps(_mm512_castsi512_si256(halves)));
-      }
-    }
-  }
-
-  // Where a chunk's scales lie in every row: 16 floats, and which of them each lane takes.
-  struct Place {
-    const float* scales = nullptr;
-    std::size_t stride = 0;
-    __m512i lanes;
-  };
-  [[nodiscard]] FLAME_INLINE Place place(std::size_t first_row, std::size_t chunk, bool paired) const {
-    const std::size_t group = chunk * groups_per_chunk_;
-    return {widened_ + first_row * stride_ + group / kLanes * kLanes, stride_,
-            _mm512_add_epi32(paired ? paired_ : whole_, _mm512_set1_epi32(static_cast<int>(group % kLanes)))};
-  }
-  static FLAME_INLINE __m512 of(const Place& place, std::size_t r) {
-    return _mm512_permutexvar_ps(place.lanes, _mm512_load_ps(place.scales + r * place.stride));
-  }
-
- private:
-  static constexpr std::size_t kLanes = 16;
-
-  std::size_t groups_;
-  std::size_t groups_per_chunk_ = 0;
-  std::size_t stride_ = 0;
-  float* widened_ = nullptr;
-  __m512i whole_;
-  __m512i paired_;
-};
-
-FLAME_INLINE __m512 add_scaled(__m512 sum, AllLanes, __m512 products, __m512 scale) {
-  return _mm512_fmadd_ps(products, scale, sum);
-}
-FLAME_INLINE __m512 add_scaled(__m512 sum, __mmask16 lanes, __m512 products, __m512 scale) {
-  return _mm512_mask3_fmadd_ps(products, scale, sum, lanes);
-}
-
-template <std::size_t Count>
-FLAME_INLINE void flip_bits(__m512i (&vectors)[Count], __m512i bits) {
-  unroll<Count>([&](auto i) FLAME_INLINE_LAMBDA { vectors[i] = _mm512_xor_si512(vectors[i], bits); });
-}
-
-// Rows x Tokens sums over one int4 block: integers within a lane and a chunk, scaled and added as floats. Weights plus
-// 8 are the unsigned operand, codes the signed one; 8 * code is taken away again.
-//
-// In a whole chunk the upper eight lanes leave their weights in the upper halves of the bytes: their sums are 16 times
-// too large until the end, exactly, and no shift is spent.
-template <std::size_t Span, unsigned Bits, std::size_t Rows, std::size_t Tokens>
-FLAME_INLINE void multiply_int4_tile(const PackedBlock& block, const Tail<Bits>& tail, const Int4Scales& scales,
-                                     std::size_t first_row, const PackedInput& input, std::size_t first_token,
-                                     const BlockOutput& output) {
-  using Gather = CodeGather<Span, Bits>;
-  const Gather gather;
-  constexpr std::size_t kValueBytes = kPackedChunk / 2;
-  constexpr std::size_t kPositionBytes = kPackedChunk * Bits / 8;
-  const PackedLayout& layout = block.layout;
-  const __m512i zero = _mm512_setzero_si512();
-  const __m512i sign = _mm512_set1_epi8(static_cast<char>(input.code_offset()));
-  const __m512i halves = _mm512_inserti64x4(_mm512_set1_epi8(0x0f), _mm256_set1_epi8(static_cast<char>(0xf0)), 1);
-  const __m512i eights = _mm512_inserti64x4(_mm512_set1_epi8(8), _mm256_set1_epi8(static_cast<char>(128)), 1);
-  __m512 sums[Rows * Tokens];
-  unroll<Rows * Tokens>([&](auto i) FLAME_INLINE_LAMBDA { sums[i] = _mm512_setzero_ps(); });
-
-  const auto sign_codes = [&](std::size_t, auto& tables, auto) FLAME_INLINE_LAMBDA { flip_bits(tables, sign); };
-
-  const std::size_t whole_chunks = tail.chunk();
-  const std::size_t chunk_bytes = block.rows * (kValueBytes + kPositionBytes);
-  const std::byte* chunk_start = block.bytes + block.rows * layout.row_scale_bytes();
-  for (std::size_t chunk = 0; chunk < whole_chunks; ++chunk, chunk_start += chunk_bytes) {
-    const std::byte* values = chunk_start + first_row * kValueBytes;
-    const std::byte* positions = chunk_start + block.rows * kValueBytes + first_row * kPositionBytes;
-    const Int4Scales::Place place = scales.place(first_row, chunk, false);
-    __m512i tables[Tokens][Span];
-    __m512i less_eights[Tokens];  // dense: the same for all rows
-    unroll<Tokens>([&](auto t) FLAME_INLINE_LAMBDA {
-      Gather::load(input.codes(first_token + t) + chunk * kPackedChunk * Span, tables[t]);
-      sign_codes(t, tables[t], AllLanes());
-      if constexpr (Span == 1) {
-        less_eights[t] = _mm512_sub_epi32(zero, _mm512_dpbusd_epi32(zero, eights, tables[t][0]));
-      }
-    });
-    unroll<Rows>([&](auto r) FLAME_INLINE_LAMBDA {
-      prefetch_row<kValueBytes, kPositionBytes, Rows, r()>(values, positions);
-      const __m512i weights =
-          _mm512_ternarylogic_epi32(repeat_plane<4>(values + r * kValueBytes), halves, eights, kAndXor);
-      const __m512i indices = gather.positions(positions + r * kPositionBytes);
-      const __m512 scale = Int4Scales::of(place, r);
-      unroll<Tokens>([&](auto t) FLAME_INLINE_LAMBDA {
-        const __m512i codes = Gather::gather(tables[t], indices);
-        __m512i products;
-        if constexpr (Span == 1) {
-          products = _mm512_dpbusd_epi32(less_eights[t], weights, codes);
-        } else {
-          products =
-              _mm512_sub_epi32(_mm512_dpbusd_epi32(zero, weights, codes), _mm512_dpbusd_epi32(zero, eights, codes));
-        }
-        sums[t * Rows + r] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(products), scale, sums[t * Rows + r]);
-      });
-    });
-  }
-  end_of_loop(sums);
-  const __m512 sixteenth = _mm512_insertf32x8(_mm512_set1_ps(1.0F), _mm256_set1_ps(0.0625F), 1);
-  unroll<Rows * Tokens>([&](auto i) FLAME_INLINE_LAMBDA { sums[i] = _mm512_mul_ps(sums[i], sixteenth); });
-
-  if (!tail.empty()) {
-    const __m512i low_half = _mm512_set1_epi8(0x0f);
-    const __m512i eight = _mm512_set1_epi8(8);
-    const std::byte* values = tail.values(chunk_start, first_row);
-    const std::byte* positions = tail.positions(chunk_start, block.rows, first_row);
-    with_tail_tables<Span, Bits, Tokens>(
-        tail, input, first_token, sign_codes,
-        [&](auto paired, const auto& tables, auto&& pick_codes) FLAME_INLINE_LAMBDA {
-          constexpr bool kPaired = decltype(paired)::value;
-          const Int4Scales::Place scale_place = scales.place(first_row, whole_chunks, kPaired);
-          for_each_tail_row<Span, Bits, Rows, kPaired>(
-              tail, first_row, values, positions,
-              [&](auto both, std::size_t r) FLAME_INLINE_LAMBDA {
-                return _mm512_ternarylogic_epi32(tail.template int4_values<decltype(both)::value>(values, r), low_half,
-                                                 eight, kAndXor);
-              },
-              [&](std::size_t r, __m512i weights, __m512i indices, auto lanes) FLAME_INLINE_LAMBDA {
-                const __m512 scale = Int4Scales::of(scale_place, r);
-                unroll<Tokens>([&](auto t) FLAME_INLINE_LAMBDA {
-                  const __m512i codes = pick_codes(tables[t], indices);
-                  const __m512i products = _mm512_sub_epi32(_mm512_dpbusd_epi32(zero, weights, codes),
-                                                            _mm512_dpbusd_epi32(zero, eight, codes));
-                  __m512& sum = sums[t * Rows + r];
-                  sum = add_scaled(sum, lanes, _mm512_cvtepi32_ps(products), scale);
-                });
-              });
-        });
-  }
-
-  __m512 factors = _mm512_set1_ps(input.scale(first_token));
-  unroll<Tokens - 1>([&](auto t) FLAME_INLINE_LAMBDA {
-    constexpr auto kLater = static_cast<__mmask16>(0xffffU << ((t() + 1) * Rows));
-    factors = _mm512_mask_mov_ps(factors, kLater, _mm512_set1_ps(input.scale(first_token + t + 1)));
-  });
-  store_totals<Rows, Tokens>(_mm512_mul_ps(sum_each(sums), factors),
-                             output.values + first_token * output.stride + first_row, output.stride);
-}
-
-template <std::size_t Span, unsigned Bits>
-FLAME_ATTR void multiply_int4_range(const PackedMatrixView& matrix, std::size_t first, std::size_t last,
-                                    const PackedInput& input, const BlockOutput& output) {
-  const Tail<Bits> tail(matrix.layout);
-  Int4Scales scales(matrix.layout);
-  for_each_block(
-      matrix, first, last, input.tokens(), output, [&](const PackedBlock& block, const BlockOutput& part) FLAME_ATTR {
-        scales.widen(block);
-        for_each_tile(block.rows, input.tokens(),
-                      [&](auto rows, auto tokens, std::size_t r, std::size_t t) FLAME_INLINE_LAMBDA {
-                        multiply_int4_tile<Span, Bits, rows(), tokens()>(block, tail, scales, r, input, t, part);
-                      });
-      });
-}
-
 template <template <std::size_t, unsigned> class Kernel>
 BlockKernel kernel_of_pattern(const PackedFormat& format) {
   if (format.dense()) return Kernel<1, 0>::kMultiply;
@@ -762,19 +567,7 @@ struct Int8Kernel {
   static constexpr BlockKernel kMultiply = multiply_vnni_range<Span, Bits>;
 };
 
-template <std::size_t Span, unsigned Bits>
-struct Int4Kernel {
-  static constexpr BlockKernel kMultiply = multiply_int4_range<Span, Bits>;
-};
-
 inline BlockKernel vnni_int8_kernel(const PackedFormat& format) { return kernel_of_pattern<Int8Kernel>(format); }
-
-inline BlockKernel vnni_int4_kernel(const PackedFormat& format) {
-  // A lane's four values, and a group of n, must share a scale.
-  const std::size_t lane_inputs = 4U * format.m / format.n;
-  if (!format.dense() && format.int4_group % std::max<std::size_t>(lane_inputs, format.m) != 0) return nullptr;
-  return kernel_of_pattern<Int4Kernel>(format);
-}
 
 #endif  // AVX3_DL
 

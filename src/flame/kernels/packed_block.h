@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "flame/kernels/packed_linear.h"
 #include "flame/kernels/packed_matrix.h"
@@ -73,6 +74,10 @@ void for_each_block(const PackedMatrixView& matrix, std::size_t first, std::size
     finish_block(part.rows, tokens, part_output);
   }
 }
+
+/// The block itself when it has kPackedBlockRows rows. Otherwise a copy in `memory` that rows of zero bytes fill up, so
+/// that a kernel written for whole blocks reads it; valid until `memory` is used again.
+[[nodiscard]] PackedBlock fill_up_block(const PackedBlock& block, std::vector<std::byte>& memory);
 
 /// Writes the exact sums of rows [first_row, first_row + rows) of an int8 block for one token: as they are, or scaled.
 void store_int8_sums(const PackedBlock& block, const PackedInput& input, std::size_t token, std::size_t first_row,

@@ -12,8 +12,9 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <type_traits>
 
-#include "flame/kernels/packed_avx512-inl.h"
+#include "flame/kernels/packed_avx512_bf16-inl.h"
 #include "flame/kernels/packed_block.h"
 #include "flame/kernels/registers-inl.h"
 #include "flame/kernels/widen-inl.h"
@@ -154,15 +155,7 @@ class FloatGather {
   // The inputs that `positions` pick from the tables.
   static FLAME_INLINE Floats gather(const Floats (&tables)[Span], Words positions) {
 #if HWY_TARGET <= HWY_AVX3
-    __m512 picked = _mm512_permutex2var_ps(tables[0].raw, positions.raw, tables[1].raw);
-    unroll<Span / 2 - 1>([&](auto i) FLAME_INLINE_LAMBDA {
-      // 32 / Span neighbouring lanes share a pair of tables.
-      constexpr std::size_t kPair = i() + 1;
-      constexpr auto kLanes = static_cast<__mmask16>(0xffffU << (kPair * 32 / Span));
-      picked = _mm512_mask_blend_ps(
-          kLanes, picked, _mm512_permutex2var_ps(tables[2 * kPair].raw, positions.raw, tables[2 * kPair + 1].raw));
-    });
-    return Floats{picked};
+    return Floats{gather_floats(tables, positions.raw)};
 #else
     namespace hn = hwy::HWY_NAMESPACE;
     const auto indices = hn::IndicesFromVec(kFloats, positions);
@@ -292,9 +285,16 @@ FLAME_INLINE void multiply_float_tile(const PackedBlock& block, const FloatGathe
     HWY_ALIGN Element padded[Rows][kPackedChunk];
     HWY_ALIGN std::byte fields[Rows][kPackedChunk] = {};
     const FieldUnpacker<Bits> unpacker(rest, position_bytes);
+    // Each line once, one beside each vector and each string: of the rows' values, and in a whole block of their
+    // positions, which follow.
+    const std::byte* ahead = values;
+    const std::byte* const end = values + Rows * (value_bytes + (Rows == kPackedBlockRows ? position_bytes : 0));
+    const auto prefetch_next = [&]() FLAME_INLINE_LAMBDA {
+      if (ahead < end) prefetch_ahead(ahead);
+      ahead += 64;
+    };
     for (std::size_t r = 0; r < Rows; ++r) {
-      for (std::size_t i = 0; i < value_bytes; i += 64) prefetch_ahead(values + r * value_bytes + i);
-      prefetch_ahead(strings + r * position_bytes);
+      prefetch_next();
       unpacker.unpack(strings + r * position_bytes, fields[r]);
     }
     std::size_t value_stride = value_bytes;
@@ -308,7 +308,8 @@ FLAME_INLINE void multiply_float_tile(const PackedBlock& block, const FloatGathe
     }
     for (std::size_t k = 0; k < rest; k += kFloatLanes) {
       add_vector(
-          whole_chunks * kPackedChunk + k, values + k * sizeof(Element), value_stride, [](auto) FLAME_INLINE_LAMBDA {},
+          whole_chunks * kPackedChunk + k, values + k * sizeof(Element), value_stride,
+          [&](auto) FLAME_INLINE_LAMBDA { prefetch_next(); },
           [&](std::size_t r) FLAME_INLINE_LAMBDA { return gather.positions_of_bytes(fields[r] + k); });
     }
   }
@@ -318,8 +319,8 @@ FLAME_INLINE void multiply_float_tile(const PackedBlock& block, const FloatGathe
 template <typename Element, std::size_t Span, unsigned Bits>
 FLAME_INLINE void multiply_float_block(const PackedBlock& block, const FloatGather<Span, Bits>& gather,
                                        const PackedInput& input, const BlockOutput& output) {
-  // As many sums as there are registers for.
-  constexpr std::size_t kRows = HWY_TARGET <= HWY_AVX3 ? (Span >= 8 ? 8 : 16) : 4;
+// As many sums as there are registers for.
+  constexpr std::size_t kRows = HWY_TARGET <= HWY_AVX3 ? 16 : 4;
   constexpr std::size_t kTileRows = HWY_TARGET <= HWY_AVX3 ? 4 : 2;
   constexpr std::size_t kTileTokens = HWY_TARGET <= HWY_AVX3 ? 4 : 2;
   std::size_t t = 0;
@@ -378,6 +379,11 @@ BlockKernel float_kernel(const PackedFormat& format) {
 #if HWY_TARGET == HWY_SCALAR
   return nullptr;
 #else
+#if HWY_TARGET == HWY_AVX3_DL
+  if constexpr (std::is_same_v<Element, BFloat16>) {
+    if (const BlockKernel kernel = sparse_bf16_kernel(format); kernel != nullptr) return kernel;
+  }
+#endif
   const std::size_t table = HWY_TARGET <= HWY_AVX3 ? 16 : kFloatLanes;
   if (!std::has_single_bit(format.n) || !std::has_single_bit(format.m) || format.m > table) return nullptr;
   switch (format.m / format.n) {

@@ -6,6 +6,7 @@
 #include <hwy/highway.h>
 
 #include "flame/kernels/packed_avx512-inl.h"
+#include "flame/kernels/packed_avx512_int4-inl.h"
 #include "flame/kernels/packed_float-inl.h"
 #include "flame/kernels/packed_generic-inl.h"
 #include "flame/kernels/packed_int8-inl.h"

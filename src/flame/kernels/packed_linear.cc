@@ -99,6 +99,25 @@ void PackedInput::assign(const PackedLayout& layout, MatrixView<const std::int8_
   for (std::size_t t = 0; t < tokens_; ++t) store_codes(t, codes.row(t));
 }
 
+PackedBlock fill_up_block(const PackedBlock& block, std::vector<std::byte>& memory) {
+  if (block.rows == kPackedBlockRows) return block;
+  const PackedLayout& layout = block.layout;
+  memory.assign(kPackedBlockRows * layout.row_bytes(), std::byte{});
+  const std::byte* source = block.bytes;
+  std::byte* target = memory.data();
+  const auto copy_rows = [&](std::size_t row_bytes) {
+    std::copy_n(source, block.rows * row_bytes, target);
+    source += block.rows * row_bytes;
+    target += kPackedBlockRows * row_bytes;
+  };
+  copy_rows(layout.row_scale_bytes());
+  for (std::size_t chunk = 0; chunk < layout.chunks(); ++chunk) {
+    copy_rows(layout.value_bytes_of(layout.chunk_values(chunk)));
+    copy_rows(layout.index_bytes_of(layout.chunk_values(chunk)));
+  }
+  return {layout, memory.data(), kPackedBlockRows};
+}
+
 void store_int8_sums(const PackedBlock& block, const PackedInput& input, std::size_t token, std::size_t first_row,
                      std::size_t rows, const std::int32_t* sums, const BlockOutput& output) {
   const std::size_t place = token * output.stride + first_row;

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "flame/base/aligned_vector.h"
 #include "flame/base/matrix_view.h"
 #include "flame/kernels/packed_matrix.h"
 
@@ -36,8 +37,9 @@ class PackedInput {
   void reset(const PackedLayout& layout, std::size_t tokens);
   void store_codes(std::size_t token, std::span<const std::int8_t> codes);
 
-  std::vector<float> floats_;
-  std::vector<std::uint8_t> codes_;
+  // Rows are whole cache lines: kernels load them, or name them in instructions, a vector at a time.
+  AlignedVector<float> floats_;
+  AlignedVector<std::uint8_t> codes_;
   std::vector<float> scales_;
   std::size_t tokens_ = 0;
   std::size_t columns_ = 0;

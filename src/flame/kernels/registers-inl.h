@@ -90,6 +90,27 @@ FLAME_INLINE void end_of_loop(Vector (&sums)[Count]) {
   unroll<Count>([&](auto i) FLAME_INLINE_LAMBDA { end_of_loop(sums[i]); });
 }
 
+FLAME_INLINE __m512 raw_of(__m512 vector) { return vector; }
+FLAME_INLINE __m512 raw_of(hwy::HWY_NAMESPACE::Vec512<float> vector) { return vector.raw; }
+
+// The floats that the low five bits of each lane of `indices` pick from its pair of tables: 32 / Span neighbouring
+// lanes share one. Lanes that it is not the turn of keep their indices, or what was picked: nothing has to be joined.
+template <std::size_t Span, typename Vector>
+FLAME_INLINE __m512 gather_floats(const Vector (&tables)[Span], __m512i indices) {
+  if constexpr (Span == 2) {
+    return _mm512_permutex2var_ps(raw_of(tables[0]), indices, raw_of(tables[1]));
+  } else {
+    constexpr std::size_t kLanes = 32 / Span;
+    __m512 picked = _mm512_castsi512_ps(indices);
+    unroll<Span / 2>([&](auto pair) FLAME_INLINE_LAMBDA {
+      constexpr auto kMine = static_cast<__mmask16>(((1U << kLanes) - 1U) << (pair() * kLanes));
+      picked = _mm512_mask2_permutex2var_ps(raw_of(tables[2 * pair()]), _mm512_castps_si512(picked), kMine,
+                                            raw_of(tables[2 * pair() + 1]));
+    });
+    return picked;
+  }
+}
+
 // Sums over the lanes of up to 16 vectors, one a lane: a transposition that adds on the way.
 FLAME_INLINE __m512i add(__m512i a, __m512i b) { return _mm512_add_epi32(a, b); }
 FLAME_INLINE __m512 add(__m512 a, __m512 b) { return _mm512_add_ps(a, b); }
@@ -151,6 +172,16 @@ FLAME_INLINE void store_totals(__m512 totals, float* output, std::size_t stride)
       }
     });
   }
+}
+
+// Writes the first `rows` rows' sums, token by token in the lanes of `totals`.
+template <std::size_t Rows, std::size_t Tokens>
+FLAME_INLINE void store_some_totals(__m512 totals, std::size_t rows, float* output, std::size_t stride) {
+  const auto stored = static_cast<__mmask16>((std::uint32_t{1} << rows) - 1);
+  unroll<Tokens>([&](auto t) FLAME_INLINE_LAMBDA {
+    constexpr auto kMine = static_cast<__mmask16>(((std::uint32_t{1} << Rows) - 1) << (t() * Rows));
+    _mm512_mask_storeu_ps(output + t * stride, stored, _mm512_maskz_compress_ps(kMine, totals));
+  });
 }
 
 #endif
