@@ -80,6 +80,8 @@ def main():
     options = parser.parse_args()
 
     before, after = tensors_of(options.model), tensors_of(options.pruned)
+    if not before:
+        sys.exit(f"{options.model}: no .safetensors file; this script reads no .bin")
     assert before.keys() == after.keys(), sorted(before.keys() ^ after.keys())
     table = patterns_of(options.pattern)
     blocks = {stack: sorted({int(match[2]) for match in map(EXPERT.fullmatch, before) if match and match[1] == stack})
@@ -121,6 +123,8 @@ def main():
             continue
         assert path.read_bytes() == (options.pruned / path.name).read_bytes(), f"{path.name}: changed"
         files += 1
+    if pruned == 0:
+        sys.exit(f"{options.pattern} names no expert of {options.model}: nothing was checked")
     print(f"{pruned} expert matrices are {options.pattern} by {options.method} ({zeros / max(weights, 1):.2%} zeros), "
           f"{same} tensors and {files} files are byte for byte as they were")
 

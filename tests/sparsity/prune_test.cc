@@ -272,6 +272,22 @@ TEST_F(Prune, ThePatternCanBeReadFromTheRecord) {
   EXPECT_EQ(recorded_pattern(output()), "2:4,decoder=1:4");
 }
 
+TEST_F(Prune, ARecordThatNotAllExpertsAreNOfMNamesNoPattern) {
+  PruneOptions options = magnitude("2:4");
+  options.existing = io::Existing::kReplace;
+  options.exclude = {"encoder.*"};
+  static_cast<void>(prune_checkpoint(model(), output(), options));
+  EXPECT_EQ(recorded_pattern(output()), std::nullopt);
+  options.exclude.clear();
+  options.method = Method::kUnstructured;
+  static_cast<void>(prune_checkpoint(model(), output(), options));
+  EXPECT_EQ(recorded_pattern(output()), std::nullopt);
+  options = magnitude("4:4");
+  options.existing = io::Existing::kReplace;
+  static_cast<void>(prune_checkpoint(model(), output(), options));
+  EXPECT_EQ(recorded_pattern(output()), std::nullopt);
+}
+
 TEST_F(Prune, ARowThatMDoesNotDivideIsNamedOrPadded) {
   const auto source = model();
   EXPECT_THAT(error_of(source, magnitude("1:5")), testing::AllOf(HasSubstr("wi.weight"), HasSubstr("--pad")));

@@ -218,10 +218,15 @@ class Packer {
       const kernels::PackedFormat& format = layout(expert).format;
       if (!format.dense()) {
         sparsity::keep_largest({format.n, format.m}, shape.type, elements, shape.columns);
-        pruned = pruned || !std::equal(elements.begin(), elements.end(), tensor.bytes.begin());
+      }
+      Matrix<float> weights = sparsity::widen(shape, elements);
+      if (!format.dense() && !pruned) {
+        // By value: a zero of either sign is a zero.
+        const Matrix<float> before = sparsity::widen(shape, tensor.bytes);
+        pruned = !std::equal(weights.data(), weights.data() + shape.rows * shape.columns, before.data());
       }
       checkpoint_->release(name);
-      return sparsity::widen(shape, elements);
+      return weights;
     };
     const Matrix<float> wi = read(manifest_.gated ? "wi_0" : "wi");
     const Matrix<float> gate = manifest_.gated ? read("wi_1") : Matrix<float>();

@@ -295,9 +295,20 @@ std::optional<std::string> recorded_pattern(const std::filesystem::path& model, 
   const std::filesystem::path path = model / kRecordName;
   if (!files.exists(path)) return std::nullopt;
   const Json record = parse_json(io::read_file(path, files), path);
-  const auto pattern = record.find("pattern");
-  if (!record.is_object() || pattern == record.end() || !pattern->is_string()) return std::nullopt;
-  return pattern->get<std::string>();
+  if (!record.is_object()) return std::nullopt;
+  const auto text_of = [&](const char* key) {
+    const auto value = record.find(key);
+    return value != record.end() && value->is_string() ? value->get<std::string>() : std::string();
+  };
+  const std::string pattern = text_of("pattern");
+  const std::string method = text_of("method");
+  const std::vector<std::string_view> methods = pattern_method_names();
+  const bool some_excluded = record.contains("exclude") && !record["exclude"].empty();
+  const bool some_pruned = record.contains("tensors") && !record["tensors"].empty();
+  if (pattern.empty() || std::ranges::find(methods, method) == methods.end() || some_excluded || !some_pruned) {
+    return std::nullopt;
+  }
+  return pattern;
 }
 
 PruneReport prune_checkpoint(const std::filesystem::path& model, const std::filesystem::path& output,

@@ -103,8 +103,8 @@ struct PruneReport {
 [[nodiscard]] PruneReport prune_checkpoint(const std::filesystem::path& model, const std::filesystem::path& output,
                                            const PruneOptions& options, io::FileSystem& files = io::FileSystem::real());
 
-/// The N:M pattern that flame_pruning.json says the checkpoint directory `model` was pruned to; nullopt without such a
-/// record, or where it names none. Throws FileError, FormatError.
+/// The N:M pattern that flame_pruning.json says all experts of the checkpoint directory `model` were pruned to; nullopt
+/// without such a record, and where it names none: by a baseline, with some excluded, or with nothing pruned. Throws FileError, FormatError.
 [[nodiscard]] std::optional<std::string> recorded_pattern(const std::filesystem::path& model,
                                                           io::FileSystem& files = io::FileSystem::real());
 
