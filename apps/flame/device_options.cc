@@ -66,9 +66,9 @@ void check_device_options(const CLI::App& command, const DeviceOptions& options)
   if (options.device == "fpga" && options.binary.empty()) throw UsageError("--device fpga needs --xclbin FILE");
 }
 
-engine::DeviceFactory accelerator_factory(const std::string& path, const DeviceOptions& options,
-                                          const experts::BufferOptions& buffer) {
-  if (!experts::Bundle::is_bundle(path)) {
+engine::DeviceFactory accelerator_factory(const std::string& path, std::shared_ptr<const experts::Bundle> bundle,
+                                          const DeviceOptions& options, const experts::BufferOptions& buffer) {
+  if (bundle == nullptr) {
     throw UsageError(fmt::format("{}: --device {} runs bundles; make one with `flame pack {} --dtype int8 -o BUNDLE`",
                                  path, options.device, path));
   }
@@ -76,9 +76,8 @@ engine::DeviceFactory accelerator_factory(const std::string& path, const DeviceO
     throw UsageError(fmt::format("the accelerator predicts with cepr (or none), not {}", buffer.predictor));
   }
   return [=](const model::SwitchConfig& config, const model::DenseWeights& dense) -> std::unique_ptr<model::MoeDevice> {
-    const experts::Bundle bundle = experts::Bundle::open(path);
     std::optional<routing::Profile> profile;
-    if (buffer.predictor != "none" && bundle.has_profile()) profile = bundle.profile();
+    if (buffer.predictor != "none" && bundle->has_profile()) profile = bundle->profile();
     std::unique_ptr<accel::KernelBackend> backend;
     accel::AcceleratorOptions accelerator;
     if (options.device == "fpga-sim") {
@@ -99,7 +98,7 @@ engine::DeviceFactory accelerator_factory(const std::string& path, const DeviceO
     if (profile) accelerator.order = experts::context_of(buffer.context, *profile);
     accelerator.prefetch_count = options.prefetches;
     accelerator.dense_cycles = options.dense_cycles;
-    return std::make_unique<accel::AcceleratorDevice>(config, dense, bundle, profile ? &*profile : nullptr,
+    return std::make_unique<accel::AcceleratorDevice>(config, dense, *bundle, profile ? &*profile : nullptr,
                                                       std::move(backend), accelerator);
   };
 }

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "flame/accel/accelerator_device.h"
@@ -27,9 +28,11 @@ void add_device_options(CLI::App& command, DeviceOptions& options);
 /// Throws UsageError for options that have no effect with the device chosen.
 void check_device_options(const CLI::App& command, const DeviceOptions& options);
 [[nodiscard]] bool on_accelerator(const DeviceOptions& options);
-/// The factory for EngineOptions::make_device. `bundle` is the model's directory; of `buffer` the slots and the
-/// predictor count.
-[[nodiscard]] engine::DeviceFactory accelerator_factory(const std::string& bundle, const DeviceOptions& options,
+/// The factory for EngineOptions::make_device. `bundle` is the model at `path`, null where that is none; of `buffer`
+/// the slots and the predictor count.
+[[nodiscard]] engine::DeviceFactory accelerator_factory(const std::string& path,
+                                                        std::shared_ptr<const experts::Bundle> bundle,
+                                                        const DeviceOptions& options,
                                                         const experts::BufferOptions& buffer);
 /// The engine's device, where that is an accelerator; else null.
 [[nodiscard]] const accel::AcceleratorDevice* accelerator_of(const engine::Engine& engine);

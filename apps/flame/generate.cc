@@ -83,7 +83,8 @@ void print_statistics(const engine::RunStatistics& statistics, const engine::Eng
       format_byte_size(statistics.cache_bytes)));
 }
 
-void generate(const GenerateOptions& options) {
+/// `bundle`: the model, where it is one.
+void generate(const GenerateOptions& options, const std::shared_ptr<const experts::Bundle>& bundle) {
   std::optional<engine::OutputFile> file;
   if (writes_file(options)) {
     file.emplace(options.output, options.resume ? engine::OutputFile::Mode::kResume : engine::OutputFile::Mode::kNew);
@@ -92,8 +93,9 @@ void generate(const GenerateOptions& options) {
 
   engine::EngineOptions engine_setup = engine_options(options.model);
   engine_setup.buffer = buffer_options(options.buffer);
+  engine_setup.bundle = bundle;
   if (on_accelerator(options.device)) {
-    engine_setup.make_device = accelerator_factory(options.model.model, options.device, engine_setup.buffer);
+    engine_setup.make_device = accelerator_factory(options.model.model, bundle, options.device, engine_setup.buffer);
   }
   engine::Engine engine = engine::Engine::open(options.model.model, engine_setup);
   for (const std::string& warning : engine.warnings()) warn(warning);
@@ -200,8 +202,7 @@ void add_generate_command(CLI::App& app) {
   command->callback([options, command] {
     check(*options, command->count("--batch") > 0);
     check_device_options(*command, options->device);
-    check_buffer_options(*command, options->model.model, options->buffer);
-    generate(*options);
+    generate(*options, check_buffer_options(*command, options->model.model, options->buffer));
   });
 }
 

@@ -112,6 +112,7 @@ engine::EngineOptions engine_options(const ModelOptions& options) {
           .threads = options.threads,
           .check_finite = !options.skip_weight_check,
           .buffer = {},
+          .bundle = nullptr,
           .make_device = nullptr,
           .decorate = nullptr};
 }
@@ -196,26 +197,27 @@ experts::BufferOptions buffer_options(const BufferFlags& flags) {
   return options;
 }
 
-void check_buffer_options(const CLI::App& command, const std::string& model, const BufferFlags& flags) {
+std::shared_ptr<const experts::Bundle> check_buffer_options(const CLI::App& command, const std::string& model,
+                                                            const BufferFlags& flags) {
   const bool mapped = command.count("--mapped") > 0;
-  const bool bundle = experts::Bundle::is_bundle(model);
-  if (bundle && !mapped) {
-    const experts::Bundle opened = experts::Bundle::open(model);
+  std::shared_ptr<const experts::Bundle> bundle;
+  if (experts::Bundle::is_bundle(model)) bundle = std::make_shared<const experts::Bundle>(experts::Bundle::open(model));
+  if (bundle != nullptr && !mapped) {
     const auto given = [&](std::string_view option) { return command.count(std::string(option)) > 0; };
-    for (const std::string& message : experts::options_without_effect(opened, buffer_options(flags), given)) {
+    for (const std::string& message : experts::options_without_effect(*bundle, buffer_options(flags), given)) {
       throw UsageError(message);
     }
     const CLI::Option* device = command.get_option_no_throw("--device");
     const bool on_cpu = device == nullptr || device->count() == 0 || device->as<std::string>() == "cpu";
-    if (on_cpu && flags.slots > opened.grid().size()) {
+    if (on_cpu && flags.slots > bundle->grid().size()) {
       warn(fmt::format("--slots {}: {} has {} experts, which are all in memory then", flags.slots, model,
-                       opened.grid().size()));
+                       bundle->grid().size()));
     }
-    return;
+    return bundle;
   }
   for (const CLI::Option* option : command.get_options()) {
     if (option->get_group() != kBufferGroup || option->count() == 0) continue;
-    if (!bundle) {
+    if (bundle == nullptr) {
       throw UsageError(fmt::format(
           "{} has no effect: {} is a checkpoint, whose experts are all in memory; make a bundle with `flame pack {} "
           "-o BUNDLE`",
@@ -225,6 +227,7 @@ void check_buffer_options(const CLI::App& command, const std::string& model, con
       throw UsageError(fmt::format("{} has no effect with --mapped, which has no slots", option->get_name()));
     }
   }
+  return bundle;
 }
 
 void add_input_options(CLI::App& command, InputOptions& options) {
@@ -313,8 +316,9 @@ void add_generation_options(CLI::App& command, GenerationFlags& flags) {
       ->check(above_zero())
       ->group(group);
   command
-      .add_flag("--sample,!--no-sample", flags.wanted.sample,
-                "Draw tokens at random instead of taking the likeliest; --no-sample where the model's files ask for it")
+      .add_flag_function(
+          "--sample,!--no-sample", [&flags](std::int64_t given) { flags.wanted.sample = given > 0; },
+          "Draw tokens at random instead of taking the likeliest; --no-sample where the model's files ask for it")
       ->group(group);
   command.add_option("--temperature", flags.wanted.temperature, "Divides the logits when sampling")
       ->check(above_zero())

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -62,8 +63,10 @@ void add_buffer_options(CLI::App& command, BufferFlags& flags);
 /// Throws UsageError for values that cannot be read.
 [[nodiscard]] experts::BufferOptions buffer_options(const BufferFlags& flags);
 /// Throws UsageError naming a flag given on `command` that changes nothing with `model`: any at all for a checkpoint,
-/// whose experts are all in memory.
-void check_buffer_options(const CLI::App& command, const std::string& model, const BufferFlags& flags);
+/// whose experts are all in memory. Returns the model opened, where it is a bundle, else null.
+[[nodiscard]] std::shared_ptr<const experts::Bundle> check_buffer_options(const CLI::App& command,
+                                                                          const std::string& model,
+                                                                          const BufferFlags& flags);
 
 /// Where the prompts come from: --text, --input with --field, --input-ids, or standard input.
 struct InputOptions {

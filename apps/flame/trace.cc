@@ -74,11 +74,13 @@ std::string data_text(const TraceOptions& options) {
   return text;
 }
 
-void trace(const TraceOptions& options) {
+/// `bundle`: the model, where it is one.
+void trace(const TraceOptions& options, const std::shared_ptr<const experts::Bundle>& bundle) {
   const routing::TraceRecorderOptions record{.hidden = options.hidden, .approach = options.hidden};
   routing::TraceRecorder* recorder = nullptr;
   engine::EngineOptions setup = engine_options(options.model);
   setup.buffer = buffer_options(options.buffer);
+  setup.bundle = bundle;
   engine::Engine engine = engine::open_for_tracing(options.model.model, setup, record, recorder);
   for (const std::string& warning : engine.warnings()) warn(warning);
   const model::GenerationDefaults defaults = [&] {
@@ -160,8 +162,7 @@ void add_trace_command(CLI::App& app) {
   command->add_flag("--json", options->json, "What was traced, as a JSON object")->group("Trace");
   command->callback([options, command] {
     check(*options, command->count("--batch") > 0);
-    check_buffer_options(*command, options->model.model, options->buffer);
-    trace(*options);
+    trace(*options, check_buffer_options(*command, options->model.model, options->buffer));
   });
 }
 

@@ -225,6 +225,27 @@ TEST_F(Generate, SampledSequencesHaveNoScores) {
   EXPECT_FALSE(line.contains("scores"));
 }
 
+TEST_F(Generate, NoSampleTakesTheLikeliestWhereTheModelsFilesAskForSampling) {
+  const std::filesystem::path model = directory_ / "sampling";
+  std::filesystem::copy(tiny_model(), model);
+  std::ifstream stored(model / "generation_config.json");
+  json generation = json::parse(stored);
+  generation["do_sample"] = true;
+  generation["temperature"] = 5.0;
+  std::ofstream(model / "generation_config.json") << generation;
+  const auto tokens = [](const std::string& directory, const std::vector<std::string>& flags) {
+    std::vector<std::string> words{"generate", directory, "--text", "Hello there.", "--json", "--max-new-tokens", "8"};
+    words.insert(words.end(), flags.begin(), flags.end());
+    const ProgramResult result = run_flame(words);
+    EXPECT_EQ(result.exit_code, 0) << result.standard_error;
+    return json_lines(result.standard_output).at(0).at("tokens");
+  };
+  const json greedy = tokens(tiny_model().string(), {});
+  EXPECT_NE(tokens(model.string(), {}), greedy);
+  EXPECT_EQ(tokens(model.string(), {"--no-sample"}), greedy);
+  EXPECT_EQ(tokens(model.string(), {"--sample=false"}), greedy);
+}
+
 TEST_F(Generate, AFailedStartLeavesNoOutputInTheWayOfTheNext) {
   const std::string output = (directory_ / "out.jsonl").string();
   EXPECT_EQ(run_flame({"generate", "nosuch", "--text", "x", "-o", output}).exit_code, 1);

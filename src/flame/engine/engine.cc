@@ -92,7 +92,8 @@ Engine Engine::open(const std::filesystem::path& model, const EngineOptions& opt
     if (options.type) {
       throw UsageError(fmt::format("{}: the weights of a bundle are held as they were packed", model.string()));
     }
-    auto bundle = std::make_shared<const experts::Bundle>(experts::Bundle::open(model));
+    std::shared_ptr<const experts::Bundle> bundle = options.bundle;
+    if (bundle == nullptr) bundle = std::make_shared<const experts::Bundle>(experts::Bundle::open(model));
     if (options.buffer.mapped) {
       parts->device =
           std::make_unique<experts::MappedDevice>(std::move(bundle), parts->dense, options.buffer.timeout_seconds);

@@ -19,6 +19,10 @@
 #include "flame/model/weights.h"
 #include "flame/text/tokenizer.h"
 
+namespace flame::experts {
+class Bundle;
+}
+
 namespace flame::engine {
 
 /// Puts a device around the one the engine made: a trace recorder, forced routing, calibration.
@@ -38,6 +42,8 @@ struct EngineOptions {
   bool check_finite = true;
   /// How a bundle's experts are held in memory; a checkpoint's all are.
   experts::BufferOptions buffer = {};
+  /// The model, where it is a bundle that the caller has opened already.
+  std::shared_ptr<const experts::Bundle> bundle = nullptr;
   DeviceFactory make_device = nullptr;
   DeviceDecorator decorate = nullptr;
 };
