@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "flame/base/byte_size.h"
@@ -23,6 +24,8 @@
 #include "flame/experts/buffer_checks.h"
 #include "flame/experts/bundle.h"
 #include "flame/experts/predictor_choice.h"
+#include "flame/io/atomic_output.h"
+#include "flame/io/file.h"
 #include "flame/model/config.h"
 #include "flame/model/synth.h"
 #include "flame/options.h"
@@ -79,6 +82,8 @@ constexpr std::array<const char*, 10> kConfigurations = {"neither",
 /// Those that run dense experts, which a bundle that is given does not have beside its own.
 constexpr std::array<const char*, 3> kDenseConfigurations = {"neither", "CEPR", kOnDemand};
 
+constexpr double kLongestLatency = 1e9;  // microseconds, as flame eval buffer takes
+
 io::Throttle throttle_of(const std::string& bandwidth, double latency_us) {
   io::Throttle throttle;
   if (!bandwidth.empty()) throttle.bytes_per_second = parse_bandwidth(bandwidth, "--storage-bandwidth");
@@ -93,6 +98,30 @@ struct Routing {
   fs::path profile;
 };
 
+/// What the profiles made here say their model is, before the trace's.
+constexpr std::string_view kRoutedAs = " routed as ";
+
+/// Throws UsageError when something is at `path` that no run of this command has made.
+void require_own_profile(const fs::path& path) {
+  if (!io::FileSystem::real().exists(path)) return;
+  bool ours = false;
+  try {
+    ours = routing::Profile::read(path).model().model.find(kRoutedAs) != std::string::npos;
+  } catch (const FormatError&) {  // it is no profile
+  }
+  if (!ours) {
+    throw UsageError(
+        fmt::format("{}: was not made by flame bench, which would replace it: name another --work", path.string()));
+  }
+}
+
+/// Throws UsageError for a working directory that is a model of its own: bundles and a profile are put there.
+void require_working_directory(const std::string& work) {
+  io::require_directory_target(work);
+  if (!experts::Bundle::is_bundle(work) && !io::FileSystem::real().exists(fs::path(work) / "config.json")) return;
+  throw UsageError(fmt::format("--work {}: is a model itself; name a directory that keeps the bundles", work));
+}
+
 Routing prepare_routing(const Options& options, const fs::path& work) {
   if (options.route_trace.empty()) return {nullptr, options.profile};
   const model::SwitchConfig config = model::load_config_or_preset(options.model);
@@ -106,7 +135,7 @@ Routing prepare_routing(const Options& options, const fs::path& work) {
                     trace.info.experts, options.model, config.num_experts));
   }
   routing::TraceInfo model;
-  model.model = fmt::format("{} routed as {}", options.model, trace.info.model);
+  model.model = fmt::format("{}{}{}", options.model, kRoutedAs, trace.info.model);
   model.experts = config.num_experts;
   model.encoder_layers = config.moe_layers(model::Stack::kEncoder);
   model.decoder_layers = config.moe_layers(model::Stack::kDecoder);
@@ -125,6 +154,7 @@ Routing prepare_routing(const Options& options, const fs::path& work) {
       profile.set_fitted(routing::fit(counted, profile.options(), profile.options().max_order, {}));
     }
     routing.profile = work / "profile.json";
+    require_own_profile(routing.profile);
     profile.write(routing.profile);
   }
   return routing;
@@ -170,12 +200,19 @@ std::vector<eval::LatencyCase> cases_of(const Options& options, const fs::path& 
     bundles.emplace(options.model, options.work, profile);
     if (runs_dense(options)) dense = bundles->get("dense", packed_type("--dense-dtype", options.dense_type));
   }
+  const bool in_budget = wanted(options, "N:M") || wanted(options, "both") || wanted(options, "ladder 4: kept");
+  const bool dense_in_budget = !dense.empty() && (wanted(options, "neither") || wanted(options, "CEPR"));
+  const std::uint64_t one_dense = dense_in_budget ? experts::Bundle::open(dense).slot_bytes() : 0;
   for (const std::string& pattern : options.patterns) {
     const fs::path packed =
         given ? fs::path(options.model) : bundles->get(pattern, packed_type("--dtype", options.type));
     const experts::Bundle bundle = experts::Bundle::open(packed);
     for (const std::string& text : options.budgets) {
       const std::uint64_t budget = parse_byte_budget(text, bundle.packed_bytes(), "--budget");
+      if (const std::uint64_t one = std::max(in_budget ? bundle.slot_bytes() : 0, one_dense); budget < one) {
+        throw UsageError(fmt::format("--budget {}: is {}, and one expert takes {}: give at least that", text,
+                                     format_byte_size(budget), format_byte_size(one)));
+      }
       if (!given) {
         add("neither", dense, buffer_for(options, budget, false));
         add("CEPR", dense, buffer_for(options, budget, true));
@@ -230,16 +267,22 @@ void print_table(const std::vector<eval::LatencyResult>& results) {
                     "needed", "least", "hit", "Belady", "wait ms", "first s", "enc. s"));
   for (const eval::LatencyResult& result : results) {
     const experts::LookupCounts& lookups = result.report.pipeline.decoder;
+    const bool mapped = result.setting.buffer.mapped;  // without slots: nothing is looked up, loaded or waited for
+    const auto share = [&](double part) { return mapped ? std::string("-") : fmt::format("{:.1f}%", 100.0 * part); };
+    const auto milliseconds = [&](double seconds, int digits) {
+      return mapped ? std::string("-") : fmt::format("{:.{}f}", 1e3 * seconds, digits);
+    };
     const double all = static_cast<double>(std::max<std::uint64_t>(1, lookups.all()));
     print(
-        fmt::format("{:<24} {:<8} {:<5} {:>10} {:>6} {:>10.2f} {:>19} {:>8.2f} {:>8.2f} {:>8.2f} {:>6.1f}% {:>6.1f}% "
-                    "{:>9.1f} {:>8.3f} {:>8.3f}\n",
+        fmt::format("{:<24} {:<8} {:<5} {:>10} {:>6} {:>10.2f} {:>19} {:>8.2f} {:>8} {:>8} {:>7} {:>7} {:>9} {:>8.3f} "
+                    "{:>8.3f}\n",
                     result.setting.configuration, result.pattern, result.type,
                     format_byte_size(result.slots * result.slot_bytes), result.slots, 1e3 * result.decoder.median,
                     fmt::format("({:.2f} … {:.2f})", 1e3 * result.decoder.least, 1e3 * result.decoder.most),
-                    1e3 * result.moe.median, 1e3 * result.bounds.needed_seconds, 1e3 * result.bounds.least_seconds,
-                    100.0 * static_cast<double>(lookups.hits) / all, 100.0 * result.ceilings.belady_hit_ratio,
-                    1e3 * result.report.pipeline.wait_seconds, result.first_token.median, result.encoder.median));
+                    1e3 * result.moe.median, milliseconds(result.bounds.needed_seconds, 2),
+                    milliseconds(result.bounds.least_seconds, 2), share(static_cast<double>(lookups.hits) / all),
+                    share(result.ceilings.belady_hit_ratio), milliseconds(result.report.pipeline.wait_seconds, 1),
+                    result.first_token.median, result.encoder.median));
   }
   print(
       "needed, least: ms a token that bytes missed / bandwidth allow, all loading overlapped: with the loads that the "
@@ -250,7 +293,11 @@ void print_table(const std::vector<eval::LatencyResult>& results) {
 void check_given_bundle(const CLI::App& command, const Options& options) {
   refuse_flags(command, {"--pattern", "--dtype", "--dense-dtype", "--profile"},
                "on a bundle, which is packed already and has its own profile");
-  if (options.route_trace.empty()) refuse_flags(command, {"--work"}, "on a bundle: nothing has to be packed");
+  if (!options.route_trace.empty()) {
+    throw UsageError(
+        "--route-trace on a bundle: its profile does not go with the trace; give the checkpoint and --work DIRECTORY");
+  }
+  refuse_flags(command, {"--work"}, "on a bundle: nothing has to be packed");
   for (const std::string& name : options.configurations) {
     if (std::find(kDenseConfigurations.begin(), kDenseConfigurations.end(), name) == kDenseConfigurations.end())
       continue;
@@ -266,9 +313,14 @@ void bench(const CLI::App& command, const Options& options) {
   if (!given && options.work.empty()) {
     throw UsageError("benchmarks of a checkpoint pack it first: say where with --work DIRECTORY, or give a bundle");
   }
-  if (!options.work.empty()) fs::create_directories(options.work);
-  if (given && !options.route_trace.empty() && options.work.empty()) {
-    throw UsageError("--route-trace on a bundle has no profile that goes with it: give the checkpoint and --work");
+  if (!options.work.empty()) {
+    require_working_directory(options.work);
+    io::FileSystem::real().create_directories(options.work);
+  }
+  const bool mapped = !options.configurations.empty() && wanted(options, "mapped");
+  if (mapped) {
+    refuse_flags(command, {"--storage", "--storage-bandwidth", "--storage-latency-us"},
+                 "on mapped, whose bytes the kernel brings: leave it out of --only, or these out");
   }
   const Routing routing = prepare_routing(options, options.work);
   eval::LatencyOptions run = options.run;
@@ -324,7 +376,8 @@ void bench_on_accelerator(const CLI::App& command, const Options& options) {
   }
   if (options.route_trace.empty()) throw UsageError("--device fpga-sim routes as a trace does: give --route-trace");
   if (options.work.empty()) throw UsageError("--device fpga-sim needs --work DIRECTORY for the trace's profile");
-  fs::create_directories(options.work);
+  require_working_directory(options.work);
+  io::FileSystem::real().create_directories(options.work);
   const Routing routing = prepare_routing(options, options.work);
   const routing::Profile profile = routing::Profile::read(routing.profile);
   bench_accelerator({.model = options.model,
@@ -361,7 +414,7 @@ void add_storage_command(CLI::App& bench_command) {
   command->add_option("--piece", options->pieces, "Bytes of one read")->capture_default_str();
   command->add_option("--storage-bandwidth", options->bandwidth, "Measure as if the storage were this slow");
   command->add_option("--storage-latency-us", options->latency_us, "Added to every read")
-      ->check(CLI::NonNegativeNumber);
+      ->check(between(0.0, kLongestLatency));
   command->add_option("--repeats", options->repeats, "The best of so many")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
@@ -433,7 +486,7 @@ void add_bench_command(CLI::App& app) {
   command->add_option("--work", options->work, "Directory for the bundles; kept, and used again");
   command->add_option("--storage-bandwidth", options->bandwidth, "As if the storage were this slow, for example 1GB/s");
   command->add_option("--storage-latency-us", options->latency_us, "Added to every read")
-      ->check(CLI::NonNegativeNumber);
+      ->check(between(0.0, kLongestLatency));
   command->add_option("--storage", options->storage, fmt::format("{}", fmt::join(io::storage_backend_names(), ", ")))
       ->capture_default_str();
   command->add_option("--input-tokens", options->run.input_tokens, "Of the encoder")

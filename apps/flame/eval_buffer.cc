@@ -6,6 +6,7 @@
 #include <chrono>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,7 @@
 #include "flame/commands.h"
 #include "flame/console.h"
 #include "flame/eval/buffer.h"
+#include "flame/experts/predictor_choice.h"
 #include "flame/options.h"
 #include "flame/routing/predictor.h"
 
@@ -40,6 +42,38 @@ struct Options {
   std::size_t threads = 0;
   bool json = false;
 };
+
+/// What "auto" stands for with this profile; any other name stands for itself.
+std::string chosen(const std::string& predictor, const routing::Profile& profile) {
+  if (predictor != "auto") return predictor;
+  return experts::choose_predictor(predictor, experts::Replacement::kNextUse, &profile).predictor;
+}
+
+/// The m to replay a predictor with. "auto" has one, as when generating: what was asked for, or 3.
+std::vector<std::uint32_t> orders_of(const std::string& predictor, const Options& options,
+                                     const std::vector<std::uint32_t>& all, const routing::Profile& profile) {
+  if (!routing::has_order(chosen(predictor, profile))) return {all.front()};
+  if (predictor == "auto" && options.contexts.empty()) return {experts::context_of(std::nullopt, profile)};
+  return all;
+}
+
+/// Throws UsageError for options that change nothing of what is replayed.
+void check_effect(const Options& options, const routing::Profile& profile) {
+  const auto& predictors = options.predictors;
+  const bool ordered = std::any_of(predictors.begin(), predictors.end(),
+                                   [&](const std::string& name) { return routing::has_order(chosen(name, profile)); });
+  if (!options.contexts.empty() && !ordered) {
+    throw UsageError("--context has no effect without cepr, incremental, backoff or online");
+  }
+  const experts::Replacement asked = experts::parse_replacement(options.replacement);
+  const bool replaces = std::any_of(predictors.begin(), predictors.end(), [&](const std::string& name) {
+    return name != "belady" && experts::choose_predictor(name, asked, &profile).replacement == asked;
+  });
+  if (asked != eval::BufferCase().replacement && !replaces) {
+    throw UsageError(fmt::format("--replacement {} has no effect: {} stand{} for a replacement itself",
+                                 options.replacement, fmt::join(predictors, ", "), predictors.size() == 1 ? "s" : ""));
+  }
+}
 
 std::vector<eval::BufferCase> cases_of(const Options& options, const routing::Trace& trace,
                                        const routing::Profile& profile) {
@@ -83,8 +117,7 @@ std::vector<eval::BufferCase> cases_of(const Options& options, const routing::Tr
       times.gap = options.gap_us * 1e-6;
       for (const std::string& predictor : options.predictors) {
         if (mode == "paper" && predictor == "none") continue;
-        const std::vector<std::uint32_t> contexts =
-            routing::has_order(predictor) ? all_contexts : std::vector<std::uint32_t>{all_contexts.front()};
+        const std::vector<std::uint32_t> contexts = orders_of(predictor, options, all_contexts, profile);
         for (const std::uint32_t context : contexts) {
           for (const std::size_t slots : mode == "paper" ? paper_slots : runtime_slots) {
             eval::BufferCase setting;
@@ -101,6 +134,7 @@ std::vector<eval::BufferCase> cases_of(const Options& options, const routing::Tr
       }
     }
   }
+  if (cases.empty()) throw UsageError("--predictor none --mode paper: none names no experts, so nothing is replayed");
   return cases;
 }
 
@@ -109,6 +143,7 @@ void evaluate(const Options& options) {
   const routing::Profile profile = routing::Profile::read(options.profile);
   routing::Trace trace = routing::read_trace(options.trace, eval::states_for(options.predictors, profile));
   profile.require_model(trace.info);
+  check_effect(options, profile);
   const std::vector<std::uint64_t> fingerprints = routing::example_fingerprints(trace);
   const std::size_t shared = profile.overlap(fingerprints);
   if (shared > 0 && !options.skip_overlapping) {
@@ -177,7 +212,8 @@ void add_eval_buffer_command(CLI::App& eval) {
       ->capture_default_str();
   command
       ->add_option("--context", options->contexts,
-                   "m: experts that cepr, incremental, … look back on (default: 1 to 6, as far as the profile counted)")
+                   "m: experts that cepr, incremental, … look back on (default: 1 to 6, as far as the profile counted; "
+                   "of auto: 3)")
       ->check(CLI::Range(1, 16));
   command->add_option("--slots", options->slots, "Paper mode: of each layer (default 1 … E); runtime: in all (eighths)")
       ->check(above_zero());
@@ -189,7 +225,7 @@ void add_eval_buffer_command(CLI::App& eval) {
   command->add_flag("--speculate-always", options->speculate_always, "Load ahead without asking whether it pays");
   command->add_option("--expert-bytes", options->expert_bytes, "Packed bytes of one expert, one or several");
   command->add_option("--bandwidth", options->bandwidth, "Of the storage")->capture_default_str();
-  const CLI::Range microseconds(0.0, 1e9);
+  const CLI::Validator microseconds = between(0.0, 1e9);
   command->add_option("--latency-us", options->latency_us, "Of the storage")
       ->check(microseconds)
       ->capture_default_str();
@@ -204,9 +240,6 @@ void add_eval_buffer_command(CLI::App& eval) {
   command->add_option("--threads", options->threads, "Threads (default: every processor)")->check(CLI::Range(1, 1024));
   command->add_flag("--json", options->json, "One JSON object on standard output");
   command->callback([options, command] {
-    if (std::none_of(options->predictors.begin(), options->predictors.end(), routing::has_order)) {
-      refuse_flags(*command, {"--context"}, "without cepr, incremental, backoff or online");
-    }
     if (command->count("--expert-bytes") == 0) {
       refuse_flags(*command, {"--bandwidth", "--latency-us"},
                    "without --expert-bytes: a load then takes as long as --gap-us");

@@ -57,6 +57,7 @@ void check(const Options& options) {
   if (options.field.empty()) throw UsageError("--field: name the key of --input that holds the text to summarise");
   if (options.output.empty()) throw UsageError("-o FILE: name the file that keeps the generated texts");
   io::require_file_target(options.output);
+  check_output_files({options.output}, {options.model, options.input});
   if (io::FileSystem::real().exists(options.output) && !options.resume) {
     throw UsageError(fmt::format("{}: exists already; go on from it with --resume, or remove it", options.output));
   }

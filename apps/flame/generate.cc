@@ -202,6 +202,8 @@ void add_generate_command(CLI::App& app) {
   command->callback([options, command] {
     check(*options, command->count("--batch") > 0);
     check_device_options(*command, options->device);
+    check_output_files({options->output, options->buffer.timeline, options->device.waveform},
+                       {options->model.model, options->input.file, options->input.ids_file, options->device.binary});
     generate(*options, check_buffer_options(*command, options->model.model, options->buffer));
   });
 }

@@ -8,6 +8,7 @@
 #include "flame/base/interrupt.h"
 #include "flame/commands.h"
 #include "flame/console.h"
+#include "flame/io/mapping_faults.h"
 #include "flame/options.h"
 
 namespace {
@@ -49,6 +50,7 @@ int main(int argc, char** argv) {
   flame::cli::refuse_negative_counts(app);
   app.failure_message(describe_failure);
   flame::install_interrupt_handlers();
+  flame::io::install_mapping_fault_handler();
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

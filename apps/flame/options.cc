@@ -18,7 +18,9 @@
 #include "flame/experts/buffer_checks.h"
 #include "flame/experts/bundle.h"
 #include "flame/io/async_reader.h"
+#include "flame/io/atomic_output.h"
 #include "flame/io/descriptor_input.h"
+#include "flame/io/file.h"
 #include "flame/routing/predictor.h"
 
 namespace flame::cli {
@@ -56,6 +58,20 @@ void refuse_flags(const CLI::App& command, std::initializer_list<const char*> fl
   }
 }
 
+void check_output_files(const std::vector<std::string>& outputs, const std::vector<std::filesystem::path>& sources) {
+  std::vector<std::filesystem::path> taken = sources;
+  for (const std::string& output : outputs) {
+    if (output.empty() || output == "-") continue;
+    io::require_not_read(output, taken);
+    const std::filesystem::path directory = std::filesystem::absolute(output).parent_path();
+    if (io::FileSystem::real().exists(directory / "flame.json")) {
+      throw UsageError(
+          fmt::format("{}: lies in a bundle, whose flame.json names all its files; name one elsewhere", output));
+    }
+    taken.emplace_back(output);
+  }
+}
+
 void refuse_negative_counts(CLI::App& app) {
   for (CLI::Option* option : app.get_options()) {
     if (!option->get_type_name().starts_with("UINT")) continue;
@@ -88,6 +104,17 @@ CLI::Validator above_zero() {
             return number && value > 0.0 ? std::string() : fmt::format("expected a number above 0, found {}", text);
           },
           "ABOVE 0"};
+}
+
+CLI::Validator between(double least, double most) {
+  return {[least, most](std::string& text) {
+            double value = 0.0;
+            const bool number = CLI::detail::lexical_cast(text, value);
+            return number && value >= least && value <= most
+                       ? std::string()
+                       : fmt::format("expected a number from {} to {}, found {}", least, most, text);
+          },
+          fmt::format("{} to {}", least, most)};
 }
 
 void add_model_options(CLI::App& command, ModelOptions& options) {

@@ -25,6 +25,8 @@ namespace flame::cli {
 
 /// Refuses what is not a number above 0, and says so.
 [[nodiscard]] CLI::Validator above_zero();
+/// As CLI::Range, which lets "nan" through.
+[[nodiscard]] CLI::Validator between(double least, double most);
 
 /// CLI11 takes "-1" for a huge number where an option is an unsigned one, and the largest there is for one beyond it:
 /// refuses both for all options that `app` and its subcommands have by now.
@@ -32,6 +34,10 @@ void refuse_negative_counts(CLI::App& app);
 
 /// Throws UsageError "FLAG has no effect WHY" for the first of `flags` that was given on the command line.
 void refuse_flags(const CLI::App& command, std::initializer_list<const char*> flags, std::string_view why);
+
+/// Throws UsageError when one of the files that a run writes is one of `sources`, which it reads, lies in one of them or
+/// in a bundle, whose flame.json names all that is in it, or is named twice. Empty names and "-" are passed over.
+void check_output_files(const std::vector<std::string>& outputs, const std::vector<std::filesystem::path>& sources);
 
 /// Which model, and how it is held. `flame generate MODEL --dtype bf16 --threads 2`.
 struct ModelOptions {

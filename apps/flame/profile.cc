@@ -18,6 +18,8 @@
 #include "flame/console.h"
 #include "flame/eval/path_report.h"
 #include "flame/io/atomic_output.h"
+#include "flame/io/file.h"
+#include "flame/options.h"
 #include "flame/routing/distributed.h"
 #include "flame/routing/profiling.h"
 
@@ -37,12 +39,27 @@ struct ProfileOptions {
   bool json = false;
 };
 
+/// A profile is replaced by a profile, and nothing else is: not a trace that took hours, nor a model's weights.
+void check_target(const ProfileOptions& options) {
+  io::require_file_target(options.output);
+  std::vector<std::filesystem::path> sources = options.inputs;
+  if (options.model) sources.push_back(*options.model);
+  check_output_files({options.output}, sources);
+  if (!io::FileSystem::real().exists(options.output)) return;
+  try {
+    static_cast<void>(routing::Profile::read(options.output));
+  } catch (const FormatError&) {
+    throw UsageError(
+        fmt::format("{}: is there already and is no profile; remove it or name another file", options.output));
+  }
+}
+
 void check(const ProfileOptions& options) {
   if (options.output.empty() && !options.show) throw UsageError("nothing to do: give -o PROFILE, or --show");
   if (!options.heat_map.empty() && !options.show) throw UsageError("--heat-map has no effect without --show");
   if (options.model && !options.fit) throw UsageError("--model has no effect without --fit");
   if (options.fit_context && !options.fit) throw UsageError("--fit-context has no effect without --fit");
-  if (!options.output.empty()) io::require_file_target(options.output);
+  if (!options.output.empty()) check_target(options);
   const auto profiles = std::count_if(options.inputs.begin(), options.inputs.end(), routing::is_profile_file);
   const bool all = profiles == static_cast<std::ptrdiff_t>(options.inputs.size());
   if (profiles > 0 && !all) throw UsageError("traces and profiles cannot be mixed: count the traces first");

@@ -162,6 +162,8 @@ void add_trace_command(CLI::App& app) {
   command->add_flag("--json", options->json, "What was traced, as a JSON object")->group("Trace");
   command->callback([options, command] {
     check(*options, command->count("--batch") > 0);
+    check_output_files({options->output, options->buffer.timeline},
+                       {options->model.model, options->input.file, options->input.ids_file});
     trace(*options, check_buffer_options(*command, options->model.model, options->buffer));
   });
 }

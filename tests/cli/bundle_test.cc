@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
@@ -338,6 +339,14 @@ TEST(BenchCommand, RefusesOptionsThatChangeNothing) {
            {{bundle, "--predictor", "none", "--context", "2"}, "--context has no effect with --predictor none"},
            {{bundle, "--budget", "25x%"}, "neither a share"},
            {{bundle, "--storage-bandwidth", "0"}, "more than 0 bytes a second"},
+           {{bundle, "--storage-latency-us", "1e300"}, "--storage-latency-us"},
+           {{bundle, "--storage-latency-us", "nan"}, "--storage-latency-us"},
+           {{"storage", bundle, "--storage-latency-us", "1e300"}, "--storage-latency-us"},
+           {{bundle, "--budget", "1%"}, "--budget 1%: is"},
+           {{bundle, "--route-trace", "t", "--work", work}, "--route-trace on a bundle"},
+           {{bundle, "--only", "both", "mapped", "--storage-bandwidth", "1GB/s"}, "has no effect on mapped"},
+           {{bundle, "--only", "mapped", "--storage", "threads"}, "has no effect on mapped"},
+           {{model, "--work", bundle}, "is a model itself"},
            {{model, "--work", work, "--only", "N:M", "--dense-dtype", "bf16"}, "--dense-dtype has no effect"},
            {{model, "--device", "fpga-sim", "--repeats", "5"}, "--repeats has no effect with --device fpga-sim"},
            {{model, "--device", "fpga-sim", "--budget", "1MiB", "2MiB"}, "takes one"},
@@ -348,6 +357,111 @@ TEST(BenchCommand, RefusesOptionsThatChangeNothing) {
     EXPECT_EQ(result.exit_code, 2) << said << result.standard_error;
     EXPECT_THAT(result.standard_error, HasSubstr(said));
   }
+}
+
+TEST(BenchCommand, ChangesNoBundleAndNoProfileThatItDidNotMake) {
+  const TemporaryDirectory directory;
+  const auto path = [&](const char* name) { return (directory / name).string(); };
+  const std::string model = tiny_model().string();
+  const std::string texts = write_texts(directory / "texts.jsonl");
+  const auto expect_ok = [](const ProgramResult& result) { ASSERT_EQ(result.exit_code, 0) << result.standard_error; };
+  expect_ok(run_flame(
+      {"trace", model, "--input", texts, "--field", "dialogue", "--max-new-tokens", "4", "-o", path("trace")}));
+  expect_ok(run_flame({"profile", path("trace"), "-o", path("profile")}));
+  const auto bench = [&](const std::string& work) {
+    return run_flame({"bench", model, "--work", path(work.c_str()), "--route-trace", path("trace"), "--only", "both",
+                      "--budget", "50%", "--tokens", "2", "--input-tokens", "4", "--repeats", "1"});
+  };
+  expect_ok(bench("ours"));
+  expect_ok(bench("ours"));
+  const std::string theirs = path("theirs") + "/2_4-int8";
+  expect_ok(run_flame({"pack", model, "-o", theirs, "--pattern", "2:4", "--profile", path("profile")}));
+  const ProgramResult packed = bench("theirs");
+  EXPECT_EQ(packed.exit_code, 2);
+  EXPECT_THAT(packed.standard_error, HasSubstr("was not packed by flame bench"));
+  expect_ok(run_flame({"verify", theirs}));
+  std::ifstream before(path("profile"));
+  std::ifstream after(theirs + "/profile.json");
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(after), {}),
+            std::string(std::istreambuf_iterator<char>(before), {}));
+  std::filesystem::create_directories(path("other"));
+  std::filesystem::copy_file(path("profile"), path("other") + "/profile.json");
+  const ProgramResult profiled = bench("other");
+  EXPECT_EQ(profiled.exit_code, 2);
+  EXPECT_THAT(profiled.standard_error, HasSubstr("was not made by flame bench"));
+}
+
+TEST(OutputFiles, AreNeverWhatIsReadNorSomethingElsesFile) {
+  const TemporaryDirectory directory;
+  const auto path = [&](const char* name) { return (directory / name).string(); };
+  const std::string bundle = path("bundle");
+  ASSERT_EQ(run_flame({"pack", tiny_model().string(), "-o", bundle, "--dtype", "int8"}).exit_code, 0);
+  ASSERT_EQ(run_flame({"trace", bundle, "--text", "x", "--max-new-tokens", "3", "-o", path("trace")}).exit_code, 0);
+  const auto traced = std::filesystem::file_size(path("trace"));
+  std::ofstream(path("notes.txt")) << "precious notes, longer than the beginning of a timeline";
+  const auto generate = [&](const std::string& timeline) {
+    return std::vector<std::string>{"generate", bundle,    "--text", "x",          "--max-new-tokens",
+                                    "3",        "--slots", "3",      "--timeline", timeline};
+  };
+  for (const auto& [command, said] : std::vector<std::pair<std::vector<std::string>, std::string>>{
+           {generate(bundle + "/flame.json"), "which is read here"},
+           {generate(bundle + "/new.json"), "which is read here"},
+           {generate(path("notes.txt")), "is no timeline"},
+           {{"profile", path("trace"), "-o", path("trace")}, "is what is read here"},
+           {{"profile", path("trace"), "-o", bundle + "/model.safetensors"}, "lies in a bundle"},
+           {{"profile", path("trace"), "-o", path("notes.txt")}, "is no profile"},
+           {{"trace", bundle, "--text", "x", "-o", bundle + "/trace"}, "which is read here"},
+           {{"trace", bundle, "--text", "x", "-o", path("t2"), "--timeline", path("t2")}, "is what is read here"}}) {
+    const ProgramResult result = run_flame(command);
+    EXPECT_EQ(result.exit_code, 2) << said << result.standard_error;
+    EXPECT_THAT(result.standard_error, HasSubstr(said));
+  }
+  EXPECT_EQ(run_flame({"verify", bundle}).exit_code, 0);
+  EXPECT_EQ(std::filesystem::file_size(path("trace")), traced);
+  for (int i = 0; i < 2; ++i) {  // a second one over the first
+    EXPECT_EQ(run_flame(generate(path("timeline"))).exit_code, 0);
+    EXPECT_EQ(run_flame({"profile", path("trace"), "-o", path("profile")}).exit_code, 0);
+  }
+}
+
+TEST(PackCommand, ReplacesNothingThatItDidNotWrite) {
+  const TemporaryDirectory directory;
+  const std::string bundle = (directory / "bundle").string();
+  const auto pack = [&](const std::string& output) {
+    return run_flame({"pack", tiny_model().string(), "-o", output, "--dtype", "int8", "--replace"});
+  };
+  ASSERT_EQ(pack(bundle).exit_code, 0);
+  ASSERT_EQ(pack(bundle + "/").exit_code, 0);
+  std::filesystem::create_directory_symlink("bundle", directory / "link");
+  ASSERT_EQ(pack((directory / "link").string()).exit_code, 0);
+  EXPECT_TRUE(std::filesystem::is_symlink(directory / "link"));
+  std::filesystem::create_directories(bundle + "/photos");
+  std::ofstream(bundle + "/photos/a") << "x";
+  const ProgramResult refused = pack(bundle);
+  EXPECT_EQ(refused.exit_code, 2);
+  EXPECT_THAT(refused.standard_error, HasSubstr("photos: flame.json does not name it"));
+  EXPECT_TRUE(std::filesystem::exists(bundle + "/photos/a"));
+}
+
+TEST(GenerateWithABundle, TheTimeAllowedIsThatOfAWholeExpert) {
+  const TemporaryDirectory directory;
+  json config = json::parse(std::ifstream(data_path("cli/tiny.json")));
+  config["d_model"] = 64;
+  config["d_ff"] = 8192;
+  config["num_experts"] = 2;
+  std::ofstream(directory / "config.json") << config.dump();
+  const std::string model = (directory / "model").string();
+  const std::string bundle = (directory / "bundle").string();
+  ASSERT_EQ(run_flame({"synth", (directory / "config.json").string(), "-o", model, "--tokenizer",
+                       data_path("text/t5/spiece.model").string()})
+                .exit_code,
+            0);
+  ASSERT_EQ(run_flame({"pack", model, "-o", bundle, "--dtype", "f32"}).exit_code, 0);
+  // Each 256 KiB comes in 0.07 s, the 4 MiB of the expert in 1 s.
+  const ProgramResult result = run_flame({"generate", bundle, "--text", "x", "--slots", "1", "--storage-bandwidth",
+                                          "4MB/s", "--storage-timeout", "300ms"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.standard_error, HasSubstr("within 0.3 s"));
 }
 
 TEST(BenchCommand, RefusesAStorageThatCannotBeMeasured) {

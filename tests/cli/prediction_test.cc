@@ -198,7 +198,7 @@ TEST_F(PredictionCommands, ReplayOnlyExamplesThatTheProfileHasNotSeen) {
   EXPECT_EQ(report.at("overlapping_examples_left_out"), 5);
   EXPECT_GT(report.at("results").at(0).at("steps"), 0);
   for (const auto& [option, value] : std::vector<std::pair<std::string, std::string>>{
-           {"--slots", "1000"}, {"--expert-bytes", "0"}, {"--gap-us", "1e300"}, {"--compute-us", "-1"}}) {
+           {"--slots", "1000"}, {"--expert-bytes", "0"}, {"--gap-us", "1e300"}, {"--gap-us", "nan"}, {"--compute-us", "-1"}}) {
     std::vector<std::string> odd = skipping;
     odd.insert(odd.end(), {option, value});
     const ProgramResult result = run(odd);
@@ -207,6 +207,40 @@ TEST_F(PredictionCommands, ReplayOnlyExamplesThatTheProfileHasNotSeen) {
   }
   skipping[2] = path("train");
   EXPECT_EQ(run(skipping).exit_code, 2) << "none is left";
+}
+
+TEST_F(PredictionCommands, ReplayTheBufferWithWhatEveryOptionAsksFor) {
+  expect_ok(trace("train", {"--limit", "5"}));
+  expect_ok(trace("all", {}));
+  expect_ok(run({"profile", path("train"), "-o", path("p")}));
+  const auto replay = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> command{"eval",  "buffer", path("all"), "--profile", path("p"), "--skip-overlapping",
+                                     "--json"};
+    command.insert(command.end(), more.begin(), more.end());
+    return run(command);
+  };
+  const ProgramResult nothing = replay({"--predictor", "none", "--mode", "paper"});
+  EXPECT_EQ(nothing.exit_code, 2);
+  EXPECT_THAT(nothing.standard_error, HasSubstr("none names no experts"));
+  const ProgramResult replaced = replay({"--predictor", "lru", "--mode", "runtime", "--replacement", "static"});
+  EXPECT_EQ(replaced.exit_code, 2);
+  EXPECT_THAT(replaced.standard_error, HasSubstr("--replacement static has no effect: lru stands for"));
+  const ProgramResult ordered = replay({"--predictor", "popularity", "--context", "2"});
+  EXPECT_EQ(ordered.exit_code, 2);
+  EXPECT_THAT(ordered.standard_error, HasSubstr("--context has no effect"));
+  // The profile has nothing fitted, so that auto is cepr, with the m of flame generate unless another is asked for.
+  for (const char* context : {"3", "2"}) {
+    const auto results = [&](const std::string& predictor, bool asked) {
+      std::vector<std::string> options{"--predictor", predictor, "--mode", "runtime", "--slots", "3"};
+      if (asked) options.insert(options.end(), {"--context", context});
+      const ProgramResult result = replay(options);
+      expect_ok(result);
+      json list = json::parse(result.standard_output).at("results");
+      for (json& object : list) object.erase("predictor");
+      return list;
+    };
+    EXPECT_EQ(results("auto", std::string(context) == "2"), results("cepr", true));
+  }
 }
 
 TEST_F(PredictionCommands, RouteAPublishedModelsSizeOnTheAcceleratorAsTheirTraceDoes) {

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <iterator>
 #include <map>
 #include <sstream>
 
@@ -130,6 +131,85 @@ TEST_F(CompileTest, RefusesTheStagesOfOtherOptionsOrOtherTexts) {
   EXPECT_TRUE(refuses());
   write_texts("Yes.");
   EXPECT_FALSE(refuses());
+}
+
+TEST_F(CompileTest, AFolderOfSomebodyElseIsNeitherUsedNorDeleted) {
+  const fs::path output = directory_ / "bundle";
+  const fs::path stages = output.string() + ".stages";
+  fs::create_directories(stages);
+  std::ofstream(stages / "mine.txt") << "precious";
+  try {
+    compile(output);
+    FAIL() << "no error";
+  } catch (const UsageError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("holds something else (mine.txt)"));
+  }
+  EXPECT_EQ(io::read_file(stages / "mine.txt"), "precious");
+  EXPECT_FALSE(fs::exists(output));
+}
+
+TEST_F(CompileTest, WhatIsPutBesideTheStagesOutlivesThem) {
+  const fs::path output = directory_ / "bundle";
+  const fs::path stages = output.string() + ".stages";
+  compile(output, "trace");
+  std::ofstream(stages / "mine.txt") << "precious";
+  compile(output);
+  EXPECT_GT(experts::verify_bundle(output), 0U);
+  EXPECT_EQ(io::read_file(stages / "mine.txt"), "precious");
+  EXPECT_EQ(std::distance(fs::directory_iterator(stages), fs::directory_iterator()), 1);
+}
+
+TEST_F(CompileTest, ANameThatEndsInASlashIsTheSame) {
+  const fs::path output = directory_ / "bundle";
+  compile(output / "");
+  EXPECT_GT(experts::verify_bundle(output), 0U);
+  EXPECT_FALSE(fs::exists(output.string() + ".stages"));
+}
+
+TEST_F(CompileTest, WhatIsWrongWithTheInputIsSaidBeforeAnythingIsWritten) {
+  const fs::path output = directory_ / "bundle";
+  const auto error_of = [&] {
+    try {
+      compile(output);
+    } catch (const Error& error) {
+      EXPECT_FALSE(fs::exists(output.string() + ".stages"));
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  std::ofstream(directory_ / "texts.jsonl", std::ios::app) << R"({"dialogue":7})"
+                                                           << "\n";
+  EXPECT_THAT(error_of(), HasSubstr("line 11"));
+  write_texts("Yes.");
+  options_.field = "text";
+  EXPECT_THAT(error_of(), HasSubstr("has no field \"text\""));
+  options_.field = "dialogue";
+  options_.task = "flying";
+  EXPECT_THAT(error_of(), HasSubstr("flying"));
+  options_.task.reset();
+  write_texts("Yes.");
+  compile(output);
+  try {
+    static_cast<void>(compile_bundle(output, directory_ / "again", options_, {}));
+    FAIL() << "no error";
+  } catch (const UsageError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("is a bundle already"));
+  }
+}
+
+TEST_F(CompileTest, OneRunAtATime) {
+  const fs::path output = directory_ / "bundle";
+  bool refused = false;
+  static_cast<void>(compile_bundle(test::tiny_checkpoint(), output, options_, [&](const std::string& line) {
+    if (!line.starts_with("pack")) return;
+    try {
+      compile(output);
+    } catch (const UsageError& error) {
+      refused = std::string_view(error.what()).find("another run is compiling") != std::string_view::npos;
+    }
+  }));
+  EXPECT_TRUE(refused);
+  EXPECT_GT(experts::verify_bundle(output), 0U);
 }
 
 }  // namespace

@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <fstream>
 #include <string>
+#include <vector>
 
 #include "flame/base/error.h"
 #include "flame/io/failing_file_system.h"
@@ -52,6 +54,59 @@ TEST_F(AtomicOutputTest, WhatCannotBecomeAFileIsRefusedBeforeAnythingIsDone) {
   EXPECT_THAT(message_of<UsageError>([&] { AtomicDirectory("-", Existing::kRefuse, files_); }),
               HasSubstr("standard output"));
   EXPECT_NO_THROW(require_file_target("/out/new", files_));
+}
+
+TEST_F(AtomicOutputTest, WhatIsReadIsNotWritten) {
+  const test::TemporaryDirectory directory;
+  const std::filesystem::path model = directory / "model";
+  std::filesystem::create_directories(model);
+  std::ofstream(model / "weights") << "w";
+  std::ofstream(directory / "trace") << "t";
+  std::filesystem::create_symlink(directory / "trace", directory / "link");
+  const std::vector<std::filesystem::path> sources{"", "-", model / "", directory / "trace"};
+  for (const char* name : {"trace", "link", "./trace", "model/../trace"}) {
+    EXPECT_THAT(message_of<UsageError>([&] { require_not_read(directory / name, sources); }),
+                HasSubstr("is what is read here"));
+  }
+  for (const char* name : {"model/weights", "model/new", "model/sub/new"}) {
+    EXPECT_THAT(message_of<UsageError>([&] { require_not_read(directory / name, sources); }),
+                HasSubstr("which is read here"));
+  }
+  for (const char* name : {"new", "model2", "model.trace", "sub/trace"}) {
+    EXPECT_NO_THROW(require_not_read(directory / name, sources)) << name;
+  }
+}
+
+TEST_F(AtomicOutputTest, ADirectoryWithMoreThanItsRecordNamesIsLeftAlone) {
+  files_.put("/out/d/record", "");
+  files_.put("/out/d/ours", "");
+  EXPECT_NO_THROW(require_only_files("/out/d", {"record", "ours"}, "record", files_));
+  EXPECT_THAT(message_of<UsageError>([&] { require_only_files("/out/d", {"record"}, "record", files_); }),
+              HasSubstr("/out/d/ours: record does not name it"));
+  files_.put("/out/d/photos/a", "");
+  EXPECT_THAT(message_of<UsageError>([&] {
+                require_only_files("/out/d", {"record", "ours", "photos"}, "record", files_);
+              }),
+              HasSubstr("/out/d/photos"));
+}
+
+TEST_F(AtomicOutputTest, LinksAreFollowed) {
+  const test::TemporaryDirectory directory;
+  std::ofstream(directory / "file") << "old";
+  std::filesystem::create_directories(directory / "real");
+  std::ofstream(directory / "real" / "old") << "old";
+  std::filesystem::create_symlink("file", directory / "file_link");
+  std::filesystem::create_directory_symlink("real", directory / "link");
+  AtomicFile file(directory / "file_link");
+  file.file().append("new");
+  file.commit();
+  AtomicDirectory output(directory / "link" / "", Existing::kReplace);
+  FileSystem::real().create(output.path() / "new")->append("new");
+  output.commit();
+  EXPECT_TRUE(std::filesystem::is_symlink(directory / "file_link"));
+  EXPECT_EQ(read_file(directory / "file"), "new");
+  EXPECT_TRUE(std::filesystem::is_symlink(directory / "link"));
+  EXPECT_THAT(FileSystem::real().list(directory / "real"), ElementsAre("new"));
 }
 
 TEST_F(AtomicOutputTest, AnAbandonedFileLeavesNothingAndTheOldOneAlone) {

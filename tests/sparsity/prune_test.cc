@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "flame/base/error.h"
@@ -335,6 +336,9 @@ TEST_F(Prune, ReplacesOnlyWhatAnotherRunWrote) {
   options.existing = io::Existing::kReplace;
   EXPECT_NO_THROW(static_cast<void>(prune_checkpoint(source, output(), options)));
   EXPECT_NO_THROW(static_cast<void>(prune_checkpoint(source, output(), options)));
+  std::ofstream(output() / "notes.txt") << "mine";
+  EXPECT_THROW(static_cast<void>(prune_checkpoint(source, output(), options)), UsageError);
+  EXPECT_TRUE(std::filesystem::exists(output() / "notes.txt"));
   std::filesystem::remove_all(output());
   std::filesystem::copy(source, output());  // a checkpoint, but nobody pruned it
   EXPECT_THROW(static_cast<void>(prune_checkpoint(source, output(), options)), UsageError);

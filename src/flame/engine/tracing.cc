@@ -90,7 +90,12 @@ class PartFolder {
 
   void join(const std::filesystem::path& output) {
     routing::join_traces(paths_, output);
-    io::FileSystem::real().remove(folder_);
+    // Only what was written here: the folder may have been there before, with other things in it.
+    io::FileSystem& files = io::FileSystem::real();
+    for (const std::filesystem::path& part : paths_) files.remove(part);
+    files.remove(settings_path());
+    std::error_code not_empty;
+    std::filesystem::remove(folder_, not_empty);
   }
 
   [[nodiscard]] std::uint64_t prompts() const { return prompts_; }

@@ -1,11 +1,18 @@
 #include "flame/eval/compile.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
+#include <cerrno>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <string_view>
 
 #include "flame/base/checksum.h"
 #include "flame/base/error.h"
@@ -37,19 +44,100 @@ constexpr std::size_t kLeastToFit = 50;
 /// One text of a JSON-lines file after another.
 engine::TracePromptSource prompts_of(const CompileOptions& options) {
   auto reader = std::make_shared<io::JsonLinesReader>(options.data, io::JsonLinesOptions{.strict = true});
-  return [reader, source = options.data, field = options.field,
-          left = options.trace_samples]() mutable -> std::optional<engine::TracePrompt> {
+  return [reader, field = options.field, left = options.trace_samples]() mutable -> std::optional<engine::TracePrompt> {
     if (left == 0) return std::nullopt;
-    const std::optional<Json> line = reader->next();
-    if (!line) return std::nullopt;
+    std::optional<std::string> text = reader->next_text(field);
+    if (!text) return std::nullopt;
     --left;
-    const JsonView view(*line, source);
     engine::TracePrompt traced;
     traced.prompt.index = reader->line() - 1;
-    traced.prompt.text = view.at(field).as_string();
+    traced.prompt.text = *std::move(text);
     return traced;
   };
 }
+
+/// The folder of finished stages, for one run at a time. It is deleted with what compiling wrote to it, and with
+/// nothing else.
+class Stages {
+ public:
+  explicit Stages(fs::path folder) : folder_(std::move(folder)) {}
+  ~Stages() {
+    if (descriptor_ >= 0) close(descriptor_);
+  }
+  Stages(const Stages&) = delete;
+  Stages& operator=(const Stages&) = delete;
+
+  /// Makes the folder, or takes the one that a run of the same `fingerprint` left. Throws UsageError for any other
+  /// folder, and for one that another run is working in.
+  void claim(const std::string& fingerprint) {
+    io::FileSystem& files = io::FileSystem::real();
+    io::require_directory_target(folder_);
+    files.create_directories(folder_);
+    lock();
+    const fs::path record = folder_ / kRecord;
+    if (files.exists(record)) {
+      if (io::read_file(record) == fingerprint) return;
+      throw UsageError(
+          fmt::format("{}: belongs to a run with another model, data or options; remove it", folder_.string()));
+    }
+    for (const std::string& name : files.list(folder_)) {
+      if (is_half_of(name, kRecord)) continue;  // killed while it was written
+      throw UsageError(
+          fmt::format("{}: compiling keeps its stages there, and it holds something else ({}): move it away, or name "
+                      "another output",
+                      folder_.string(), name));
+    }
+    io::AtomicFile file(record);
+    file.file().append(fingerprint);
+    file.commit();
+  }
+
+  [[nodiscard]] fs::path operator/(const char* name) const { return folder_ / name; }
+
+  /// Returns what is in the folder and is none of the stages': it stays there, and so does the folder.
+  [[nodiscard]] std::vector<std::string> remove() const {
+    io::FileSystem& files = io::FileSystem::real();
+    std::vector<std::string> others;
+    for (const std::string& name : files.list(folder_)) {
+      const auto is = [&](const char* stage) { return name == stage || is_half_of(name, stage); };
+      if (std::any_of(kNames.begin(), kNames.end(), is)) {
+        if (name != kRecord) files.remove(folder_ / name);
+      } else {
+        others.push_back(name);
+      }
+    }
+    files.remove(folder_ / kRecord);  // last: without it nobody would go on removing
+    std::error_code not_empty;  // something came meanwhile: it stays
+    if (others.empty()) fs::remove(folder_, not_empty);
+    return others;
+  }
+
+ private:
+  static constexpr const char* kRecord = "options";
+  static constexpr std::array<const char*, 6> kNames{kRecord, "pruned",      "bundle",
+                                                     "trace", "trace.parts", "profile.json"};
+
+  static bool is_half_of(std::string_view name, std::string_view stage) {
+    return name.starts_with(stage) &&
+           (name.substr(stage.size()).starts_with(".partial-") || name.substr(stage.size()).starts_with(".replaced-"));
+  }
+
+  void lock() {
+    descriptor_ = open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor_ < 0) throw FileError(folder_, "cannot open", errno);
+    struct stat locked {};
+    struct stat named {};
+    errno = 0;
+    // A run that ended meanwhile has deleted the folder that was opened.
+    const bool ours = flock(descriptor_, LOCK_EX | LOCK_NB) == 0 && fstat(descriptor_, &locked) == 0 &&
+                      stat(folder_.c_str(), &named) == 0 && locked.st_ino == named.st_ino;
+    if (!ours && (errno == ENOLCK || errno == EOPNOTSUPP)) return;  // some network file systems have no locks
+    if (!ours) throw UsageError(fmt::format("{}: another run is compiling the same output", folder_.string()));
+  }
+
+  fs::path folder_;
+  int descriptor_ = -1;
+};
 
 /// Examples [first, end) of a trace; `end` is at most their number.
 routing::Trace part_of(const routing::Trace& trace, std::size_t first, std::size_t end) {
@@ -61,16 +149,16 @@ routing::Trace part_of(const routing::Trace& trace, std::size_t first, std::size
 
 class Compiler {
  public:
-  Compiler(fs::path model, fs::path output, const CompileOptions& options,
+  Compiler(fs::path model, const fs::path& output, const CompileOptions& options,
            const std::function<void(const std::string&)>& note)
       : model_(std::move(model)),
-        output_(std::move(output)),
+        output_(io::without_trailing_slash(output)),
         stages_(output_.string() + ".stages"),
         options_(options),
         note_(note) {}
 
   CompileReport run() {
-    if (options_.pattern != "dense" && !sparsity::is_pattern_method(sparsity::parse_method(options_.method))) {
+    if (options_.pattern != "dense" && !sparsity::is_pattern_method(method())) {
       throw UsageError(fmt::format("method {} makes no N:M, which a bundle is packed by; use one of {}",
                                    options_.method, fmt::join(sparsity::pattern_method_names(), ", ")));
     }
@@ -79,11 +167,16 @@ class Compiler {
     if (io::FileSystem::real().exists(output_) && options_.existing == io::Existing::kRefuse) {
       throw UsageError(fmt::format("{}: exists already; give --replace to make it anew", output_.string()));
     }
-    claim_stages();
+    check_input();
+    stages_.claim(fingerprint());
     const fs::path bundle = pack(prune());
     profile(trace_model(bundle));
     finish(bundle);
-    fs::remove_all(stages_);
+    const std::vector<std::string> others = stages_.remove();
+    if (!others.empty() && note_) {
+      note_(fmt::format("{}.stages stays: it holds what compiling did not write ({})", output_.string(),
+                        fmt::join(others, ", ")));
+    }
     return report_;
   }
 
@@ -109,21 +202,21 @@ class Compiler {
     return checksum_text(checksum.value());
   }
 
-  void claim_stages() {
-    const std::string asked = fingerprint();
-    fs::create_directories(stages_);
-    const fs::path record = stages_ / "options";
-    if (fs::exists(record)) {
-      if (io::read_file(record) != asked) {
-        throw UsageError(
-            fmt::format("{}: belongs to a run with another model, data or options; remove it", stages_.string()));
-      }
-      return;
+  /// What would otherwise be found only after pruning and packing.
+  void check_input() const {
+    if (experts::Bundle::is_bundle(model_)) {
+      throw UsageError(fmt::format("{}: is a bundle already; compile makes one from a checkpoint", model_.string()));
     }
-    io::AtomicFile file(record);
-    file.file().append(asked);
-    file.commit();
+    static_cast<void>(model::load_generation_defaults(model_, model::load_config(model_), options_.task));
+    io::JsonLinesReader reader(options_.data, {.strict = true});
+    const bool calibrates = options_.pattern != "dense" && sparsity::needs_calibration(method());
+    const std::size_t wanted = std::max(options_.trace_samples, calibrates ? options_.calibration_samples : 0);
+    std::size_t texts = 0;
+    while (texts < wanted && reader.next_text(options_.field)) ++texts;
+    if (texts == 0) throw FormatError(options_.data, "expected at least one text, found none");
   }
+
+  [[nodiscard]] sparsity::Method method() const { return sparsity::parse_method(options_.method); }
 
   fs::path prune() {
     if (options_.pattern == "dense") return model_;
@@ -133,7 +226,7 @@ class Compiler {
       return pruned;
     }
     sparsity::PruneOptions prune;
-    prune.method = sparsity::parse_method(options_.method);
+    prune.method = method();
     prune.patterns = sparsity::LayerPatterns::parse(options_.pattern);
     if (sparsity::needs_calibration(prune.method)) {
       CalibrationSource source{.file = options_.data,
@@ -254,7 +347,7 @@ class Compiler {
 
   fs::path model_;
   fs::path output_;
-  fs::path stages_;
+  Stages stages_;
   const CompileOptions& options_;
   const std::function<void(const std::string&)>& note_;
   CompileReport report_;

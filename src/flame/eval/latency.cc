@@ -35,8 +35,17 @@ class MoeTimer final : public model::MoeDevice {
 
   void begin_batch(std::size_t sequences) override { device_.begin_batch(sequences); }
   void reorder(std::span<const std::uint32_t> parents) override { device_.reorder(parents); }
-  void feed(std::span<const std::int32_t> tokens) override { device_.feed(tokens); }
-  void approach(model::MoeLayer layer, MatrixView<const float> hidden) override { device_.approach(layer, hidden); }
+  // What prediction costs there is a cost of the MoE layers too.
+  void feed(std::span<const std::int32_t> tokens) override {
+    begin_ = Clock::now();
+    device_.feed(tokens);
+    seconds += seconds_since(begin_);
+  }
+  void approach(model::MoeLayer layer, MatrixView<const float> hidden) override {
+    begin_ = Clock::now();
+    device_.approach(layer, hidden);
+    if (layer.stack == model::Stack::kDecoder) seconds += seconds_since(begin_);
+  }
   void route(const model::MoeInput& input, std::span<model::RoutingDecision> decisions) override {
     begin_ = Clock::now();
     device_.route(input, decisions);

@@ -38,6 +38,7 @@ std::string files_fingerprint(const fs::path& directory) {
   return checksum_text(checksum.value());
 }
 
+/// Lies beside the bundles that were packed here: only those are changed.
 fs::path note_of(const fs::path& bundle) { return bundle.string() + ".source"; }
 
 void write_note(const fs::path& bundle, const std::string& fingerprint) {
@@ -56,7 +57,8 @@ PackedBundles::PackedBundles(fs::path checkpoint, fs::path directory, fs::path p
 void PackedBundles::require_same_weights(const fs::path& bundle) const {
   const std::string fingerprint = files_fingerprint(checkpoint_);
   io::FileSystem& files = io::FileSystem::real();
-  if (files.exists(note_of(bundle)) && io::read_file(note_of(bundle)) == fingerprint) return;
+  const bool ours = files.exists(note_of(bundle));
+  if (ours && io::read_file(note_of(bundle)) == fingerprint) return;
   const std::string packed_from = experts::Bundle::open(bundle).model_checksum();
   if (packed_from != checksum_text(io::Checkpoint::open(checkpoint_).content_checksum())) {
     throw UsageError(
@@ -64,7 +66,7 @@ void PackedBundles::require_same_weights(const fs::path& bundle) const {
                     "directory",
                     bundle.string(), checkpoint_.string()));
   }
-  write_note(bundle, fingerprint);
+  if (ours) write_note(bundle, fingerprint);
 }
 
 fs::path PackedBundles::get(const std::string& pattern, kernels::PackedType type) const {
@@ -76,6 +78,12 @@ fs::path PackedBundles::get(const std::string& pattern, kernels::PackedType type
     if (profile_.empty()) return bundle;
     if (!experts::Bundle::open(bundle).has_profile() ||
         io::read_file(profile_) != io::read_file(bundle / "profile.json")) {
+      if (!io::FileSystem::real().exists(note_of(bundle))) {
+        throw UsageError(
+            fmt::format("{}: was not packed by flame bench, which would have to replace its profile: move it away or "
+                        "name another directory",
+                        bundle.string()));
+      }
       experts::add_profile(bundle, profile_);
     }
     return bundle;

@@ -14,8 +14,9 @@ class PackedBundles {
   PackedBundles(std::filesystem::path checkpoint, std::filesystem::path directory, std::filesystem::path profile);
 
   /// DIRECTORY/2_4-int8 for "2:4" (or "dense", or a list as sparsity::LayerPatterns reads it) and int8; packed now when
-  /// it is not there. One that is there gets the profile when it has another. Throws UsageError when it was packed from
-  /// other weights, which is looked for where the checkpoint's files are not those it was last compared with; and as
+  /// it is not there. One that was packed here (2_4-int8.source lies beside it) gets the profile when it has another;
+  /// throws UsageError for the same of any other bundle, which is read only, and for one that was packed from other
+  /// weights, which is looked for where the checkpoint's files are not those it was last compared with; and as
   /// experts::pack_bundle and Bundle::open.
   [[nodiscard]] std::filesystem::path get(const std::string& pattern, kernels::PackedType type) const;
 

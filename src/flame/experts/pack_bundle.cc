@@ -63,6 +63,7 @@ class Packer {
   Packer(const std::filesystem::path& checkpoint, const std::filesystem::path& output, const PackOptions& options,
          io::FileSystem& files)
       : source_(checkpoint),
+        output_(output),
         options_(options),
         files_(files),
         config_(model::load_config(checkpoint)),
@@ -104,6 +105,7 @@ class Packer {
     auto file = create(kManifestFile);
     file->append(text);
     file->close();
+    require_replaceable(output_, options_.existing, files_);  // packing took its time
     directory_.commit();
     return report_;
   }
@@ -244,6 +246,7 @@ class Packer {
   }
 
   std::filesystem::path source_;
+  std::filesystem::path output_;
   const PackOptions& options_;
   io::FileSystem& files_;
   model::SwitchConfig config_;
@@ -254,6 +257,15 @@ class Packer {
   BundleManifest manifest_;
   PackReport report_;
 };
+
+/// The same file under another name; a copy on file systems that have no such links (FAT, some network shares).
+void link_or_copy(const std::filesystem::path& from, const std::filesystem::path& to) {
+  std::error_code error;
+  std::filesystem::create_hard_link(from, to, error);
+  if (!error) return;
+  std::filesystem::copy_file(from, to, error);
+  if (error) throw FileError(to, fmt::format("cannot copy {} there", from.string()), error.value());
+}
 
 }  // namespace
 
@@ -277,37 +289,41 @@ void require_replaceable(const std::filesystem::path& output, io::Existing exist
   }
   // No more of the format than is needed: a bundle that is damaged or of another version may be replaced too.
   const std::filesystem::path manifest_path = output / kManifestFile;
-  Json manifest;
+  std::set<std::string, std::less<>> ours{kManifestFile};
   try {
-    if (files.is_regular(manifest_path)) manifest = parse_json(io::read_file(manifest_path, files), manifest_path);
+    if (files.is_regular(manifest_path)) {
+      const Json manifest = parse_json(io::read_file(manifest_path, files), manifest_path);
+      const auto named = manifest.find("files");
+      if (named != manifest.end() && named->is_object()) {
+        for (const auto& [name, file] : named->items()) ours.insert(name);
+      }
+    }
   } catch (const FormatError&) {  // it names nothing
   }
-  for (const std::string& name : files.list(output)) {
-    const bool ours = name == kManifestFile ||
-                      (manifest.is_object() && manifest.contains("files") && manifest["files"].contains(name));
-    if (ours && !files.is_directory(output / name)) continue;
-    throw UsageError(
-        fmt::format("{}: {} does not name it, so that --replace would delete what is not the bundle's; move it "
-                    "away or name another directory",
-                    (output / name).string(), kManifestFile));
-  }
+  io::require_only_files(output, ours, kManifestFile, files);
 }
 
-void add_profile(const std::filesystem::path& directory, const std::filesystem::path& profile, io::FileSystem& files) {
+void add_profile(const std::filesystem::path& directory, const std::filesystem::path& profile) {
   const model::SwitchConfig config = model::load_config(directory);
   const ExpertGrid grid = grid_of(config);
   const std::filesystem::path path = directory / kManifestFile;
-  BundleManifest manifest = parse_manifest(io::read_file(path, files), path, grid);
-  const std::string text = io::read_file(profile, files);
+  BundleManifest manifest = parse_manifest(io::read_file(path), path, grid);
+  const std::string text = io::read_file(profile);
   routing::Profile::parse(text, profile).require_model(packed_model(config, grid, manifest.model_checksum));
-  const auto replace = [&files](const std::filesystem::path& target, const std::string& content) {
-    io::AtomicFile file(target, io::Existing::kReplace, files);
-    file.file().append(content);
-    file.commit();
+  require_replaceable(directory, io::Existing::kReplace);
+  io::AtomicDirectory replaced(directory, io::Existing::kReplace);
+  for (const auto& [name, file] : manifest.files) {
+    if (name != kProfileFile) link_or_copy(directory / name, replaced.path() / name);
+  }
+  const auto write = [&](const std::string& name, const std::string& content) {
+    const auto file = io::FileSystem::real().create(replaced.path() / name);
+    file->append(content);
+    file->close();
   };
-  replace(directory / kProfileFile, text);
+  write(kProfileFile, text);
   manifest.files[kProfileFile] = {text.size(), checksum_of(std::as_bytes(std::span(text)))};
-  replace(path, manifest_text(manifest, grid));
+  write(kManifestFile, manifest_text(manifest, grid));
+  replaced.commit();
 }
 
 }  // namespace flame::experts

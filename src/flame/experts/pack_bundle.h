@@ -46,9 +46,8 @@ void require_replaceable(const std::filesystem::path& output, io::Existing exist
                          io::FileSystem& files = io::FileSystem::real());
 
 /// Puts a profile into a bundle that lies at `directory`, in place of the one it may have: what a bundle that was
-/// packed to be traced first is finished with. flame.json is written last; a crash between the two files leaves a
-/// bundle that verify_bundle refuses only when there was a profile before. Throws as pack_bundle does.
-void add_profile(const std::filesystem::path& directory, const std::filesystem::path& profile,
-                 io::FileSystem& files = io::FileSystem::real());
+/// packed to be traced first is finished with. One atomic step where the file system can exchange directories (see
+/// AtomicDirectory); the other files are linked, or copied where links cannot be had. Throws as pack_bundle does.
+void add_profile(const std::filesystem::path& directory, const std::filesystem::path& profile);
 
 }  // namespace flame::experts

@@ -40,6 +40,7 @@ StoredLoader::StoredLoader(std::shared_ptr<const Bundle> bundle, std::shared_ptr
       timeout_seconds_(options.timeout_seconds),
       timeline_(timeline),
       expert_in_(memory_->all().size() / bundle_->slot_bytes()),
+      deadline_of_(expert_in_.size()),
       queue_(with_memory(std::move(reader), memory_->all()), expert_in_.size(), queue_options(),
              std::make_shared<Touched>(bundle_, memory_)) {
   active_.reserve(expert_in_.size());
@@ -61,6 +62,7 @@ void StoredLoader::start(SlotIndex slot, ExpertIndex expert, io::ReadPriority pr
   request.rank = rank;
   if (verify_) request.checksums = stored.block_checksums;
   expert_in_[slot] = expert;
+  deadline_of_[slot].reset();
   active_.push_back(slot);
   queue_.start(slot, request, priority);
   if (wait_for_loads_) static_cast<void>(wait_for_bytes(slot, expert, stored.stored_bytes));
@@ -91,10 +93,13 @@ std::optional<LoadEnd> StoredLoader::poll() {
   return std::nullopt;
 }
 
+io::Clock::time_point StoredLoader::deadline() const {
+  return io::Clock::now() +
+         std::chrono::duration_cast<io::Clock::duration>(std::chrono::duration<double>(timeout_seconds_));
+}
+
 template <typename WaitUntil>
-bool StoredLoader::wait_in_time(const WaitUntil& wait_until) const {
-  const auto deadline = io::Clock::now() + std::chrono::duration_cast<io::Clock::duration>(
-                                               std::chrono::duration<double>(timeout_seconds_));
+bool StoredLoader::wait_in_time(io::Clock::time_point deadline, const WaitUntil& wait_until) {
   while (true) {
     if (wait_until(std::min(deadline, io::Clock::now() + kPatience))) return true;
     throw_if_interrupted();
@@ -103,7 +108,8 @@ bool StoredLoader::wait_in_time(const WaitUntil& wait_until) const {
 }
 
 void StoredLoader::wait() {
-  if (wait_in_time([this](io::Clock::time_point time) { return queue_.wait_for_end(told_, time) != told_; })) return;
+  const auto ended = [this](io::Clock::time_point time) { return queue_.wait_for_end(told_, time) != told_; };
+  if (wait_in_time(deadline(), ended)) return;
   throw DeviceError(fmt::format("{}: no load ended within {} s: the storage does not answer",
                                 bundle_->experts_file().string(), timeout_seconds_));
 }
@@ -112,7 +118,9 @@ std::uint64_t StoredLoader::wait_for_bytes(SlotIndex slot, ExpertIndex expert, s
   std::uint64_t ready = queue_.ready_bytes(slot);
   if (ready >= bytes) return ready;
   io::ReadState state = io::ReadState::kReading;
-  static_cast<void>(wait_in_time([&](io::Clock::time_point time) {
+  const io::Clock::time_point allowed = deadline_of_[slot].value_or(deadline());
+  deadline_of_[slot].reset();  // whoever tries again after an error has the whole time
+  static_cast<void>(wait_in_time(allowed, [&](io::Clock::time_point time) {
     state = queue_.wait(slot, bytes, time);
     ready = queue_.ready_bytes(slot);
     return state != io::ReadState::kReading || ready >= bytes;
@@ -123,6 +131,7 @@ std::uint64_t StoredLoader::wait_for_bytes(SlotIndex slot, ExpertIndex expert, s
                                   bundle_->experts_file().string(), name_of(expert), bundle_->expert(expert).offset,
                                   timeout_seconds_, ready, bundle_->expert(expert).stored_bytes));
   }
+  deadline_of_[slot] = allowed;
   return ready;
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,7 +34,8 @@ class StoredLoader final : public ExpertLoader {
   [[noreturn]] void fail(SlotIndex slot, ExpertIndex expert) override;
 
   /// Blocks until the first `bytes` bytes of the expert that is loading into `slot` are there and checked; returns how
-  /// many are. Throws DeviceError when the load fails or takes longer than the time allowed.
+  /// many are. Throws DeviceError when the load fails, or the whole of it takes longer than the time allowed from the
+  /// first call that had to wait for it.
   std::uint64_t wait_for_bytes(SlotIndex slot, ExpertIndex expert, std::uint64_t bytes);
 
   [[nodiscard]] io::ReadQueueStatistics statistics() const { return queue_.statistics(); }
@@ -45,9 +47,11 @@ class StoredLoader final : public ExpertLoader {
  private:
   [[nodiscard]] std::string name_of(ExpertIndex expert) const;
 
+  /// The time allowed, from now on.
+  [[nodiscard]] io::Clock::time_point deadline() const;
   /// `wait_until(time)` is called with ever later times until it is true, which Ctrl-C can end. False at the deadline.
   template <typename WaitUntil>
-  [[nodiscard]] bool wait_in_time(const WaitUntil& wait_until) const;
+  [[nodiscard]] static bool wait_in_time(io::Clock::time_point deadline, const WaitUntil& wait_until);
 
   std::shared_ptr<const Bundle> bundle_;
   std::shared_ptr<const SlotMemory> memory_;
@@ -57,7 +61,9 @@ class StoredLoader final : public ExpertLoader {
   Timeline& timeline_;
   std::vector<SlotIndex> active_;
   std::vector<ExpertIndex> expert_in_;  ///< [slots]
-  std::uint64_t told_ = 0;              ///< ends that poll() has given out
+  /// [slots]: when the load has to be whole; none before it is waited for.
+  std::vector<std::optional<io::Clock::time_point>> deadline_of_;
+  std::uint64_t told_ = 0;  ///< ends that poll() has given out
   io::Clock::time_point epoch_ = io::Clock::now();
   io::ReadQueue queue_;  ///< last: its thread ends before the rest goes
 };

@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <memory>
+#include <span>
+#include <string_view>
 
 #include "flame/base/error.h"
 #include "flame/io/atomic_output.h"
@@ -18,6 +21,24 @@ double microseconds(io::Clock::duration duration) {
   return std::chrono::duration<double, std::micro>(duration).count();
 }
 
+/// What every timeline begins with.
+constexpr std::string_view kBeginning = R"([
+{"name":"thread_name",)";
+
+/// A timeline is replaced by a timeline, and nothing else is.
+void require_timeline_or_nothing(const std::filesystem::path& path) {
+  io::FileSystem& files = io::FileSystem::real();
+  io::require_file_target(path);
+  if (!files.exists(path)) return;
+  const std::unique_ptr<io::ReadableFile> file = files.open(path);
+  std::string beginning(kBeginning.size(), ' ');
+  if (file->size() >= beginning.size()) file->read_at(0, std::as_writable_bytes(std::span(beginning)));
+  if (file->size() > 0 && beginning != kBeginning) {
+    throw UsageError(
+        fmt::format("{}: is there already and is no timeline; remove it or name another file", path.string()));
+  }
+}
+
 }  // namespace
 
 void Timeline::open(const std::filesystem::path& path) {
@@ -25,6 +46,7 @@ void Timeline::open(const std::filesystem::path& path) {
   if (!directory.empty() && !io::FileSystem::real().is_directory(directory)) {
     throw FileError(path, "cannot write the timeline: there is no such directory");
   }
+  require_timeline_or_nothing(path);
   const io::AtomicFile writable(path);  // an unwritable path is found now, not after the run
   path_ = path;
   enabled_ = true;

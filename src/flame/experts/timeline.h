@@ -16,7 +16,8 @@ class Timeline {
  public:
   enum class Row : std::uint8_t { kCompute, kStorage };
 
-  /// The file is written by close(), or when the object goes. Throws FileError when it cannot be created.
+  /// The file is written by close(), or when the object goes. Throws FileError when it cannot be created, UsageError
+  /// when something that is no timeline is there already.
   void open(const std::filesystem::path& path);
   ~Timeline();
 

@@ -18,14 +18,28 @@ namespace {
 constexpr std::string_view kPartial = ".partial-";
 constexpr std::string_view kReplaced = ".replaced-";
 
-/// "out/" and "out" are the same target.
-std::filesystem::path without_trailing_slash(const std::filesystem::path& path) {
-  const std::filesystem::path normal = path.lexically_normal();
-  return normal.has_filename() ? normal : normal.parent_path();
-}
-
 std::filesystem::path directory_of(const std::filesystem::path& path) {
   return path.has_parent_path() ? path.parent_path() : ".";
+}
+
+/// Where a link leads: renaming over the link would leave what it leads to as it was.
+std::filesystem::path behind_links(const std::filesystem::path& path) {
+  std::error_code absent;
+  if (!std::filesystem::is_symlink(path, absent)) return path;
+  const std::filesystem::path real = std::filesystem::canonical(path, absent);
+  return absent ? path : real;
+}
+
+/// The same path for all ways to write one.
+std::filesystem::path place_of(const std::filesystem::path& path) {
+  std::error_code unknown;
+  const std::filesystem::path whole = std::filesystem::absolute(path);
+  const std::filesystem::path real = std::filesystem::weakly_canonical(whole, unknown);
+  return without_trailing_slash(unknown ? whole : real);
+}
+
+bool contains(const std::filesystem::path& outer, const std::filesystem::path& inner) {
+  return std::ranges::mismatch(outer, inner).in1 == outer.end();
 }
 
 std::filesystem::path temporary_name(const std::filesystem::path& target, std::string_view kind) {
@@ -95,6 +109,9 @@ void require_file_target(const std::filesystem::path& target, FileSystem& files)
   if (files.is_directory(target)) {
     throw UsageError(fmt::format("{}: is a directory; name a file to write", target.string()));
   }
+  if (!target.has_filename()) {
+    throw UsageError(fmt::format("\"{}\": is the name of a directory; name a file to write", target.string()));
+  }
   if (files.exists(target) && !files.is_regular(target)) {
     throw UsageError(fmt::format("{}: is not a regular file; name one to write", target.string()));
   }
@@ -108,17 +125,8 @@ void require_directory_target(const std::filesystem::path& target, FileSystem& f
 }
 
 void require_other_directory(const std::filesystem::path& source, const std::filesystem::path& target) {
-  // Without links, as far as the path is there.
-  const auto place = [](const std::filesystem::path& path) {
-    std::error_code unreadable;
-    const std::filesystem::path real = std::filesystem::weakly_canonical(path, unreadable);
-    return without_trailing_slash(unreadable ? std::filesystem::absolute(path) : real);
-  };
-  const auto contains = [](const std::filesystem::path& outer, const std::filesystem::path& inner) {
-    return std::ranges::mismatch(outer, inner).in1 == outer.end();
-  };
-  const std::filesystem::path from = place(source);
-  const std::filesystem::path to = place(target);
+  const std::filesystem::path from = place_of(source);
+  const std::filesystem::path to = place_of(target);
   if (from == to) {
     throw UsageError(fmt::format("{}: is what is read here; name another directory to write", target.string()));
   }
@@ -128,8 +136,39 @@ void require_other_directory(const std::filesystem::path& source, const std::fil
   }
 }
 
-AtomicFile::AtomicFile(std::filesystem::path target, Existing existing, FileSystem& files)
-    : files_(files), target_(std::move(target)), temporary_(temporary_name(target_, kPartial)) {
+void require_not_read(const std::filesystem::path& target, const std::vector<std::filesystem::path>& sources) {
+  const std::filesystem::path place = place_of(target);
+  for (const std::filesystem::path& source : sources) {
+    if (source.empty() || source == "-") continue;
+    std::error_code absent;
+    const std::filesystem::path read = place_of(source);
+    if (place == read || std::filesystem::equivalent(target, source, absent)) {
+      throw UsageError(fmt::format("{}: is what is read here; name another file to write", target.string()));
+    }
+    if (!contains(read, place)) continue;
+    throw UsageError(fmt::format("{}: lies in {}, which is read here; name a file elsewhere to write", target.string(),
+                                 source.string()));
+  }
+}
+
+void require_only_files(const std::filesystem::path& directory, const std::set<std::string, std::less<>>& names,
+                        std::string_view record, FileSystem& files) {
+  for (const std::string& name : files.list(directory)) {
+    if (names.contains(name) && !files.is_directory(directory / name)) continue;
+    throw UsageError(
+        fmt::format("{}: {} does not name it, so that it would be deleted without having been written by flame; move "
+                    "it away or name another directory",
+                    (directory / name).string(), record));
+  }
+}
+
+std::filesystem::path without_trailing_slash(const std::filesystem::path& path) {
+  const std::filesystem::path normal = path.lexically_normal();
+  return normal.has_filename() ? normal : normal.parent_path();
+}
+
+AtomicFile::AtomicFile(const std::filesystem::path& target, Existing existing, FileSystem& files)
+    : files_(files), target_(behind_links(target)), temporary_(temporary_name(target_, kPartial)) {
   require_file_target(target_, files_);
   if (existing == Existing::kRefuse && files_.exists(target_)) {
     throw UsageError(fmt::format("{}: is there already; remove it or name another file", target_.string()));
@@ -158,9 +197,9 @@ void AtomicFile::commit() {
   files_.sync(directory_of(target_));
 }
 
-AtomicDirectory::AtomicDirectory(std::filesystem::path target, Existing existing, FileSystem& files)
+AtomicDirectory::AtomicDirectory(const std::filesystem::path& target, Existing existing, FileSystem& files)
     : files_(files),
-      target_(without_trailing_slash(target)),
+      target_(behind_links(without_trailing_slash(target))),
       temporary_(temporary_name(target_, kPartial)),
       existing_(existing) {
   require_directory_target(target_, files_);
@@ -204,7 +243,7 @@ void AtomicDirectory::commit() {
 }
 
 std::vector<std::filesystem::path> abandoned_outputs(const std::filesystem::path& target, FileSystem& files) {
-  const std::filesystem::path place = without_trailing_slash(target);
+  const std::filesystem::path place = behind_links(without_trailing_slash(target));
   std::vector<std::filesystem::path> found = left_by_dead(place, kPartial, files);
   for (std::filesystem::path& path : left_by_dead(place, kReplaced, files)) found.push_back(std::move(path));
   return found;

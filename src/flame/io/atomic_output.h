@@ -2,7 +2,11 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
+#include <set>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "flame/io/file.h"
@@ -12,8 +16,8 @@ namespace flame::io {
 /// What to do when the target is there already. An empty directory never counts as being there.
 enum class Existing : std::uint8_t { kRefuse, kReplace };
 
-/// Throws UsageError for a target that cannot become a file: a directory, a pipe or device (it would be replaced by a
-/// file, not written to), or "-".
+/// Throws UsageError for a target that cannot become a file: a directory, a name that ends in a slash, a pipe or device
+/// (it would be replaced by a file, not written to), or "-".
 void require_file_target(const std::filesystem::path& target, FileSystem& files = FileSystem::real());
 
 /// The same for a target that cannot become a directory: a file of any kind, or "-".
@@ -22,17 +26,29 @@ void require_directory_target(const std::filesystem::path& target, FileSystem& f
 /// Throws UsageError when a directory made from `source` would replace it, or one of the two lies in the other.
 void require_other_directory(const std::filesystem::path& source, const std::filesystem::path& target);
 
+/// Throws UsageError when a file written to `target` would replace one of `sources`, which the same run reads, or
+/// would come to lie in one of them that is a directory. Empty sources and "-" are passed over.
+void require_not_read(const std::filesystem::path& target, const std::vector<std::filesystem::path>& sources);
+
+/// Throws UsageError, for a directory that is to be deleted or replaced, when it holds more than the files of `names`:
+/// `record` is what has named them, for the message.
+void require_only_files(const std::filesystem::path& directory, const std::set<std::string, std::less<>>& names,
+                        std::string_view record, FileSystem& files = FileSystem::real());
+
+/// "out/" and "out" are the same target.
+[[nodiscard]] std::filesystem::path without_trailing_slash(const std::filesystem::path& path);
+
 /// A directory with entries in it.
 [[nodiscard]] bool is_occupied(const std::filesystem::path& target, FileSystem& files = FileSystem::real());
 
 /// A file that is whole or absent: written to "NAME.partial-<process id>" beside the target, synced and renamed by
 /// commit(). Without commit() the destructor removes it, and the target is as it was. Halves of the same target that
-/// killed runs left (those of no running process) are removed first.
+/// killed runs left (those of no running process) are removed first. A link stays one: what it leads to is written.
 class AtomicFile {
  public:
   /// Throws UsageError as require_file_target does, and when the target exists and `existing` is kRefuse. Makes missing
   /// parent directories.
-  AtomicFile(std::filesystem::path target, Existing existing = Existing::kReplace,
+  AtomicFile(const std::filesystem::path& target, Existing existing = Existing::kReplace,
              FileSystem& files = FileSystem::real());
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
@@ -49,12 +65,13 @@ class AtomicFile {
   std::unique_ptr<WritableFile> file_;
 };
 
-/// The same for a directory of files. Replacing a directory is one atomic exchange where the file system can do that;
-/// elsewhere the old one is renamed away first ("NAME.replaced-<process id>") and a crash may leave it under that name.
+/// The same for a directory of files, and for a link to one. Replacing a directory is one atomic exchange where the
+/// file system can do that; elsewhere the old one is renamed away first ("NAME.replaced-<process id>") and a crash may
+/// leave it under that name.
 class AtomicDirectory {
  public:
   /// Throws UsageError when the target is a file, or a directory with entries in it and `existing` is kRefuse.
-  AtomicDirectory(std::filesystem::path target, Existing existing = Existing::kRefuse,
+  AtomicDirectory(const std::filesystem::path& target, Existing existing = Existing::kRefuse,
                   FileSystem& files = FileSystem::real());
   ~AtomicDirectory();
   AtomicDirectory(const AtomicDirectory&) = delete;

@@ -16,6 +16,7 @@
 
 #include "flame/base/error.h"
 #include "flame/base/interrupt.h"
+#include "flame/io/mapping_faults.h"
 
 namespace flame::io {
 namespace {
@@ -176,6 +177,7 @@ class RealFileSystem : public FileSystem {
     if (size == 0) return {};
     void* const mapped = mmap(nullptr, size, PROT_READ, MAP_SHARED, descriptor.number(), 0);
     if (mapped == MAP_FAILED) throw FileError(path, fmt::format("cannot map {} bytes into memory", size), errno);
+    remember_mapping(mapped, size, path);
     return MemoryMap::of_mapping(mapped, size, 0, size);
   }
 

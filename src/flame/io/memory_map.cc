@@ -6,6 +6,8 @@
 #include <cassert>
 #include <utility>
 
+#include "flame/io/mapping_faults.h"
+
 namespace flame::io {
 namespace {
 
@@ -63,7 +65,9 @@ MemoryMap& MemoryMap::operator=(MemoryMap&& other) noexcept {
 }
 
 void MemoryMap::unmap() noexcept {
-  if (mapped_ != nullptr) munmap(mapped_, mapped_length_);
+  if (mapped_ == nullptr) return;
+  forget_mapping(mapped_);
+  munmap(mapped_, mapped_length_);
 }
 
 void MemoryMap::advise(std::span<const std::byte> part, Advice advice) const {

@@ -145,6 +145,11 @@ class ReadQueue::Worker {
       if (entry.state != ReadState::kReading || entry.priority == ReadPriority::kDemand) return;
       entry.priority = ReadPriority::kDemand;
       entry.order = next_order_++;
+      for (Chunk& chunk : chunks_) {
+        if (chunk.entry != index) continue;
+        chunk.attempts = 0;
+        chunk.retry_at = {};  // it need not wait for its turn either
+      }
     }
     reader_->wake();
   }
@@ -410,8 +415,12 @@ class ReadQueue::Worker {
   }
 
   void retry_later(std::size_t number) {
-    chunks_[number].retry_at = Clock::now() + options_.retry_delay;
-    chunks_[number].waiting_for_retry = true;
+    Chunk& chunk = chunks_[number];
+    // A disk that is reset or a network that hiccups needs more than a moment.
+    Clock::duration delay = options_.retry_delay;
+    for (int attempt = 1; attempt < chunk.attempts; ++attempt) delay *= 4;
+    chunk.retry_at = Clock::now() + delay;
+    chunk.waiting_for_retry = true;
   }
 
   /// The chunk is over, in whatever way. Ends its entry when it was the last.

@@ -50,7 +50,7 @@ struct ReadQueueOptions {
   std::uint32_t prefetch_chunk_bytes = 256 * 1024;
   std::size_t prefetch_depth = 2;  ///< chunks of prefetches in flight: what a demand read may find before it
   int attempts = 4;                ///< of a chunk that fails or whose checksum is wrong
-  Clock::duration retry_delay = std::chrono::milliseconds(1);
+  Clock::duration retry_delay = std::chrono::milliseconds(1);  ///< before the second attempt; then four times as long
   Clock::duration farewell = std::chrono::seconds(1);  ///< what the queue's end waits for a storage that is silent
 };
 
@@ -82,7 +82,8 @@ class ReadQueue {
   /// The entry has to be idle or ended. Does not block.
   void start(std::size_t entry, const ReadRequest& request, ReadPriority priority);
 
-  /// A prefetch turns out to be needed now: it joins the demand reads. No effect on a read that has ended.
+  /// A prefetch turns out to be needed now: it joins the demand reads, with all attempts before it. No effect on a read
+  /// that has ended.
   void promote(std::size_t entry);
 
   /// Another rank for a prefetch that is under way. No effect on a demand read, or one that has ended.

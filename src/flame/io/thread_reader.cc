@@ -16,6 +16,7 @@
 
 #include "flame/base/error.h"
 #include "flame/io/direct_file.h"
+#include "flame/io/mapping_faults.h"
 
 namespace flame::io {
 namespace {
@@ -113,9 +114,12 @@ class ShrinkableMap {
     if (bytes_ == 0) return;
     data_ = ::mmap(nullptr, bytes_, PROT_READ, MAP_SHARED, file_.descriptor(), 0);
     if (data_ == MAP_FAILED) throw FileError(path, "cannot be mapped", errno);
+    remember_mapping(data_, bytes_, path);
   }
   ~ShrinkableMap() {
-    if (bytes_ > 0) ::munmap(data_, bytes_);
+    if (bytes_ == 0) return;
+    forget_mapping(data_);
+    ::munmap(data_, bytes_);
   }
   ShrinkableMap(const ShrinkableMap&) = delete;
   ShrinkableMap& operator=(const ShrinkableMap&) = delete;

@@ -169,6 +169,13 @@ void CheckpointCopy::overwrite(std::string_view name, std::span<const std::byte>
   place->second.file->write_at(place->second.offset, bytes);
 }
 
+std::vector<std::string> CheckpointCopy::written() const {
+  std::vector<std::string> names;
+  for (const auto& file : open_files_) names.push_back(file->path().filename().string());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
 void CheckpointCopy::add_file(const std::string& name, std::string_view text) { create(name).append(text); }
 
 void CheckpointCopy::commit() {

@@ -47,6 +47,8 @@ class CheckpointCopy {
   /// The directory while it is being made: io::Checkpoint::open reads it after write().
   [[nodiscard]] const std::filesystem::path& path() const { return directory_.path(); }
   [[nodiscard]] const std::vector<std::string>& left_out() const { return left_out_; }
+  /// Names of the files made so far, sorted.
+  [[nodiscard]] std::vector<std::string> written() const;
 
   void add_file(const std::string& name, std::string_view text);
   void commit();

@@ -10,6 +10,8 @@
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <string>
 #include <utility>
 
 #include "flame/base/error.h"
@@ -131,9 +133,24 @@ PrunedTensor compare(const PlannedTensor& tensor, const PruneOptions& options, s
 /// Throws UsageError when kReplace would delete what no run of prune_checkpoint wrote.
 void require_replaceable(const std::filesystem::path& output, io::Existing existing, io::FileSystem& files) {
   if (existing != io::Existing::kReplace || !io::is_occupied(output, files)) return;
-  if (files.is_regular(output / kRecordName)) return;
-  throw UsageError(fmt::format("{}: has no {}: --replace deletes what `flame prune` wrote only; name another directory",
-                               output.string(), kRecordName));
+  const std::filesystem::path path = output / kRecordName;
+  if (!files.is_regular(path)) {
+    throw UsageError(
+        fmt::format("{}: has no {}: --replace deletes what `flame prune` wrote only; name another directory",
+                    output.string(), kRecordName));
+  }
+  std::set<std::string, std::less<>> ours{std::string(kRecordName)};
+  try {
+    const Json record = parse_json(io::read_file(path, files), path);
+    const auto written = record.find("files");
+    if (written != record.end() && written->is_array()) {
+      for (const Json& name : *written) {
+        if (name.is_string()) ours.insert(name.get<std::string>());
+      }
+    }
+  } catch (const FormatError&) {  // it names nothing
+  }
+  io::require_only_files(output, ours, kRecordName, files);
 }
 
 /// One run of prune_checkpoint.
@@ -144,6 +161,7 @@ class Job {
       : options_(options),
         files_(files),
         model_(model),
+        output_(output),
         checkpoint_(std::make_shared<io::Checkpoint>(io::Checkpoint::open(model, files))),
         config_(model::parse_config(io::read_file(model / "config.json", files), model / "config.json")),
         plan_(plan_pruning(*checkpoint_, config_, options)),
@@ -169,8 +187,10 @@ class Job {
     record["format"] = "flame pruning record, version 1";
     const std::filesystem::path source = std::filesystem::absolute(model_).lexically_normal();
     record["source"] = (source.has_filename() ? source : source.parent_path()).filename().string();
+    record["files"] = copy_.written();
     if (previous_) record["previous"] = *previous_;
     copy_.add_file(std::string(kRecordName), record.dump(2) + "\n");
+    require_replaceable(output_, options_.existing, files_);  // pruning took its time
     copy_.commit();
     report_.seconds = now() - start;
     return std::move(report_);
@@ -243,6 +263,7 @@ class Job {
   const PruneOptions& options_;
   io::FileSystem& files_;
   std::filesystem::path model_;
+  std::filesystem::path output_;
   std::shared_ptr<const io::Checkpoint> checkpoint_;
   model::SwitchConfig config_;
   std::vector<PlannedTensor> plan_;
