@@ -103,7 +103,7 @@ void run(const Options& options) {
     Json json;
     json["examples"] = sweep.examples.size();
     json["results"] = Json::array();
-    for (const eval::PruningResult& result : results) json["results"].push_back(eval::to_json(result));
+    for (const eval::PruningResult& result : results) json["results"].push_back(eval::to_json(result, sweep.bootstrap));
     json["comparisons"] = eval::comparisons_to_json(results, sweep.bootstrap);
     print(flame::to_text(json) + "\n");
   } else {

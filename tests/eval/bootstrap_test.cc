@@ -3,7 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <array>
+#include <limits>
 #include <vector>
+
+#include "flame/base/error.h"
 
 namespace flame::eval {
 namespace {
@@ -50,6 +53,13 @@ TEST(Bootstrap, PairedDifferencesAreSharperThanSeparateIntervals) {
   EXPECT_EQ(difference.low, 1.0);
   EXPECT_EQ(difference.high, 1.0);
   EXPECT_LT(bootstrap_mean(better, Bootstrap{}).low, bootstrap_mean(baseline, Bootstrap{}).high);
+}
+
+TEST(Bootstrap, AConfidenceThatIsNoShareIsRefused) {
+  const std::vector<double> values = {0.1, 0.4};
+  for (const double confidence : {std::numeric_limits<double>::quiet_NaN(), -0.1, 1.1}) {
+    EXPECT_THROW(static_cast<void>(bootstrap_mean(values, {.samples = 10, .confidence = confidence})), UsageError);
+  }
 }
 
 }  // namespace

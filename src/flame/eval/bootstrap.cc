@@ -1,11 +1,15 @@
 #include "flame/eval/bootstrap.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cassert>
 #include <cmath>
 #include <numeric>
 #include <random>
 #include <vector>
+
+#include "flame/base/error.h"
 
 namespace flame::eval {
 namespace {
@@ -25,6 +29,9 @@ double quantile(std::span<const double> sorted, double q) {
 }  // namespace
 
 Interval bootstrap_mean(std::span<const double> values, const Bootstrap& bootstrap) {
+  if (!(bootstrap.confidence >= 0.0 && bootstrap.confidence <= 1.0)) {
+    throw UsageError(fmt::format("confidence {}: expected a share, from 0 to 1", bootstrap.confidence));
+  }
   if (values.empty()) return {};
   Interval interval;
   interval.mean = mean_of(values);

@@ -22,7 +22,8 @@ struct Interval {
 
 /// The mean of `values` and the interval in which Bootstrap::confidence of the means of redrawn examples lie, with
 /// percentiles interpolated linearly (Efron; the rouge-score package does the same). Equal seeds and equal numbers of
-/// values draw the same examples, so that intervals of several measures belong together. Zeros when empty.
+/// values draw the same examples, so that intervals of several measures belong together. Zeros when empty. Throws
+/// UsageError for a confidence that is no share (NaN among them).
 [[nodiscard]] Interval bootstrap_mean(std::span<const double> values, const Bootstrap& bootstrap);
 
 /// The mean of values[i] - baseline[i], with the interval over redrawn examples: tells two systems apart on the same

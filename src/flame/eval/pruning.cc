@@ -364,7 +364,7 @@ std::vector<PruningResult> run_pruning_sweep(const PruningSweep& sweep,
   return results;
 }
 
-Json to_json(const PruningResult& result) {
+Json to_json(const PruningResult& result, const Bootstrap& bootstrap) {
   Json json = measured_of(result);
   json["name"] = result.cell.name();
   json["method"] = result.cell.method ? std::string(sparsity::name_of(*result.cell.method)) : "dense";
@@ -373,7 +373,7 @@ Json to_json(const PruningResult& result) {
     json["sparsity"] = result.cell.pattern.sparsity();
   }
   json["smallest_index"] = sparsity::smallest(result.index_bytes).first;
-  json["rouge"] = rouge_to_json(result.rouge);
+  json["rouge"] = rouge_to_json(result.rouge, bootstrap);
   return json;
 }
 
@@ -386,9 +386,12 @@ Json comparisons_to_json(const std::vector<PruningResult>& results, const Bootst
     for (const RougeMeasure measure : kRougeMeasures) {
       const Interval difference =
           bootstrap_difference(f_of(*pair.pattern, measure), f_of(*pair.baseline, measure), bootstrap);
-      entry[std::string(name_of(measure))] = {
-          {"percent", relative_percent(pair.pattern->rouge[measure].f.mean, pair.baseline->rouge[measure].f.mean)},
-          {"difference", {{"mean", difference.mean}, {"low", difference.low}, {"high", difference.high}}}};
+      Json& compared = entry[std::string(name_of(measure))];
+      compared["percent"] = relative_percent(pair.pattern->rouge[measure].f.mean, pair.baseline->rouge[measure].f.mean);
+      compared["difference"]["mean"] = difference.mean;
+      if (bootstrap.samples == 0) continue;
+      compared["difference"]["low"] = difference.low;
+      compared["difference"]["high"] = difference.high;
     }
     list.push_back(std::move(entry));
   }
@@ -404,8 +407,10 @@ std::string to_text(const std::vector<PruningResult>& results, const Bootstrap& 
     if (dense != nullptr && &result != dense) {
       const Interval difference =
           bootstrap_difference(f_of(result, RougeMeasure::kRouge2), f_of(*dense, RougeMeasure::kRouge2), bootstrap);
-      against = fmt::format("{:+.2f} ({:+.2f} {:+.2f})", 100.0 * difference.mean, 100.0 * difference.low,
-                            100.0 * difference.high);
+      against = fmt::format("{:+.2f}", 100.0 * difference.mean);
+      if (bootstrap.samples > 0) {
+        against += fmt::format(" ({:+.2f} {:+.2f})", 100.0 * difference.low, 100.0 * difference.high);
+      }
     }
     const auto [encoding, index] = sparsity::smallest(result.index_bytes);
     text += fmt::format(
@@ -414,7 +419,7 @@ std::string to_text(const std::vector<PruningResult>& results, const Bootstrap& 
         100.0 * result.rouge[RougeMeasure::kRougeL].f.mean, against, result.perplexity, 100.0 * result.relative_error,
         format_byte_size(index), format_byte_size(result.packed_bytes.at("int8")), encoding);
   }
-  if (dense != nullptr && !dense->scores.empty()) {
+  if (dense != nullptr && !dense->scores.empty() && bootstrap.samples > 0) {
     const Interval& f = dense->rouge[RougeMeasure::kRouge2].f;
     text += fmt::format("dense R-2: {:.0f} % of resampled means lie in {:.2f} - {:.2f}\n", 100.0 * bootstrap.confidence,
                         100.0 * f.low, 100.0 * f.high);

@@ -72,7 +72,7 @@ struct PruningResult {
     const PruningSweep& sweep, const std::function<void(const std::string& message)>& on_note = {});
 
 /// One element of "results" in `flame eval pruning --json`.
-[[nodiscard]] Json to_json(const PruningResult& result);
+[[nodiscard]] Json to_json(const PruningResult& result, const Bootstrap& bootstrap);
 
 /// The table for people, each row with its ROUGE-2 against the dense row's, and the paper's two comparisons.
 [[nodiscard]] std::string to_text(const std::vector<PruningResult>& results, const Bootstrap& bootstrap);

@@ -256,7 +256,7 @@ Json rouge_to_json(const RougeSummary& summary, const Bootstrap& bootstrap) {
 std::string rouge_to_text(const RougeSummary& summary, const Bootstrap& bootstrap) {
   const bool intervals = bootstrap.samples > 0;
   std::string text =
-      fmt::format("{:<12}{:>22}{:>22}{:>22}   mean{}\n", "", "precision", "recall", "F",
+      fmt::format("{:<12}{:>24}{:>24}{:>24}   mean{}\n", "", "precision", "recall", "F",
                   intervals ? fmt::format(", {:.4g} % interval", 100.0 * bootstrap.confidence) : std::string());
   const auto cell = [&](const Interval& interval) {
     if (!intervals) return fmt::format("{:.2f}", 100.0 * interval.mean);
@@ -265,7 +265,7 @@ std::string rouge_to_text(const RougeSummary& summary, const Bootstrap& bootstra
   for (const RougeMeasure measure : kRougeMeasures) {
     const RougeSummary::Row& row = summary[measure];
     text +=
-        fmt::format("{:<12}{:>22}{:>22}{:>22}\n", name_of(measure), cell(row.precision), cell(row.recall), cell(row.f));
+        fmt::format("{:<12}{:>24}{:>24}{:>24}\n", name_of(measure), cell(row.precision), cell(row.recall), cell(row.f));
   }
   return text;
 }
