@@ -81,7 +81,7 @@ TEST(CheckpointCopy, AModelThatIsAFileIsRefused) {
   const test::TemporaryDirectory directory;
   const std::filesystem::path file = test::data_path("io/types.safetensors");
   const io::Checkpoint checkpoint = io::Checkpoint::open(file);
-  EXPECT_THROW(CheckpointCopy(file, checkpoint, directory / "copy", io::Existing::kRefuse, files()), UsageError);
+  EXPECT_THROW(CheckpointCopy(file, checkpoint, directory / "copy", io::Existing::kRefuse, files()), FileError);
 }
 
 }  // namespace
