@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "flame/accel/kernel_limits.h"
 #include "flame/base/byte_size.h"
 #include "flame/base/error.h"
 #include "flame/base/json.h"
@@ -19,6 +20,7 @@
 #include "flame/bench_accelerator.h"
 #include "flame/commands.h"
 #include "flame/console.h"
+#include "flame/device_options.h"
 #include "flame/eval/latency.h"
 #include "flame/eval/packed_bundles.h"
 #include "flame/experts/buffer_checks.h"
@@ -129,10 +131,15 @@ Routing prepare_routing(const Options& options, const fs::path& work) {
   const std::size_t examples = routing::examples_of(trace.decoder).size();
   if (examples < 2) throw UsageError("--route-trace: half of the examples is profiled, so two are needed");
   if (trace.info.experts < config.num_experts) {
-    warn(
-        fmt::format("--route-trace: the trace chooses among {} experts a layer, {} has {}: the others are never asked "
-                    "for, and hit ratios are those of a smaller model",
-                    trace.info.experts, options.model, config.num_experts));
+    const std::string what = fmt::format(
+        "--route-trace: the trace chooses among {} experts a layer, {} has {}: the others "
+        "are never asked for",
+        trace.info.experts, options.model, config.num_experts);
+    if (options.device == "fpga-sim") {
+      throw UsageError(what +
+                       ", so that cycles and hits would be a smaller model's; give a trace of a model with as many");
+    }
+    warn(what + ", and hit ratios are those of a smaller model");
   }
   routing::TraceInfo model;
   model.model = fmt::format("{}{}{}", options.model, kRoutedAs, trace.info.model);
@@ -351,6 +358,19 @@ void bench(const CLI::App& command, const Options& options) {
   }
 }
 
+/// --budget on the accelerator, the same slot memory for every row.
+std::uint64_t slot_budget(const Options& options) {
+  if (options.budgets.size() > 1) throw UsageError("--budget: --device fpga-sim takes one; --slots sweeps several");
+  const std::string& text = options.budgets.front();
+  if (text.ends_with('%')) {
+    throw UsageError(fmt::format("--budget {}: with --device fpga-sim give bytes of slot memory, not a share", text));
+  }
+  const std::uint64_t bytes = parse_byte_size(text, "--budget");
+  if (bytes == 0)
+    throw UsageError(fmt::format("--budget {}: no expert fits; without --budget all slot memory is used", text));
+  return bytes;
+}
+
 /// The same four configurations on the simulated accelerator; routing comes from a trace, weights are random.
 void bench_on_accelerator(const CLI::App& command, const Options& options) {
   refuse_flags(command,
@@ -370,12 +390,12 @@ void bench_on_accelerator(const CLI::App& command, const Options& options) {
     bench_resident_experts(resident);
     return;
   }
-  const bool budget_given = command.count("--budget") > 0;
-  if (budget_given && options.budgets.size() > 1) {
-    throw UsageError("--budget: --device fpga-sim takes one; --slots sweeps several");
-  }
+  const std::uint64_t budget = command.count("--budget") > 0 ? slot_budget(options) : 0;
   if (options.route_trace.empty()) throw UsageError("--device fpga-sim routes as a trace does: give --route-trace");
   if (options.work.empty()) throw UsageError("--device fpga-sim needs --work DIRECTORY for the trace's profile");
+  const model::SwitchConfig config = model::load_config_or_preset(options.model);
+  accel::limits_of(configuration_of(options.lanes))
+      .check_model(config.moe_layers(model::Stack::kDecoder), config.num_experts);
   require_working_directory(options.work);
   io::FileSystem::real().create_directories(options.work);
   const Routing routing = prepare_routing(options, options.work);
@@ -383,7 +403,7 @@ void bench_on_accelerator(const CLI::App& command, const Options& options) {
   bench_accelerator({.model = options.model,
                      .patterns = options.patterns,
                      .lanes = options.lanes,
-                     .budget_bytes = budget_given ? parse_byte_size(options.budgets.front(), "--budget") : 0,
+                     .budget_bytes = budget,
                      .context = experts::context_of(options.context, profile),
                      .prefetches = options.prefetches,
                      .keep_popular = options.keep_popular,
@@ -470,7 +490,10 @@ void add_bench_command(CLI::App& app) {
   command->add_option("--dtype", options->type, "Of the packed experts")->capture_default_str();
   command->add_option("--dense-dtype", options->dense_type, "Of the experts that are not pruned")
       ->capture_default_str();
-  command->add_option("--budget", options->budgets, "Expert memory: sizes, or shares of all packed experts")
+  command
+      ->add_option(
+          "--budget", options->budgets,
+          "Expert memory: sizes, or shares of all packed experts; fpga-sim: bytes of slot memory (default there: all)")
       ->capture_default_str();
   command
       ->add_option("--only", options->configurations,

@@ -11,6 +11,7 @@
 #include "flame/base/json.h"
 #include "flame/base/progress.h"
 #include "flame/console.h"
+#include "flame/device_options.h"
 #include "flame/model/config.h"
 #include "flame/model/synth.h"
 #include "flame/sparsity/pattern.h"
@@ -48,7 +49,9 @@ Json to_json(const accel::AcceleratorRow& row, const BenchAcceleratorOptions& op
       {"cycles_per_token", result.cycles_per_token},
       {"moe_cycles_per_token", result.moe_cycles_per_token},
       {"bound_cycles_per_token", result.bound_cycles_per_token},
+      {"of_bound", result.moe_cycles_per_token / result.bound_cycles_per_token},
       {"overlapped_bound_cycles_per_token", result.overlapped_bound_cycles_per_token},
+      {"of_overlapped_bound", result.moe_cycles_per_token / result.overlapped_bound_cycles_per_token},
       {"speedup", row.speedup},
       {"load_cycles_per_expert", result.load_cycles_per_expert},
       {"steps_per_expert", result.steps_per_expert},
@@ -68,26 +71,27 @@ Json to_json(const accel::AcceleratorRow& row, const BenchAcceleratorOptions& op
 }
 
 void print_rows(const std::vector<accel::AcceleratorRow>& rows) {
-  print(fmt::format("{:<8} {:<8} {:<8} {:>5} {:>12} {:>12} {:>10} {:>8} {:>6} {:>6} {:>6} {:>6} {:>8} {:>8}\n", "scope",
-                    "config", "pattern", "slots", "cycles/token", "MoE cycles", "bound", "of bound", "hit", "late",
-                    "miss", "Belady", "us/token", "speed-up"));
+  print(fmt::format("{:<8} {:<8} {:<8} {:>5} {:>12} {:>12} {:>10} {:>8} {:>7} {:>6} {:>6} {:>6} {:>6} {:>8} {:>8}\n",
+                    "scope", "config", "pattern", "slots", "cycles/token", "MoE cycles", "bound", "of bound", "of sums",
+                    "hit", "late", "miss", "Belady", "us/token", "speed-up"));
   for (const accel::AcceleratorRow& row : rows) {
     const accel::AcceleratorBenchResult& r = row.result;
     const auto lookups = r.counters.lookups();
     const double all = static_cast<double>(lookups.hits + lookups.late + lookups.misses) / 100.0;
     print(fmt::format(
-        "{:<8} {:<8} {:<8} {:>5} {:>12.0f} {:>12.0f} {:>10.0f} {:>8.3f} {:>5.1f}% {:>5.1f}% {:>5.1f}% "
+        "{:<8} {:<8} {:<8} {:>5} {:>12.0f} {:>12.0f} {:>10.0f} {:>8.3f} {:>7.3f} {:>5.1f}% {:>5.1f}% {:>5.1f}% "
         "{:>5.1f}% {:>8.1f} {:>7.2f}x\n",
         row.scope, row.configuration, row.pattern, r.slots, r.cycles_per_token, r.moe_cycles_per_token,
         r.bound_cycles_per_token, r.moe_cycles_per_token / r.bound_cycles_per_token,
-        static_cast<double>(lookups.hits) / all, static_cast<double>(lookups.late) / all,
-        static_cast<double>(lookups.misses) / all, 100.0 * r.belady_hit_ratio, 1e6 * r.seconds_per_token, row.speedup));
+        r.moe_cycles_per_token / r.overlapped_bound_cycles_per_token, static_cast<double>(lookups.hits) / all,
+        static_cast<double>(lookups.late) / all, static_cast<double>(lookups.misses) / all, 100.0 * r.belady_hit_ratio,
+        1e6 * r.seconds_per_token, row.speedup));
   }
 }
 
 accel::AcceleratorTableOptions table_options(const BenchAcceleratorOptions& options) {
   accel::AcceleratorTableOptions table;
-  table.configuration = options.lanes == "64" ? accel::RtlConfiguration::kLanes64 : accel::RtlConfiguration::kLanes256;
+  table.configuration = configuration_of(options.lanes);
   for (const std::string& text : options.patterns) {
     const sparsity::Pattern pattern = sparsity::parse_pattern(text);
     table.patterns.push_back(accel::DevicePattern::from(pattern.n, pattern.m));
@@ -173,6 +177,9 @@ void bench_accelerator(const BenchAcceleratorOptions& options, const routing::Tr
     print("\nSlots x sparsity, speed-ups over the first row of each scope:\n");
     print_rows(sweep);
   }
+  print(
+      "bound: layer by layer, as a decoder's layers wait for one another. of sums: against max(bytes missed / DDR "
+      "bandwidth, kept MACs / lanes) of a token's sums, as if any load ran beside any computation.\n");
   print(fmt::format(
       "At {:.0f} MHz (an assumption). The paper on a U200: N:M 1.36 to 1.82x, CEPR 1.48 to 1.98x, both 2.69x.\n",
       table.ddr4.kernel_clock_mhz));

@@ -10,6 +10,7 @@
 #include "flame/base/error.h"
 #include "flame/experts/bundle.h"
 #include "flame/experts/predictor_choice.h"
+#include "flame/options.h"
 
 namespace flame::cli {
 
@@ -41,7 +42,20 @@ void add_device_options(CLI::App& command, DeviceOptions& options) {
       ->group(kGroup);
   command.add_option("--vcd", options.waveform, "fpga-sim: write a waveform of every signal (FST, for GTKWave)")
       ->group(kGroup);
+  command.add_option("--vcd-start", options.waveform_start, "fpga-sim: first cycle of the waveform")
+      ->capture_default_str()
+      ->group(kGroup);
+  command
+      .add_option("--vcd-cycles", options.waveform_cycles,
+                  "fpga-sim: cycles that the waveform lasts, some hundreds of bytes each")
+      ->check(above_zero())
+      ->capture_default_str()
+      ->group(kGroup);
   command.add_option("--xclbin", options.binary, "fpga: the kernel's binary")->group(kGroup);
+}
+
+accel::RtlConfiguration configuration_of(const std::string& lanes) {
+  return lanes == "64" ? accel::RtlConfiguration::kLanes64 : accel::RtlConfiguration::kLanes256;
 }
 
 bool on_accelerator(const DeviceOptions& options) { return options.device != "cpu"; }
@@ -56,10 +70,16 @@ void check_device_options(const CLI::App& command, const DeviceOptions& options)
   only("--lanes", simulated);
   only("--dense-cycles", simulated);
   only("--vcd", simulated);
+  if (command.count("--vcd") > 0 && options.waveform.empty()) throw UsageError("--vcd: expected the name of a file");
+  for (const char* flag : {"--vcd-start", "--vcd-cycles"}) {
+    if (command.count(flag) > 0 && options.waveform.empty()) {
+      throw UsageError(fmt::format("{} has no effect without --vcd FILE", flag));
+    }
+  }
   only("--prefetches", on_accelerator(options));
   only("--xclbin", options.device == "fpga");
   for (const char* flag : {"--replacement", "--storage", "--storage-bandwidth", "--storage-latency",
-                           "--storage-timeout", "--no-prefetch", "--no-verify"}) {
+                           "--storage-timeout", "--mapped", "--no-prefetch", "--no-verify"}) {
     only(flag, !on_accelerator(options));
   }
   only("--timeline", options.device != "fpga");
@@ -82,9 +102,10 @@ engine::DeviceFactory accelerator_factory(const std::string& path, std::shared_p
     accel::AcceleratorOptions accelerator;
     if (options.device == "fpga-sim") {
       accel::SimulatedCardOptions card;
-      card.configuration =
-          options.lanes == "64" ? accel::RtlConfiguration::kLanes64 : accel::RtlConfiguration::kLanes256;
+      card.configuration = configuration_of(options.lanes);
       card.trace_path = options.waveform;
+      card.trace_start = options.waveform_start;
+      card.trace_cycles = options.waveform_cycles;
       if (!buffer.timeline.empty()) {
         accelerator.timeline = std::make_shared<accel::CardTimeline>(buffer.timeline, card.ddr4.kernel_clock_mhz);
         card.observer = accelerator.timeline;

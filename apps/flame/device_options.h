@@ -6,6 +6,7 @@
 #include <string>
 
 #include "flame/accel/accelerator_device.h"
+#include "flame/accel/rtl_kernel.h"
 #include "flame/engine/engine.h"
 
 namespace CLI {
@@ -17,16 +18,20 @@ namespace flame::cli {
 /// Where the MoE layers run: --device and what belongs to the accelerator. `cpu` leaves everything to the engine.
 struct DeviceOptions {
   std::string device = "cpu";
-  std::string lanes = "64";        ///< of the simulated array: 64 (one memory channel) or 256 (four)
-  std::uint64_t dense_cycles = 0;  ///< modelled time between MoE layers
-  std::size_t prefetches = 2;      ///< ranked experts loaded ahead
-  std::string waveform;            ///< FST file
-  std::string binary;              ///< .xclbin of --device fpga
+  std::string lanes = "64";                 ///< of the simulated array: 64 (one memory channel) or 256 (four)
+  std::uint64_t dense_cycles = 0;           ///< modelled time between MoE layers
+  std::size_t prefetches = 2;               ///< ranked experts loaded ahead
+  std::string waveform;                     ///< FST file
+  std::uint64_t waveform_start = 0;         ///< its first cycle
+  std::uint64_t waveform_cycles = 200'000;  ///< its length
+  std::string binary;                       ///< .xclbin of --device fpga
 };
 
 void add_device_options(CLI::App& command, DeviceOptions& options);
 /// Throws UsageError for options that have no effect with the device chosen.
 void check_device_options(const CLI::App& command, const DeviceOptions& options);
+/// What --lanes names.
+[[nodiscard]] accel::RtlConfiguration configuration_of(const std::string& lanes);
 [[nodiscard]] bool on_accelerator(const DeviceOptions& options);
 /// The factory for EngineOptions::make_device. `bundle` is the model at `path`, null where that is none; of `buffer`
 /// the slots and the predictor count.

@@ -7,7 +7,7 @@
 #include <optional>
 #include <string>
 
-#include "flame/accel/accelerator_json.h"
+#include "flame/accel/accelerator_report.h"
 #include "flame/base/byte_size.h"
 #include "flame/base/error.h"
 #include "flame/base/json.h"
@@ -52,21 +52,23 @@ void check(const GenerateOptions& options, bool batch_given) {
   }
 }
 
-void print_statistics(const engine::RunStatistics& statistics, const engine::Engine& engine, bool json) {
+void print_statistics(const engine::RunStatistics& statistics, const engine::Engine& engine,
+                      const GenerateOptions& options, bool json) {
   tell(fmt::format(
-      "{} tokens in, {} tokens out; encoder {:.2f} s, decoder {:.2f} s, {:.1f} tokens/s; first token after {:.3f} s",
+      "{} tokens in, {} tokens out; encoder {:.2f} s, decoder {:.2f} s, {:.1f} tokens/s; first token after {:.3f} s{}",
       statistics.input_tokens, statistics.output_tokens, statistics.encoder_seconds, statistics.decoder_seconds,
       statistics.tokens_per_second(),
-      statistics.first_token_seconds / static_cast<double>(std::max<std::uint64_t>(1, statistics.batches))));
+      statistics.first_token_seconds / static_cast<double>(std::max<std::uint64_t>(1, statistics.batches)),
+      options.device.device == "fpga-sim" ? " (the simulation's own time)" : ""));
   const model::MoeStatistics& experts = statistics.experts;
-  tell(
-      fmt::format("experts: {} hits, {} late, {} misses; {} on demand, {} prefetched and used, {} prefetched in vain; "
-                  "waited {:.3f} s",
-                  experts.hits, experts.late, experts.misses, format_byte_size(experts.bytes_demand),
-                  format_byte_size(experts.bytes_prefetch_used), format_byte_size(experts.bytes_prefetch_wasted),
-                  experts.wait_seconds));
-  if (const accel::AcceleratorDevice* accelerator = accelerator_of(engine)) {
-    const accel::AcceleratorReport report = accelerator->report();
+  tell(fmt::format(
+      "experts: {} hits, {} late, {} misses; {} on demand, {} prefetched and used, {} prefetched in vain; "
+      "waited {:.{}f} s{}",
+      experts.hits, experts.late, experts.misses, format_byte_size(experts.bytes_demand),
+      format_byte_size(experts.bytes_prefetch_used), format_byte_size(experts.bytes_prefetch_wasted),
+      experts.wait_seconds, statistics.accelerator ? 6 : 3, statistics.accelerator ? " of kernel time" : ""));
+  if (statistics.accelerator) {
+    const accel::AcceleratorReport& report = *statistics.accelerator;
     tell(json ? to_text(Json{{"accelerator", accel::to_json(report, statistics.output_tokens)}})
               : report.describe(statistics.output_tokens));
   }
@@ -81,6 +83,21 @@ void print_statistics(const engine::RunStatistics& statistics, const engine::Eng
       "memory: peak {}; weights {} (those mapped and never touched are not in the peak), keys and values {}",
       format_byte_size(statistics.peak_memory_bytes), format_byte_size(engine.weight_bytes()),
       format_byte_size(statistics.cache_bytes)));
+}
+
+/// Throws UsageError, before anything runs, for more sequences decoded together than the accelerator can tell apart.
+void check_batch(const GenerateOptions& options, const model::GenerationOptions& generation,
+                 const accel::AcceleratorDevice& accelerator) {
+  const std::size_t prompts = has_one_prompt(options.input) ? 1 : options.batch;
+  const bool beams = generation.num_beams > 1;
+  const std::size_t each = beams ? generation.num_beams : generation.num_return_sequences;
+  const std::size_t most = accelerator.most_sequences();
+  if (each <= most / prompts) return;
+  throw UsageError(fmt::format(
+      "--batch {} with {} {} a prompt decodes {} sequences together, and the accelerator keeps the histories "
+      "of {}: {}",
+      prompts, each, beams ? "beams" : "sequences", prompts * each, most,
+      each <= most ? fmt::format("use at most --batch {}", most / each) : fmt::format("use at most {}", most)));
 }
 
 /// `bundle`: the model, where it is one.
@@ -104,6 +121,9 @@ void generate(const GenerateOptions& options, const std::shared_ptr<const expert
                                                    .prefix = options.input.prefix.value_or(defaults.prefix),
                                                    .batch_size = options.batch,
                                                    .keep_order = !file && !json_lines};
+  if (const accel::AcceleratorDevice* accelerator = accelerator_of(engine)) {
+    check_batch(options, defaults.options, *accelerator);
+  }
   if (file) file->begin_run(engine::run_fingerprint(engine, text_options));
   if (options.stats) tell(engine.describe());
 
@@ -160,8 +180,12 @@ void generate(const GenerateOptions& options, const std::shared_ptr<const expert
     progress->finish();
     file->close();
   }
-  if (options.stats) print_statistics(statistics, engine, json_lines);
+  if (options.stats) print_statistics(statistics, engine, options, json_lines);
   engine.device().finish();
+  if (const accel::AcceleratorDevice* accelerator = accelerator_of(engine);
+      accelerator && !accelerator->written().empty()) {
+    note(accelerator->written());
+  }
   if (statistics.prompts == 0 && skipped.prompts == 0 && skipped.lines == 0) {
     warn(file && file->resumes() ? "nothing was left to do: every prompt is in the output already"
                                  : "nothing was done: the input has no prompt, or none within --skip and --limit");

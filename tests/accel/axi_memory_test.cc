@@ -26,7 +26,7 @@ class AxiPortTest : public ::testing::Test {
     }
   }
 
-  MemoryBank bank_{make_fixed_bandwidth_timing({})};
+  MemoryBank bank_{make_fixed_bandwidth_timing({}), 1 << 20};
   AxiPort port_{2, bank_, 0x1000000};
   AxiMasterSignals kernel_;
   AxiSlaveSignals memory_;
@@ -159,6 +159,22 @@ TEST_F(AxiPortTest, PortsOfABankTakeTurns) {
   }
   EXPECT_GT(first, 100);
   EXPECT_NEAR(first, second, 1);
+}
+
+TEST(MemoryBank, GivesOutNoMoreThanItHasAndAgainWhatItGotBack) {
+  MemoryBank bank(make_fixed_bandwidth_timing({}), 4 * 4096);
+  const std::uint64_t first = bank.allocate(1);
+  const std::uint64_t second = bank.allocate(2 * 4096);
+  EXPECT_THROW(bank.allocate(2 * 4096), DeviceError);
+  bank.bytes()[second] = 7;
+  bank.release(second);
+  const std::uint64_t third = bank.allocate(3 * 4096);
+  EXPECT_EQ(third, second);
+  EXPECT_EQ(bank.bytes()[third], 0);
+  EXPECT_THROW(bank.allocate(1), DeviceError);
+  bank.release(first);
+  EXPECT_EQ(bank.allocate(4096), first);
+  EXPECT_THROW(bank.allocate(std::size_t{1} << 62), DeviceError);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -145,10 +146,13 @@ TEST_F(AcceleratorCommands, GenerateCountsCyclesPerTokenOutWhateverTheBeams) {
     EXPECT_THAT(result.standard_error, HasSubstr("built without Verilator"));
     GTEST_SKIP() << result.standard_error;
   }
-  const auto tokens = json::parse(result.standard_output).at("tokens").size();
+  const json line = json::parse(result.standard_output);
+  const auto tokens = line.at("tokens").size();
+  const json& report = line.at("stats").at("accelerator");
   const std::string& text = result.standard_error;
   const std::size_t begin = text.find("{\"accelerator\"");
-  const json report = json::parse(text.substr(begin, text.find('\n', begin) - begin)).at("accelerator");
+  EXPECT_EQ(json::parse(text.substr(begin, text.find('\n', begin) - begin)).at("accelerator").at("cycles"),
+            report.at("cycles"));
   EXPECT_NEAR(report.at("cycles_per_token").get<double>(),
               report.at("cycles").get<double>() / static_cast<double>(tokens), 1e-6);
   std::uint64_t sum = 0;
@@ -156,11 +160,100 @@ TEST_F(AcceleratorCommands, GenerateCountsCyclesPerTokenOutWhateverTheBeams) {
   EXPECT_EQ(sum, report.at("cycles").get<std::uint64_t>());
 }
 
+TEST_F(AcceleratorCommands, EveryLineOfJsonHasTheCyclesOfItsOwnPromptAndNamesItsClocks) {
+  expect_ok({"pack", tiny_model().string(), "-o", path("bundle"), "--pattern", "2:4", "--dtype", "int8"});
+  const ProgramResult result = run_flame({"generate", path("bundle"), "--input", path("input.jsonl"), "--field", "d",
+                                          "--limit", "2", "--max-new-tokens", "3", "--device", "fpga-sim", "--json"});
+  if (result.exit_code != 0) {
+    EXPECT_THAT(result.standard_error, HasSubstr("built without Verilator"));
+    GTEST_SKIP() << result.standard_error;
+  }
+  std::istringstream lines(result.standard_output);
+  std::size_t count = 0;
+  for (std::string text; std::getline(lines, text); ++count) {
+    const json stats = json::parse(text).at("stats");
+    const json& report = stats.at("accelerator");
+    EXPECT_EQ(stats.at("clocks"), (json{{"seconds", "wall"}, {"wait_seconds", "kernel"}}));
+    EXPECT_EQ(stats.at("wait_seconds"), report.at("kernel_wait_seconds"));
+    EXPECT_DOUBLE_EQ(report.at("kernel_seconds").get<double>() * report.at("clock_mhz").get<double>() * 1e6,
+                     report.at("cycles").get<double>());
+    for (const char* key : {"hits", "late", "misses"}) EXPECT_EQ(stats.at(key), report.at(key)) << key;
+    EXPECT_EQ(report.at("decoder_expert_runs"), stats.at("output_tokens").get<int>() * 2) << "one a MoE layer";
+  }
+  EXPECT_EQ(count, 2U);
+  EXPECT_EQ(result.standard_error, "");
+}
+
+TEST_F(AcceleratorCommands, MoreSequencesThanTheKernelTellsApartAreRefusedBeforeAnythingRuns) {
+  expect_ok({"pack", tiny_model().string(), "-o", path("bundle"), "--pattern", "2:4", "--dtype", "int8"});
+  const std::vector<std::string> command{"generate", path("bundle"), "--input",  path("input.jsonl"), "--field",
+                                         "d",        "--device",     "fpga-sim", "--max-new-tokens",  "3"};
+  const auto with = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> words = command;
+    words.insert(words.end(), more.begin(), more.end());
+    return run_flame(words);
+  };
+  const ProgramResult beams = with({"--beams", "65"});
+  if (beams.standard_error.find("built without Verilator") != std::string::npos) GTEST_SKIP();
+  EXPECT_EQ(beams.exit_code, 2);
+  EXPECT_THAT(beams.standard_error, HasSubstr("the histories of 64: use at most 64"));
+  const ProgramResult batch = with({"--beams", "5", "--batch", "13"});
+  EXPECT_EQ(batch.exit_code, 2);
+  EXPECT_THAT(batch.standard_error, HasSubstr("--batch 13 with 5 beams"));
+  EXPECT_THAT(batch.standard_error, HasSubstr("use at most --batch 12"));
+  EXPECT_EQ(with({"--beams", "64", "--limit", "1"}).exit_code, 0);
+}
+
+TEST_F(AcceleratorCommands, AWaveformHasALengthAndABeginning) {
+  expect_ok({"pack", tiny_model().string(), "-o", path("bundle"), "--pattern", "2:4", "--dtype", "int8"});
+  const auto generate = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> words{"generate", path("bundle"), "--text",  "One.", "--max-new-tokens",
+                                   "1",        "--device",     "fpga-sim"};
+    words.insert(words.end(), more.begin(), more.end());
+    return run_flame(words);
+  };
+  const ProgramResult result = generate({"--vcd", path("w.fst"), "--vcd-start", "600", "--vcd-cycles", "50"});
+  if (result.standard_error.find("built without Verilator") != std::string::npos) GTEST_SKIP();
+  EXPECT_EQ(result.exit_code, 0) << result.standard_error;
+  EXPECT_THAT(result.standard_error, HasSubstr("w.fst: cycles 600 to 650 of "));
+  const ProgramResult late = generate({"--vcd", path("w.fst"), "--vcd-start", "1000000000"});
+  EXPECT_EQ(late.exit_code, 1);
+  EXPECT_THAT(late.standard_error, HasSubstr("was to start in cycle 1000000000"));
+  EXPECT_EQ(generate({"--vcd", ""}).exit_code, 2);
+  const ProgramResult alone = generate({"--vcd-cycles", "50"});
+  EXPECT_EQ(alone.exit_code, 2);
+  EXPECT_THAT(alone.standard_error, HasSubstr("--vcd-cycles has no effect without --vcd FILE"));
+}
+
+TEST_F(AcceleratorCommands, BenchRefusesWhatItsKernelCannotDo) {
+  const auto refusal = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> words{
+        "bench",  tiny_model().string(), "--device", "fpga-sim", "--transactions", "--route-trace", path("trace"),
+        "--work", path("work"),          "--tokens", "2"};
+    words.insert(words.end(), more.begin(), more.end());
+    const ProgramResult result = run_flame(words);
+    EXPECT_EQ(result.exit_code, 2);
+    return result.standard_error;
+  };
+  EXPECT_THAT(refusal({"--context", "5"}), HasSubstr("predicts from at most 4 decisions, not 5"));
+  EXPECT_THAT(refusal({"--budget", "0"}), HasSubstr("--budget 0: no expert fits"));
+  EXPECT_THAT(refusal({"--budget", "100"}), HasSubstr("hold no expert"));
+  EXPECT_THAT(refusal({"--budget", "1GiB"}), HasSubstr("the accelerator has 26.0 MiB of slots"));
+  EXPECT_THAT(refusal({"--budget", "25%"}), HasSubstr("give bytes of slot memory, not a share"));
+}
+
+TEST_F(AcceleratorCommands, BenchRefusesATraceOfASmallerModel) {
+  const ProgramResult result = run_flame({"bench", "switch-base-16", "--device", "fpga-sim", "--transactions",
+                                          "--route-trace", path("trace"), "--work", path("work"), "--tokens", "2"});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.standard_error, HasSubstr("experts a layer, switch-base-16 has 16"));
+}
+
 TEST_F(AcceleratorCommands, ModelsWithMoreExpertsThanTheKernelAreRefused) {
   const ProgramResult result = run_flame({"bench", "switch-base-32", "--device", "fpga-sim", "--transactions",
                                           "--route-trace", path("trace"), "--work", path("work"), "--tokens", "2"});
   EXPECT_EQ(result.exit_code, 2);
-  EXPECT_THAT(result.standard_error, HasSubstr("at most 16 experts, this model has 32"));
+  EXPECT_THAT(result.standard_error, HasSubstr("at most 12 MoE layers of 16 experts, this model has 6 of 32"));
 }
 
 }  // namespace

@@ -167,6 +167,12 @@ TEST(SynthTest, PresetsDifferInTheirExpertsOnly) {
   EXPECT_EQ(find_preset("switch-base-256")->config.num_experts, 256U);
   EXPECT_EQ(find_preset("switch-base-8")->config.d_ff, 3072U);
   EXPECT_EQ(find_preset("switch-xxl"), nullptr);
+  SwitchConfig four = find_preset("switch-base-8")->config;
+  four.num_experts = 4;
+  EXPECT_EQ(load_config_or_preset("switch-base-4"), four);
+  for (const char* name : {"switch-base-0", "switch-base-", "switch-base-8x", "switch-base-1000", "switch-base--4"}) {
+    EXPECT_THROW((void)load_config_or_preset(name), FileError) << name;
+  }
 }
 
 }  // namespace

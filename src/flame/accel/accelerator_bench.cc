@@ -88,11 +88,7 @@ AcceleratorBenchResult run_accelerator_bench(const AcceleratorBenchOptions& opti
   card.ddr4 = options.ddr4;
   Driver driver(std::make_unique<SimulatedCard>(card));
   driver.configure(options.d_model, options.d_ff, options.pattern, replay.layers, replay.experts, 0);
-  if (options.slots != 0) {
-    driver.set_slots(options.slots);
-  } else if (options.budget_bytes != 0) {
-    driver.set_slots(std::min(driver.slots_for(options.budget_bytes), replay.layers * replay.experts));
-  }
+  driver.set_slots(options.slots, options.budget_bytes);
 
   std::mt19937 random(7);
   std::vector<std::uint16_t> multipliers(options.d_ff, 1U << 14);

@@ -1,8 +1,8 @@
 #include "flame/accel/accelerator_device.h"
 
 #include <algorithm>
-#include <numeric>
 
+#include "flame/accel/history_rows.h"
 #include "flame/accel/predictor_table.h"
 #include "flame/base/error.h"
 #include "fmt/core.h"
@@ -17,6 +17,10 @@ struct OutputScales {
   std::vector<float> wo;  // [d_model]
 };
 
+/// Tokens of a pass that one command list runs: with their records, tables and commands of the largest shape the host
+/// port's memory (rtl/vitis/plram.tcl) is three quarters full.
+constexpr std::size_t kTokensPerRun = 128;
+
 DevicePattern pattern_of(const experts::Bundle& bundle) {
   const kernels::PackedExpertLayout& first = bundle.layout(0);
   for (experts::LayerIndex layer = 1; layer < bundle.grid().layers(); ++layer) {
@@ -29,24 +33,6 @@ DevicePattern pattern_of(const experts::Bundle& bundle) {
   return DevicePattern::from(first.format.n, first.format.m);
 }
 
-/// What was counted between two readings.
-KernelCounters difference(KernelCounters now, const KernelCounters& then) {
-  for (std::size_t kind = 0; kind < kCycleKinds; ++kind) now.cycles[kind] -= then.cycles[kind];
-  now.load_beats -= then.load_beats;
-  now.demand_loads -= then.demand_loads;
-  now.prefetch_loads -= then.prefetch_loads;
-  now.prefetch_used -= then.prefetch_used;
-  now.prefetch_dropped -= then.prefetch_dropped;
-  now.read_beats -= then.read_beats;
-  now.write_beats -= then.write_beats;
-  for (std::size_t layer = 0; layer < now.layers.size(); ++layer) {
-    now.layers[layer].hits -= then.layers[layer].hits;
-    now.layers[layer].late -= then.layers[layer].late;
-    now.layers[layer].misses -= then.layers[layer].misses;
-  }
-  return now;
-}
-
 std::size_t argmax(std::span<const std::int32_t> logits) {
   return static_cast<std::size_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
@@ -56,27 +42,28 @@ std::size_t argmax(std::span<const std::int32_t> logits) {
 struct AcceleratorDevice::Implementation {
   const model::SwitchConfig& config;
   Driver driver;
+  HistoryRows rows;
   AcceleratorOptions options;
   PolicySettings policy;
   std::string description;
+  std::string written;  // by finish()
   std::size_t decoder_layers = 0;
   std::vector<model::Router> encoder_routers, decoder_routers;
   std::vector<OutputScales> scales;  // [device layer * experts + expert]
 
-  KernelCounters at_start;  // counters when the model was loaded
-  KernelCounters at_begin;  // counters when statistics began
+  KernelCounters at_begin;  // when statistics began
   std::uint64_t layer_runs = 0, decisions = 0, disagreements = 0;
   bool dropping = true;
 
   Implementation(const model::SwitchConfig& configuration, std::unique_ptr<KernelBackend> backend)
-      : config(configuration), driver(std::move(backend)) {}
+      : config(configuration), driver(std::move(backend)), rows(driver.limits().sequences) {}
 
   /// Decoder layers come first on the device: they are the predictor's path.
   [[nodiscard]] std::size_t device_layer(model::MoeLayer layer) const {
     return layer.stack == model::Stack::kDecoder ? layer.index : decoder_layers + layer.index;
   }
 
-  /// Adds one layer command for token `t`, and tells the timeline of it.
+  /// Adds one layer command for token `t` of the command list, and tells the timeline of it.
   void layer_command(CommandList& commands, const LayerFlags& flags, std::size_t layer, std::size_t expert,
                      std::size_t sequence, std::size_t t) {
     commands.layer(flags, layer, expert, sequence, driver.token_address(t), driver.result_address(t));
@@ -105,16 +92,7 @@ AcceleratorDevice::AcceleratorDevice(const model::SwitchConfig& config, const mo
   self.decoder_layers = grid.decoder_layers;
   const DevicePattern pattern = pattern_of(bundle);
   self.driver.configure(config.d_model, config.d_ff, pattern, grid.layers(), grid.experts, 0);
-  if (options.slots != 0) {
-    self.driver.set_slots(options.slots);
-  } else if (options.budget_bytes != 0) {
-    const std::size_t slots = self.driver.slots_for(options.budget_bytes);
-    if (slots == 0) {
-      throw UsageError(fmt::format("one expert takes {} bytes of the accelerator's memory, --expert-memory gives {}",
-                                   self.driver.layout().slot_bytes(), options.budget_bytes));
-    }
-    self.driver.set_slots(std::min<std::size_t>(slots, grid.size()));
-  }
+  self.driver.set_slots(options.slots, options.budget_bytes);
 
   self.scales.resize(grid.size());
   for (experts::ExpertIndex index = 0; index < grid.size(); ++index) {
@@ -163,7 +141,6 @@ AcceleratorDevice::AcceleratorDevice(const model::SwitchConfig& config, const mo
     options.timeline->set_experts(self.driver.weights_address(0), self.driver.layout().channel_stride(), grid.experts,
                                   std::move(names));
   }
-  self.at_start = self.driver.counters();
   begin_statistics();
 }
 
@@ -171,55 +148,20 @@ AcceleratorDevice::~AcceleratorDevice() = default;
 
 void AcceleratorDevice::begin_batch(std::size_t sequences) {
   Implementation& self = *implementation_;
-  if (sequences > self.driver.limits().sequences) {
-    throw UsageError(fmt::format("the accelerator keeps the histories of {} sequences, this batch has {}",
-                                 self.driver.limits().sequences, sequences));
-  }
+  self.rows.begin(sequences);
   CommandList commands;
-  for (std::size_t s = 0; s < self.driver.limits().sequences; ++s) commands.clear_sequence(s);
+  for (std::size_t s = 0; s < most_sequences(); ++s) commands.clear_sequence(s);
   self.driver.run(commands);
 }
 
 void AcceleratorDevice::reorder(std::span<const std::uint32_t> parents) {
   Implementation& self = *implementation_;
-  const std::size_t limit = self.driver.limits().sequences;
-  if (parents.size() > limit) {
-    throw UsageError(fmt::format("the accelerator keeps the histories of {} sequences, not {}", limit, parents.size()));
-  }
-  // Rows that keep their parent need no copy. The others are copied in an order that never overwrites a history still
-  // wanted; a cycle is cut through a spare row.
-  std::vector<std::uint32_t> source(parents.begin(), parents.end());
-  std::vector<std::size_t> readers(limit, 0);
-  for (std::size_t row = 0; row < source.size(); ++row) {
-    if (source[row] != row) ++readers[source[row]];
-  }
   CommandList commands;
-  const std::size_t spare = limit - 1;
-  std::vector<bool> done(source.size(), false);
-  for (std::size_t row = 0; row < source.size(); ++row) done[row] = source[row] == row;
-  bool progress = true;
-  while (std::find(done.begin(), done.end(), false) != done.end()) {
-    progress = false;
-    for (std::size_t row = 0; row < source.size(); ++row) {
-      if (done[row] || readers[row] != 0) continue;
-      commands.copy_sequence(row, source[row]);
-      --readers[source[row]];
-      done[row] = true;
-      progress = true;
-    }
-    if (progress) continue;
-    const auto row = static_cast<std::size_t>(std::find(done.begin(), done.end(), false) - done.begin());
-    if (source.size() >= limit)
-      throw UsageError("the accelerator needs one spare sequence to reorder a batch this large");
-    commands.copy_sequence(spare, row);
-    for (std::uint32_t& from : source) {
-      if (from == row) from = static_cast<std::uint32_t>(spare);
-    }
-    readers[spare] += readers[row];
-    readers[row] = 0;
-  }
+  for (const HistoryRows::Copy& copy : self.rows.reorder(parents)) commands.copy_sequence(copy.to, copy.from);
   if (commands.size() != 0) self.driver.run(commands);
 }
+
+std::size_t AcceleratorDevice::most_sequences() const { return implementation_->driver.limits().sequences; }
 
 void AcceleratorDevice::feed(std::span<const std::int32_t> /*tokens*/) {}
 void AcceleratorDevice::approach(model::MoeLayer /*layer*/, MatrixView<const float> /*hidden*/) {}
@@ -233,24 +175,32 @@ void AcceleratorDevice::route(const model::MoeInput& input, std::span<model::Rou
   if (decoder) self.driver.backend().let_pass(self.options.dense_cycles);
 
   const std::size_t layer = self.device_layer(input.layer);
-  self.driver.reserve(decisions.size());
+  self.driver.reserve(std::min(decisions.size(), kTokensPerRun));
   CommandList commands;
+  std::size_t begin = 0;  // the first token of the list at hand
+  const auto run_until = [&](std::size_t end) {
+    self.driver.run(commands);
+    for (std::size_t t = begin; t < end; ++t) {
+      const LayerResult result = self.driver.download_result(t - begin, false);
+      ++self.decisions;
+      if (argmax(result.logits) != decisions[t].expert) ++self.disagreements;
+    }
+    commands.clear();
+    begin = end;
+  };
   std::vector<bool> seen(self.config.num_experts, false);
   for (std::size_t t = 0; t < decisions.size(); ++t) {
-    self.driver.upload_token(t, self.driver.make_token(input.hidden.row(t), true, false));
+    if (t - begin == kTokensPerRun) run_until(t);
+    self.driver.upload_token(t - begin, self.driver.make_token(input.hidden.row(t), true, false));
     // The expert's load starts with the decision; a batch looks each expert up once.
     const std::size_t expert = decisions[t].expert;
     const bool lookup = decoder && !decisions[t].dropped && !seen[expert];
     if (lookup) seen[expert] = true;
     const LayerFlags flags{.route = true, .forced = true, .lookup = lookup, .observe = decoder, .compute = false};
-    self.layer_command(commands, flags, layer, expert, input.sequence.empty() ? 0 : input.sequence[t], t);
+    self.layer_command(commands, flags, layer, expert,
+                       input.sequence.empty() ? 0 : self.rows.history_of(input.sequence[t]), t - begin);
   }
-  self.driver.run(commands);
-  for (std::size_t t = 0; t < decisions.size(); ++t) {
-    const LayerResult result = self.driver.download_result(t, false);
-    ++self.decisions;
-    if (argmax(result.logits) != decisions[t].expert) ++self.disagreements;
-  }
+  run_until(decisions.size());
 }
 
 void AcceleratorDevice::compute(const model::MoeInput& input, std::span<const model::RoutingDecision> decisions,
@@ -267,15 +217,32 @@ void AcceleratorDevice::compute(const model::MoeInput& input, std::span<const mo
   std::ranges::stable_sort(order, {}, [&](std::size_t t) { return decisions[t].expert; });
   if (order.empty()) return;
 
-  self.driver.reserve(decisions.size());
+  self.driver.reserve(std::min(order.size(), kTokensPerRun));
   std::vector<float> activation_scales(decisions.size());
   CommandList commands;
+  std::size_t begin = 0;  // in `order`: the first token of the list at hand
+  const auto run_until = [&](std::size_t end) {
+    self.driver.run(commands);
+    for (std::size_t i = begin; i < end; ++i) {
+      const std::size_t t = order[i];
+      const LayerResult result = self.driver.download_result(i - begin, true);
+      const OutputScales& scales = self.scales[layer * self.config.num_experts + decisions[t].expert];
+      const float unit = kernels::output_unit(activation_scales[t], scales.input_unit, result.hidden_maximum);
+      const std::span<float> row = output.row(t);
+      for (std::size_t o = 0; o < row.size(); ++o) {
+        row[o] = decisions[t].probability * kernels::output_value(result.accumulators[o], scales.wo[o], unit);
+      }
+    }
+    commands.clear();
+    begin = end;
+  };
   for (std::size_t i = 0; i < order.size(); ++i) {
+    if (i - begin == kTokensPerRun) run_until(i);
     const std::size_t t = order[i];
     const std::size_t expert = decisions[t].expert;
     const TokenRecord record = self.driver.make_token(input.hidden.row(t), false, true);
     activation_scales[t] = record.activation_scale;
-    self.driver.upload_token(t, record);
+    self.driver.upload_token(i - begin, record);
     const bool first = i == 0 || decisions[order[i - 1]].expert != expert;
     // While one expert computes its tokens, the next one of the pass is on its way.
     if (first && !decoder) {
@@ -285,32 +252,23 @@ void AcceleratorDevice::compute(const model::MoeInput& input, std::span<const mo
     }
     const LayerFlags flags{
         .route = false, .forced = false, .lookup = first && !decoder, .observe = false, .compute = true};
-    self.layer_command(commands, flags, layer, expert, 0, t);
+    self.layer_command(commands, flags, layer, expert, 0, i - begin);
   }
-  self.driver.run(commands);
+  run_until(order.size());
   if (decoder) self.layer_runs += order.size();
-
-  const std::size_t experts = self.config.num_experts;
-  for (const std::size_t t : order) {
-    const LayerResult result = self.driver.download_result(t, true);
-    const OutputScales& scales = self.scales[layer * experts + decisions[t].expert];
-    const float unit = kernels::output_unit(activation_scales[t], scales.input_unit, result.hidden_maximum);
-    const std::span<float> row = output.row(t);
-    for (std::size_t o = 0; o < row.size(); ++o) {
-      row[o] = decisions[t].probability * kernels::output_value(result.accumulators[o], scales.wo[o], unit);
-    }
-  }
 }
 
 void AcceleratorDevice::begin_statistics() {
   Implementation& self = *implementation_;
   self.at_begin = self.driver.counters();
+  self.layer_runs = self.decisions = self.disagreements = 0;
 }
 
 AcceleratorReport AcceleratorDevice::report() const {
   Implementation& self = *implementation_;
   AcceleratorReport report;
-  report.counters = difference(self.driver.counters(), self.at_start);
+  report.counters = self.driver.counters();
+  report.counters -= self.at_begin;
   report.decoder_layer_runs = self.layer_runs;
   report.router_decisions = self.decisions;
   report.router_disagreements = self.disagreements;
@@ -318,10 +276,12 @@ AcceleratorReport AcceleratorDevice::report() const {
   return report;
 }
 
-void AcceleratorDevice::finish() { implementation_->driver.backend().finish(); }
+void AcceleratorDevice::finish() { implementation_->written = implementation_->driver.backend().finish(); }
+
+const std::string& AcceleratorDevice::written() const { return implementation_->written; }
 
 model::MoeStatistics AcceleratorDevice::statistics() const {
-  const KernelCounters counters = difference(implementation_->driver.counters(), implementation_->at_begin);
+  const KernelCounters counters = report().counters;
   const KernelCounters::Lookups lookups = counters.lookups();
   const std::uint64_t expert_bytes = implementation_->driver.layout().slot_bytes();
   model::MoeStatistics result;
@@ -340,36 +300,5 @@ model::MoeStatistics AcceleratorDevice::statistics() const {
 }
 
 std::string AcceleratorDevice::describe() const { return "fpga: " + implementation_->description; }
-
-double AcceleratorReport::cycles_per_token(std::uint64_t output_tokens) const {
-  if (output_tokens == 0) return 0.0;
-  return static_cast<double>(counters.busy_cycles()) / static_cast<double>(output_tokens);
-}
-
-std::string AcceleratorReport::describe(std::uint64_t output_tokens) const {
-  const double seconds = static_cast<double>(counters.busy_cycles()) / (clock_mhz * 1e6);
-  std::string text = fmt::format("accelerator: {} cycles, {:.3f} ms at {:.0f} MHz (assumed clock)",
-                                 counters.busy_cycles(), seconds * 1e3, clock_mhz);
-  if (output_tokens != 0) {
-    text += fmt::format(", {:.0f} cycles per token out (encoder and beams included)", cycles_per_token(output_tokens));
-  }
-  text += "\n  where they went:";
-  for (std::size_t kind = 0; kind < kCycleKinds; ++kind) {
-    const auto which = static_cast<CycleKind>(kind);
-    if (which == CycleKind::kIdle || counters[which] == 0) continue;
-    text += fmt::format(" {} {:.1f} %,", accel::describe(which),
-                        100.0 * static_cast<double>(counters[which]) / static_cast<double>(counters.busy_cycles()));
-  }
-  text.back() = '\n';
-  text += fmt::format("  bytes: experts {}, tokens and tables {}, results {}\n", counters.load_beats * kBeatBytes,
-                      counters.read_beats * kBeatBytes, counters.write_beats * kBeatBytes);
-  const KernelCounters::Lookups lookups = counters.lookups();
-  text += fmt::format("  lookups: {} hits ({:.1f} %), {} late, {} misses\n", lookups.hits, 100.0 * lookups.hit_ratio(),
-                      lookups.late, lookups.misses);
-  text += fmt::format("  loads: {} on demand, {} prefetched ({} used, {} dropped)\n", counters.demand_loads,
-                      counters.prefetch_loads, counters.prefetch_used, counters.prefetch_dropped);
-  text += fmt::format("  router unit: {} decisions, {} differ from fp32", router_decisions, router_disagreements);
-  return text;
-}
 
 }  // namespace flame::accel

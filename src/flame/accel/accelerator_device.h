@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "flame/accel/accelerator_report.h"
 #include "flame/accel/card_timeline.h"
 #include "flame/accel/driver.h"
 #include "flame/accel/expert_codes.h"
@@ -27,20 +28,6 @@ struct AcceleratorOptions {
   /// its own.
   std::uint64_t dense_cycles = 0;
   std::shared_ptr<CardTimeline> timeline = nullptr;  ///< also the card's observer; may be null
-};
-
-/// What a run cost, beyond model::MoeStatistics.
-struct AcceleratorReport {
-  KernelCounters counters;
-  std::uint64_t decoder_layer_runs = 0;    ///< experts computed for decoder tokens
-  std::uint64_t router_decisions = 0;      ///< made by the router unit
-  std::uint64_t router_disagreements = 0;  ///< of them, those that fp32 decided otherwise
-  double clock_mhz = 0.0;
-
-  /// Of a run that gave out `output_tokens`: its encoders and all its beams included. 0 for 0 tokens.
-  [[nodiscard]] double cycles_per_token(std::uint64_t output_tokens) const;
-  /// Several lines for --stats: cycles per token, where they went, bytes, time at the clock.
-  [[nodiscard]] std::string describe(std::uint64_t output_tokens) const;
 };
 
 /// The MoeDevice behind flame_kernel, simulated or on a card: router unit, CEPR unit, expert buffer and experts on the
@@ -68,12 +55,17 @@ class AcceleratorDevice final : public model::MoeDevice {
                MatrixView<float> output) override;
   void begin_statistics() override;
   [[nodiscard]] model::MoeStatistics statistics() const override;
-  /// Ends the card's waveform, where there is one.
+  /// Ends the card's waveform, where there is one, as KernelBackend::finish.
   void finish() override;
   [[nodiscard]] std::string describe() const override;
 
-  /// Counters since construction: a whole run, whatever its batches.
+  /// How many sequences the kernel keeps the histories of: the rows of the largest batch, beams and all.
+  [[nodiscard]] std::size_t most_sequences() const;
+
+  /// Since begin_statistics(), as statistics(); sums of them are a run's.
   [[nodiscard]] AcceleratorReport report() const;
+  /// What finish() has ended, in a phrase; empty for nothing.
+  [[nodiscard]] const std::string& written() const;
 
  private:
   struct Implementation;

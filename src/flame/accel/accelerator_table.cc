@@ -44,11 +44,7 @@ class Measurement {
     if (replay_.steps() <= options.warm_up) {
       throw UsageError("the trace has fewer decode steps than are run to warm the buffer up; give a longer one");
     }
-    const std::size_t most = shape_of(options.configuration).max_experts;
-    if (replay_.experts > most) {
-      throw UsageError(fmt::format("the accelerator is built for layers of at most {} experts, this model has {}", most,
-                                   replay_.experts));
-    }
+    limits_of(options.configuration).check_model(replay_.layers, replay_.experts);
     if (options.keep_popular) keep_ = keep_values(profile);
     dense_.push_back(0);
     if (options.with_dense_layers) dense_.push_back(dense_layer_cycles(config, options));
@@ -164,15 +160,14 @@ std::vector<AcceleratorRow> sweep_accelerator(const model::SwitchConfig& config,
                                               const routing::Profile& profile, const AcceleratorTableOptions& options,
                                               const std::vector<std::size_t>& slots,
                                               const std::function<void(std::size_t, std::size_t)>& progress) {
-  const RtlShape shape = shape_of(options.configuration);
+  const KernelLimits limits = limits_of(options.configuration);
   std::vector<DevicePattern> patterns{{}};
   patterns.insert(patterns.end(), options.patterns.begin(), options.patterns.end());
   std::vector<Plan> plans;
   for (std::size_t p = 0; p < patterns.size(); ++p) {
-    const ExpertLayout layout =
-        ExpertLayout::make(config.d_model, config.d_ff, patterns[p], shape.positions, shape.channels);
+    const ExpertLayout layout = limits.layout(config.d_model, config.d_ff, patterns[p]);
     for (const std::size_t count : slots) {
-      if (count * layout.bank_words() > shape.bank_words || count > shape.max_slots) continue;
+      if (count > limits.slots_that_fit(layout)) continue;
       plans.push_back({p == 0 ? "neither" : "N:M", patterns[p], false, count});
       plans.push_back({p == 0 ? "CEPR" : "both", patterns[p], true, count});
     }

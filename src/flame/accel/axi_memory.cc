@@ -1,7 +1,9 @@
 #include "flame/accel/axi_memory.h"
 
+#include <algorithm>
 #include <cstring>
 
+#include "flame/base/byte_size.h"
 #include "flame/base/error.h"
 #include "fmt/core.h"
 
@@ -12,8 +14,20 @@ constexpr std::size_t kPage = 4096;
 }  // namespace
 
 std::uint64_t MemoryBank::allocate(std::size_t bytes) {
-  const std::uint64_t offset = bytes_.size();
-  bytes_.resize((offset + bytes + kPage - 1) / kPage * kPage);
+  const std::uint64_t length = (std::uint64_t{bytes} + kPage - 1) / kPage * kPage;
+  std::uint64_t offset = 0;
+  std::uint64_t taken = 0;
+  for (const auto& [start, reserved] : reservations_) {
+    if (start - offset < length) offset = start + reserved;
+    taken += reserved;
+  }
+  if (length > capacity_ || offset > capacity_ - length) {
+    throw DeviceError(fmt::format("a memory bank of the card is full: {} of {} are taken, {} more are asked for",
+                                  format_byte_size(taken), format_byte_size(capacity_), format_byte_size(length)));
+  }
+  reservations_.emplace(offset, length);
+  if (bytes_.size() < offset + length) bytes_.resize(offset + length);
+  std::fill_n(bytes_.begin() + static_cast<std::ptrdiff_t>(offset), length, std::uint8_t{0});
   return offset;
 }
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <random>
 #include <span>
@@ -15,10 +16,16 @@ namespace flame::accel {
 /// Bytes of one DDR bank and the time they take. Addresses are relative to the bank.
 class MemoryBank {
  public:
-  explicit MemoryBank(std::unique_ptr<MemoryTiming> timing) : timing_(std::move(timing)) {}
+  /// `capacity` bytes at most are reserved at a time; by default those of a DDR4 bank of the U200.
+  explicit MemoryBank(std::unique_ptr<MemoryTiming> timing, std::uint64_t capacity = std::uint64_t{16} << 30)
+      : capacity_(capacity), timing_(std::move(timing)) {}
 
-  /// Reserves `bytes` (rounded up to 4 KiB), zeroed. Result: the offset in the bank.
+  /// Reserves `bytes` (rounded up to 4 KiB), zeroed. Result: the offset in the bank. Throws DeviceError where no gap is
+  /// large enough.
   std::uint64_t allocate(std::size_t bytes);
+  /// Gives back what allocate() reserved at `offset`.
+  void release(std::uint64_t offset) { reservations_.erase(offset); }
+  /// All reservations lie within so many bytes.
   [[nodiscard]] std::size_t size() const { return bytes_.size(); }
   [[nodiscard]] std::span<std::uint8_t> bytes() { return bytes_; }
   [[nodiscard]] MemoryTiming& timing() { return *timing_; }
@@ -30,6 +37,8 @@ class MemoryBank {
  private:
   std::uint32_t waiting_ = 0;  // bit per port
   std::size_t last_granted_ = 0;
+  std::uint64_t capacity_;
+  std::map<std::uint64_t, std::uint64_t> reservations_;  // offset, bytes
   std::vector<std::uint8_t> bytes_;
   std::unique_ptr<MemoryTiming> timing_;
 };

@@ -1,7 +1,6 @@
 #include "flame/accel/driver.h"
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -63,53 +62,6 @@ std::span<const std::uint8_t> as_bytes(std::span<const std::int32_t> words) {
 
 }  // namespace
 
-const char* describe(CycleKind kind) {
-  switch (kind) {
-    case CycleKind::kCommand:
-      return "fetching commands";
-    case CycleKind::kInput:
-      return "token and router";
-    case CycleKind::kDecide:
-      return "expert buffer";
-    case CycleKind::kCompute:
-      return "array busy";
-    case CycleKind::kMemory:
-      return "waiting for weights";
-    case CycleKind::kOverhead:
-      return "scales, turn, drain";
-    case CycleKind::kOutput:
-      return "writing results";
-    case CycleKind::kDelay:
-      return "dense layers (modelled)";
-    case CycleKind::kTables:
-      return "loading tables";
-    case CycleKind::kIdle:
-      return "not started";
-  }
-  return "";
-}
-
-std::uint64_t KernelCounters::busy_cycles() const {
-  std::uint64_t sum = 0;
-  for (const std::uint64_t value : cycles) sum += value;
-  return sum - (*this)[CycleKind::kIdle];
-}
-
-double KernelCounters::Lookups::hit_ratio() const {
-  const std::uint64_t all = hits + late + misses;
-  return all == 0 ? 0.0 : static_cast<double>(hits) / static_cast<double>(all);
-}
-
-KernelCounters::Lookups KernelCounters::lookups() const {
-  Lookups sum;
-  for (const Lookups& layer : layers) {
-    sum.hits += layer.hits;
-    sum.late += layer.late;
-    sum.misses += layer.misses;
-  }
-  return sum;
-}
-
 Driver::Driver(std::unique_ptr<KernelBackend> backend) : backend_(std::move(backend)) {
   const std::uint32_t version = backend_->read_register(registers::kVersion);
   if (version != registers::kExpectedVersion) {
@@ -147,13 +99,8 @@ std::uint64_t Driver::read64(std::uint32_t offset) {
 
 void Driver::configure(std::size_t d_model, std::size_t d_ff, DevicePattern pattern, std::size_t layers,
                        std::size_t experts, std::size_t slots) {
-  layout_ = ExpertLayout::make(d_model, d_ff, pattern, limits_.positions, limits_.channels, limits_.max_d_model,
-                               limits_.max_d_ff);
-  if (experts == 0 || experts > limits_.max_experts || layers == 0 || layers > limits_.max_layers) {
-    throw UsageError(fmt::format(
-        "a model of {} MoE layers with {} experts does not fit the accelerator, built for at most {} and {}", layers,
-        experts, limits_.max_layers, limits_.max_experts));
-  }
+  layout_ = limits_.layout(d_model, d_ff, pattern);
+  limits_.check_model(layers, experts);
   layers_ = layers;
   experts_ = experts;
   router_scales_.assign(layers, 0.0F);
@@ -174,57 +121,37 @@ void Driver::configure(std::size_t d_model, std::size_t d_ff, DevicePattern patt
   write_predictor();
 }
 
-std::size_t Driver::slots_for(std::size_t budget_bytes) const {
-  const std::size_t fit = std::min(limits_.bank_words / layout_.bank_words(), limits_.max_slots);
-  return std::min(fit, budget_bytes / layout_.slot_bytes());
-}
-
-void Driver::set_slots(std::size_t slots) {
-  const std::size_t fit = slots_for(limits_.slot_bytes());
-  if (slots > fit) {
-    throw UsageError(fmt::format("{} slots of {} bytes do not fit the accelerator's {} bytes ({} slots do)", slots,
-                                 layout_.slot_bytes(), limits_.slot_bytes(), fit));
-  }
-  slots_ = slots == 0 ? std::min(fit, layers_ * experts_) : slots;
+void Driver::set_slots(std::size_t slots, std::uint64_t budget_bytes) {
+  slots_ = limits_.choose_slots(layout_, slots, budget_bytes, layers_ * experts_);
   backend_->write_register(registers::kSlots, static_cast<std::uint32_t>(slots_));
-}
-
-std::size_t Driver::expert_bits() const {
-  return std::max<std::size_t>(1, static_cast<std::size_t>(std::bit_width(experts_ - 1)));
 }
 
 void Driver::write_predictor() {
   backend_->write_register(
       registers::kPredictor,
-      static_cast<std::uint32_t>(policy_.order | expert_bits() << 4 | policy_.prefetch_count << 8 |
+      static_cast<std::uint32_t>(policy_.order | expert_bits(experts_) << 4 | policy_.prefetch_count << 8 |
                                  policy_.path_layers << 12 | std::size_t{policy_.drop_contradicted ? 1U : 0U} << 16 |
                                  layers_ << 20));
 }
 
 void Driver::set_policy(const PolicySettings& policy) {
-  if (policy.order > limits_.max_order) {
-    throw UsageError(
-        fmt::format("the accelerator predicts from at most {} decisions, not {}", limits_.max_order, policy.order));
-  }
-  if (policy.prefetch_count > limits_.ranked) {
-    throw UsageError(
-        fmt::format("the accelerator ranks at most {} experts, not {}", limits_.ranked, policy.prefetch_count));
-  }
-  const std::size_t bits = policy.order * expert_bits() + 1;
-  if (policy.prefetch_count != 0 && policy.path_layers << bits > std::size_t{1} << limits_.table_address_bits) {
-    throw UsageError(fmt::format("a table of order {} over {} layers does not fit the accelerator's {} entries",
-                                 policy.order, policy.path_layers, std::size_t{1} << limits_.table_address_bits));
-  }
+  limits_.check_policy(policy, experts_);
   policy_ = policy;
   write_predictor();
 }
 
-std::uint64_t Driver::scratch(std::size_t bytes) {
-  if (bytes > scratch_capacity_) {
-    scratch_capacity_ = bytes;
-    scratch_address_ = backend_->allocate(bytes, 4);
-  }
-  return scratch_address_;
+void Driver::grow(HostBuffer& buffer, std::size_t bytes) {
+  if (bytes <= buffer.bytes) return;
+  bytes = (bytes + kStrideBytes - 1) / kStrideBytes * kStrideBytes;  // a card gives out pages
+  if (buffer.bytes != 0) backend_->release(buffer.address);
+  buffer = {};
+  buffer = {backend_->allocate(bytes, kHostPort), bytes};
+}
+
+std::uint64_t Driver::upload_scratch(std::span<const std::uint8_t> bytes) {
+  grow(scratch_, bytes.size());
+  backend_->upload(scratch_.address, bytes);
+  return scratch_.address;
 }
 
 void Driver::load_expert(std::size_t layer, std::size_t expert, const kernels::Int8ExpertView& view) {
@@ -251,15 +178,14 @@ void Driver::load_router(std::size_t layer, std::span<const float> weights) {
   for (std::size_t e = 0; e < experts_; ++e) {
     for (std::size_t k = 0; k < layout_.d_model; ++k) rows[e * padded + k] = codes[e * layout_.d_model + k];
   }
-  const std::uint64_t address = scratch(rows.size() * sizeof(std::int32_t));
-  backend_->upload(address, as_bytes(rows));
+  const std::uint64_t address = upload_scratch(as_bytes(rows));
   CommandList commands;
   commands.load_router(layer, address);
   run(commands);
 }
 
 std::size_t Driver::table_address(std::size_t layer, std::span<const std::uint8_t> context) const {
-  const std::size_t bits = expert_bits();
+  const std::size_t bits = expert_bits(experts_);
   std::size_t address = 1;
   for (const std::uint8_t expert : context) address = address << bits | expert;
   return address + (layer << (policy_.order * bits + 1));
@@ -267,7 +193,7 @@ std::size_t Driver::table_address(std::size_t layer, std::span<const std::uint8_
 
 void Driver::load_table(std::span<const TableEntry> entries) {
   const std::size_t used =
-      std::max<std::size_t>(policy_.path_layers << (policy_.order * expert_bits() + 1), kEntriesPerBeat);
+      std::max<std::size_t>(policy_.path_layers << (policy_.order * expert_bits(experts_) + 1), kEntriesPerBeat);
   std::vector<std::int32_t> words((used + kEntriesPerBeat - 1) / kEntriesPerBeat * kEntriesPerBeat);
   for (const TableEntry& entry : entries) {
     if (entry.layer >= policy_.path_layers || entry.context.size() > policy_.order || entry.ranked.empty()) {
@@ -281,8 +207,7 @@ void Driver::load_table(std::span<const TableEntry> entries) {
     }
     words[table_address(entry.layer, entry.context)] = static_cast<std::int32_t>(word);
   }
-  const std::uint64_t address = scratch(words.size() * sizeof(std::int32_t));
-  backend_->upload(address, as_bytes(words));
+  const std::uint64_t address = upload_scratch(as_bytes(words));
   CommandList commands;
   commands.load_table(address, 0, words.size() / kEntriesPerBeat);
   run(commands);
@@ -293,8 +218,7 @@ void Driver::load_keep(std::span<const std::uint8_t> values) {
   for (std::size_t layer = 0; layer < layers_; ++layer) {
     for (std::size_t e = 0; e < experts_; ++e) beats[layer * kBeatBytes + e] = values[layer * experts_ + e];
   }
-  const std::uint64_t address = scratch(beats.size());
-  backend_->upload(address, beats);
+  const std::uint64_t address = upload_scratch(beats);
   CommandList commands;
   commands.load_keep(address, layers_);
   run(commands);
@@ -324,19 +248,18 @@ float Driver::logit(std::size_t layer, std::int32_t sum, float router_scale) con
 
 void Driver::reserve(std::size_t tokens) {
   if (tokens <= tokens_capacity_) return;
-  tokens_capacity_ = std::max(tokens, 2 * tokens_capacity_);
   const std::size_t padded = layout_.padded_d_model();
-  const std::size_t record = padded * 5 + (2 * kBeatBytes + padded * 4);
-  tokens_address_ = backend_->allocate(tokens_capacity_ * record, 4);
+  grow(tokens_, tokens * (padded * 5 + 2 * kBeatBytes + padded * 4));
+  tokens_capacity_ = tokens;
 }
 
 std::uint64_t Driver::token_address(std::size_t token) const {
-  return tokens_address_ + token * layout_.padded_d_model() * 5;
+  return tokens_.address + token * layout_.padded_d_model() * 5;
 }
 
 std::uint64_t Driver::result_address(std::size_t token) const {
   const std::size_t padded = layout_.padded_d_model();
-  return tokens_address_ + tokens_capacity_ * padded * 5 + token * (2 * kBeatBytes + padded * 4);
+  return tokens_.address + tokens_capacity_ * padded * 5 + token * (2 * kBeatBytes + padded * 4);
 }
 
 void Driver::upload_token(std::size_t token, const TokenRecord& record) {
@@ -368,12 +291,11 @@ LayerResult Driver::download_result(std::size_t token, bool computed) {
 
 void Driver::run(const CommandList& commands, bool clear_counters) {
   const std::vector<std::uint8_t> bytes = commands.bytes();
-  if (bytes.size() > commands_capacity_) {
-    commands_capacity_ = 2 * bytes.size();
-    commands_address_ = backend_->allocate(commands_capacity_, 4);
-    write64(registers::kCommands, commands_address_);
+  if (bytes.size() > commands_.bytes) {
+    grow(commands_, bytes.size());
+    write64(registers::kCommands, commands_.address);
   }
-  backend_->upload(commands_address_, bytes);
+  backend_->upload(commands_.address, bytes);
   backend_->write_register(registers::kCommandCount, static_cast<std::uint32_t>(commands.size()));
   backend_->write_register(registers::kFlags, (clear_counters ? 1U : 0U) | (policy_.wait_for_whole ? 2U : 0U));
   backend_->run();

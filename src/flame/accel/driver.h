@@ -11,63 +11,10 @@
 #include "flame/accel/commands.h"
 #include "flame/accel/expert_layout.h"
 #include "flame/accel/kernel_backend.h"
+#include "flame/accel/kernel_counters.h"
+#include "flame/accel/kernel_limits.h"
 
 namespace flame::accel {
-
-/// Where the kernel's cycles went; the order of flame_pkg's cycle kinds.
-enum class CycleKind : std::uint8_t {
-  kCommand,
-  kInput,
-  kDecide,
-  kCompute,
-  kMemory,
-  kOverhead,
-  kOutput,
-  kDelay,
-  kTables,
-  kIdle,
-};
-inline constexpr std::size_t kCycleKinds = 10;
-/// "fetching commands", "array busy", ... for reports.
-const char* describe(CycleKind kind);
-
-struct KernelCounters {
-  std::array<std::uint64_t, kCycleKinds> cycles{};
-  std::uint64_t load_beats = 0;  ///< 64-byte beats of experts, all channels
-  std::uint64_t demand_loads = 0, prefetch_loads = 0, prefetch_used = 0, prefetch_dropped = 0;  ///< experts
-  std::uint64_t read_beats = 0, write_beats = 0;  ///< commands, tokens, tables; results
-  struct Lookups {
-    std::uint64_t hits = 0, late = 0, misses = 0;
-
-    /// hits / all lookups; 0 where there were none.
-    [[nodiscard]] double hit_ratio() const;
-  };
-  std::vector<Lookups> layers;
-
-  [[nodiscard]] std::uint64_t operator[](CycleKind kind) const { return cycles[static_cast<std::size_t>(kind)]; }
-  /// Cycles between start and done: all kinds but idle.
-  [[nodiscard]] std::uint64_t busy_cycles() const;
-  [[nodiscard]] Lookups lookups() const;
-};
-
-/// What the bitstream (or the simulation) was built with; read from the kernel.
-struct KernelLimits {
-  std::size_t positions = 0, channels = 0, max_slots = 0, max_experts = 0;
-  std::size_t bank_words = 0, max_d_model = 0, max_d_ff = 0, max_layers = 0, sequences = 0;
-  std::size_t table_address_bits = 0, max_order = 0, ranked = 0;
-
-  [[nodiscard]] std::size_t lanes() const { return kRows * positions; }
-  [[nodiscard]] std::size_t slot_bytes() const { return bank_words * positions * kBeatBytes; }
-};
-
-/// Predictor and buffer policy.
-struct PolicySettings {
-  std::size_t order = 0;           ///< m of CEPR(m)
-  std::size_t prefetch_count = 0;  ///< how many of the ranked experts are prefetched; 0: no prediction
-  std::size_t path_layers = 1;     ///< L: decoder layers, numbered from 0
-  bool drop_contradicted = true;   ///< give up loads for a layer whose router chose another expert
-  bool wait_for_whole = false;  ///< for comparison: a missed expert computes when all of it is there, not as it comes
-};
 
 /// One ranked context of the predictor's table.
 struct TableEntry {
@@ -112,9 +59,9 @@ class Driver {
   /// many as fit). Reserves device memory for the experts. Throws UsageError where the kernel's limits are exceeded.
   void configure(std::size_t d_model, std::size_t d_ff, DevicePattern pattern, std::size_t layers, std::size_t experts,
                  std::size_t slots);
-  /// Slots that `budget_bytes` of fast memory and the kernel's own allow for a configured model.
-  [[nodiscard]] std::size_t slots_for(std::size_t budget_bytes) const;
-  void set_slots(std::size_t slots);
+  /// As KernelLimits::choose_slots, for the configured model.
+  void set_slots(std::size_t slots, std::uint64_t budget_bytes = 0);
+  /// Throws as KernelLimits::check_policy.
   void set_policy(const PolicySettings& policy);
 
   void load_expert(std::size_t layer, std::size_t expert, const kernels::Int8ExpertView& view);
@@ -132,7 +79,7 @@ class Driver {
   /// Fixed-point router sums as fp32 logits.
   [[nodiscard]] float logit(std::size_t layer, std::int32_t sum, float router_scale) const;
 
-  /// Device memory for `tokens` token records and result records; grows as needed.
+  /// Device memory for `tokens` token records and result records at least; what was in them is lost where it grows.
   void reserve(std::size_t tokens);
   [[nodiscard]] std::uint64_t token_address(std::size_t token) const;
   [[nodiscard]] std::uint64_t result_address(std::size_t token) const;
@@ -144,11 +91,19 @@ class Driver {
   [[nodiscard]] KernelCounters counters();
 
  private:
+  /// Memory of the host port.
+  struct HostBuffer {
+    std::uint64_t address = 0;
+    std::size_t bytes = 0;
+  };
+  /// Makes `buffer` hold `bytes` at least; what was in it is lost where it grows.
+  void grow(HostBuffer& buffer, std::size_t bytes);
+  /// Uploads `bytes` to the scratch buffer. Result: its address.
+  std::uint64_t upload_scratch(std::span<const std::uint8_t> bytes);
   void write64(std::uint32_t offset, std::uint64_t value);
   std::uint64_t read64(std::uint32_t offset);
   void write_predictor();
   [[nodiscard]] std::size_t table_address(std::size_t layer, std::span<const std::uint8_t> context) const;
-  [[nodiscard]] std::size_t expert_bits() const;
 
   std::unique_ptr<KernelBackend> backend_;
   KernelLimits limits_;
@@ -156,14 +111,9 @@ class Driver {
   PolicySettings policy_;
   std::size_t layers_ = 0, experts_ = 0, slots_ = 0;
   std::array<std::uint64_t, 4> weights_{};
-  std::uint64_t commands_address_ = 0;
-  std::size_t commands_capacity_ = 0;
-  std::uint64_t scratch_address_ = 0;
-  std::size_t scratch_capacity_ = 0;
-  std::uint64_t tokens_address_ = 0;
+  HostBuffer commands_, scratch_, tokens_;
   std::size_t tokens_capacity_ = 0;
   std::vector<float> router_scales_;  // [layers]
-  std::uint64_t scratch(std::size_t bytes);
 };
 
 }  // namespace flame::accel

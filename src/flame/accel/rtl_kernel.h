@@ -72,16 +72,6 @@ enum class RtlConfiguration : std::uint8_t {
   kLanes256,  ///< 64 rows x 4 positions, four memory channels: sized for the U200
 };
 
-/// The parameters that a configuration is built with (rtl/CMakeLists.txt).
-struct RtlShape {
-  std::size_t positions = 0;   ///< weights a row takes a cycle; lanes = 64 * positions
-  std::size_t channels = 0;    ///< of memory
-  std::size_t bank_words = 0;  ///< 64-byte words of slots in each of the `positions` banks
-  std::size_t max_slots = 0;
-  std::size_t max_experts = 0;  ///< of a layer
-};
-[[nodiscard]] RtlShape shape_of(RtlConfiguration configuration);
-
 /// Names of the RTL configurations ("64 lanes, 1 channel").
 std::string describe(RtlConfiguration configuration);
 

@@ -1,5 +1,6 @@
 #include "flame/accel/simulated_card.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "flame/accel/registers.h"
@@ -14,15 +15,16 @@ namespace {
 // Like the U200's banks: 16 GiB each, one behind the other.
 constexpr unsigned kBankShift = 34;
 constexpr std::uint64_t kRegisterTimeout = 1000;
+constexpr std::uint64_t kNever = ~std::uint64_t{0};
 constexpr std::uint64_t kInterruptCycles = 1 << 14;  // some hundredths of a second
 }  // namespace
 
 SimulatedCard::SimulatedCard(const SimulatedCardOptions& options)
-    : options_(options), kernel_(make_rtl_kernel(options.configuration, options.seed)) {
-  if (!options_.trace_path.empty()) {
-    prepare_waveform(options_.trace_path);
-    kernel_->trace(options_.trace_path);
-  }
+    : options_(options),
+      kernel_(make_rtl_kernel(options.configuration, options.seed)),
+      trace_change_(options.trace_path.empty() ? kNever : options.trace_start) {
+  if (!options_.trace_path.empty()) prepare_waveform(options_.trace_path);
+  if (trace_change_ == 0) start_or_end_trace();
   for (std::size_t bank = 0; bank < kWeightPorts; ++bank) {
     std::unique_ptr<MemoryTiming> timing;
     if (options_.fixed_bandwidth) {
@@ -30,10 +32,11 @@ SimulatedCard::SimulatedCard(const SimulatedCardOptions& options)
     } else {
       timing = std::make_unique<Ddr4Timing>(options_.ddr4);
     }
-    banks_.push_back(std::make_unique<MemoryBank>(std::move(timing)));
+    banks_.push_back(std::make_unique<MemoryBank>(std::move(timing), options_.weight_bank_bytes));
   }
   banks_.push_back(std::make_unique<MemoryBank>(
-      make_fixed_bandwidth_timing({.bytes_per_cycle = 64.0, .latency_cycles = options.host_latency_cycles})));
+      make_fixed_bandwidth_timing({.bytes_per_cycle = 64.0, .latency_cycles = options.host_latency_cycles}),
+      options_.host_bank_bytes));
   for (std::size_t port = 0; port < kPorts; ++port) {
     ports_[port] = std::make_unique<AxiPort>(port, *banks_[port], std::uint64_t{port} << kBankShift);
     ports_[port]->set_stalls(options_.stalls, options_.seed * kPorts + port + 1);
@@ -46,7 +49,18 @@ SimulatedCard::SimulatedCard(const SimulatedCardOptions& options)
   for (int i = 0; i < 300; ++i) step();
 }
 
+void SimulatedCard::start_or_end_trace() {
+  if (trace_change_ == options_.trace_start) {
+    kernel_->trace(options_.trace_path);
+    trace_change_ += std::min(options_.trace_cycles, kNever - trace_change_);
+  } else {
+    kernel_->end_trace();
+    trace_change_ = kNever;
+  }
+}
+
 void SimulatedCard::step() {
+  if (cycle_ == trace_change_) start_or_end_trace();
   if (cycle_ % kInterruptCycles == 0) throw_if_interrupted();
   for (std::size_t port = 0; port < kPorts; ++port) {
     const AxiMasterSignals& kernel = outputs_.memory[port];
@@ -69,6 +83,11 @@ MemoryBank& SimulatedCard::bank_of(std::uint64_t address, std::uint64_t& offset)
 
 std::uint64_t SimulatedCard::allocate(std::size_t bytes, std::size_t port) {
   return (std::uint64_t{port} << kBankShift) + banks_[port]->allocate(bytes);
+}
+
+void SimulatedCard::release(std::uint64_t address) {
+  std::uint64_t offset = 0;
+  bank_of(address, offset).release(offset);
 }
 
 void SimulatedCard::upload(std::uint64_t address, std::span<const std::uint8_t> bytes) {
@@ -147,10 +166,16 @@ void SimulatedCard::let_pass(std::uint64_t cycles) {
   for (std::uint64_t i = 0; i < cycles; ++i) step();
 }
 
-void SimulatedCard::finish() {
-  if (options_.trace_path.empty()) return;
+std::string SimulatedCard::finish() {
+  if (options_.trace_path.empty()) return {};
+  if (cycle_ <= options_.trace_start) {
+    throw DeviceError(fmt::format("{}: the waveform was to start in cycle {}, and the run ended in cycle {}",
+                                  options_.trace_path, options_.trace_start, cycle_));
+  }
   kernel_->end_trace();
   check_waveform(options_.trace_path);
+  const std::uint64_t end = std::min(cycle_, options_.trace_start + std::min(options_.trace_cycles, cycle_));
+  return fmt::format("{}: cycles {} to {} of {}", options_.trace_path, options_.trace_start, end, cycle_);
 }
 
 std::string SimulatedCard::describe() const {

@@ -8,7 +8,6 @@
 #include <optional>
 
 #include "flame/base/error.h"
-#include "fmt/core.h"
 
 namespace flame::accel {
 
@@ -264,22 +263,15 @@ AcceleratorBenchResult run_transaction_model(const AcceleratorBenchOptions& opti
   if (replay.steps() == 0 || replay.decisions.size() != replay.steps() * replay.layers) {
     throw UsageError("the routing to replay is empty, or does not have one decision a step and layer");
   }
-  const RtlShape shape = shape_of(options.configuration);
-  const ExpertLayout layout =
-      ExpertLayout::make(options.d_model, options.d_ff, options.pattern, shape.positions, shape.channels);
-  std::size_t slots = std::min(shape.bank_words / layout.bank_words(), shape.max_slots);
-  if (options.slots != 0) {
-    if (options.slots > slots) {
-      throw UsageError(fmt::format("{} slots of {} bytes do not fit the accelerator's {} bytes ({} slots do)",
-                                   options.slots, layout.slot_bytes(), shape.bank_words * shape.positions * kBeatBytes,
-                                   slots));
-    }
-    slots = options.slots;
-  } else if (options.budget_bytes != 0) {
-    slots = std::min<std::size_t>(slots, options.budget_bytes / layout.slot_bytes());
-  }
-  slots = std::min(slots, replay.layers * replay.experts);
-  if (slots == 0) throw UsageError("the budget holds no expert");
+  const KernelLimits limits = limits_of(options.configuration);
+  const ExpertLayout layout = limits.layout(options.d_model, options.d_ff, options.pattern);
+  limits.check_model(replay.layers, replay.experts);
+  PolicySettings policy = options.policy;
+  policy.path_layers = replay.layers;
+  limits.check_policy(policy, replay.experts);
+  const std::size_t experts = replay.layers * replay.experts;
+  const std::size_t slots =
+      std::min(limits.choose_slots(layout, options.slots, options.budget_bytes, experts), experts);
 
   Model model(options, replay, layout, slots);
   model.clear_counters();

@@ -12,7 +12,7 @@
 #include <chrono>
 #include <cstring>
 #include <map>
-#include <thread>
+#include <string_view>
 
 #include "fmt/core.h"
 // The header moved between releases of XRT.
@@ -23,6 +23,7 @@
 #endif
 
 #include "flame/accel/registers.h"
+#include "flame/base/byte_size.h"
 
 namespace flame::accel {
 
@@ -42,36 +43,48 @@ class XrtBackend final : public KernelBackend {
         ip_(device_, uuid_, options.kernel) {}
 
   std::uint64_t allocate(std::size_t bytes, std::size_t port) override {
-    xrt::bo buffer(device_, bytes, groups_.at(port));
-    const std::uint64_t address = buffer.address();
-    buffers_.emplace(address, std::move(buffer));
-    return address;
+    return guarded(fmt::format("reserving {} for port {}", format_byte_size(bytes), port), [&] {
+      xrt::bo buffer(device_, bytes, groups_.at(port));
+      const std::uint64_t address = buffer.address();
+      buffers_.insert_or_assign(address, std::move(buffer));
+      return address;
+    });
   }
 
+  void release(std::uint64_t address) override { buffers_.erase(address); }
+
   void upload(std::uint64_t address, std::span<const std::uint8_t> bytes) override {
-    auto [buffer, offset] = buffer_at(address, bytes.size());
-    buffer->write(bytes.data(), bytes.size(), offset);
-    buffer->sync(XCL_BO_SYNC_BO_TO_DEVICE, bytes.size(), offset);
+    guarded("writing to the card's memory", [&] {
+      auto [buffer, offset] = buffer_at(address, bytes.size());
+      buffer->write(bytes.data(), bytes.size(), offset);
+      buffer->sync(XCL_BO_SYNC_BO_TO_DEVICE, bytes.size(), offset);
+    });
   }
 
   void download(std::uint64_t address, std::span<std::uint8_t> bytes) override {
-    auto [buffer, offset] = buffer_at(address, bytes.size());
-    buffer->sync(XCL_BO_SYNC_BO_FROM_DEVICE, bytes.size(), offset);
-    buffer->read(bytes.data(), bytes.size(), offset);
+    guarded("reading the card's memory", [&] {
+      auto [buffer, offset] = buffer_at(address, bytes.size());
+      buffer->sync(XCL_BO_SYNC_BO_FROM_DEVICE, bytes.size(), offset);
+      buffer->read(bytes.data(), bytes.size(), offset);
+    });
   }
 
-  void write_register(std::uint32_t offset, std::uint32_t value) override { ip_.write_register(offset, value); }
-  std::uint32_t read_register(std::uint32_t offset) override { return ip_.read_register(offset); }
+  void write_register(std::uint32_t offset, std::uint32_t value) override {
+    guarded("writing a register", [&] { ip_.write_register(offset, value); });
+  }
+  std::uint32_t read_register(std::uint32_t offset) override {
+    return guarded("reading a register", [&] { return ip_.read_register(offset); });
+  }
 
   void run() override {
-    ip_.write_register(registers::kControl, registers::kControlStart);
+    write_register(registers::kControl, registers::kControlStart);
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(options_.timeout_ms);
     // A layer takes tens of microseconds, less than an interrupt's way through the driver: poll.
-    while ((ip_.read_register(registers::kControl) & registers::kControlDone) == 0) {
+    while ((read_register(registers::kControl) & registers::kControlDone) == 0) {
       if (std::chrono::steady_clock::now() > deadline) {
         throw DeviceError(
             fmt::format("the kernel was not done after {} ms (command {}); reset the card with `xbutil reset`",
-                        options_.timeout_ms, ip_.read_register(registers::kStatus) >> 8));
+                        options_.timeout_ms, read_register(registers::kStatus) >> 8));
       }
     }
   }
@@ -83,6 +96,18 @@ class XrtBackend final : public KernelBackend {
   }
 
  private:
+  /// What `call` returns; XRT's own exceptions become DeviceError.
+  template <class Call>
+  auto guarded(std::string_view what, const Call& call) const -> decltype(call()) {
+    try {
+      return call();
+    } catch (const Error&) {
+      throw;
+    } catch (const std::exception& error) {
+      throw DeviceError(fmt::format("card {}: {} failed: {}", options_.device, what, error.what()));
+    }
+  }
+
   /// The memory bank that each port of the kernel is linked to. xrt::kernel knows them; it must be gone before xrt::ip
   /// asks for the compute unit alone.
   std::map<std::size_t, int> memory_groups() {

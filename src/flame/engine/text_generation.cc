@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "flame/accel/accelerator_device.h"
 #include "flame/base/error.h"
 #include "flame/base/interrupt.h"
 #include "flame/base/memory_usage.h"
@@ -52,6 +53,9 @@ RunStatistics collect(Engine& engine, std::size_t prompts) {
   statistics.peak_memory_bytes = memory_usage().peak;
   statistics.cache_bytes = engine.generator().cache_bytes();
   statistics.experts = engine.device().statistics();
+  if (const auto* accelerator = dynamic_cast<const accel::AcceleratorDevice*>(&engine.device())) {
+    statistics.accelerator = accelerator->report();
+  }
   return statistics;
 }
 
@@ -187,26 +191,35 @@ RunStatistics& RunStatistics::operator+=(const RunStatistics& other) {
   experts.bytes_prefetch_used += other.experts.bytes_prefetch_used;
   experts.bytes_prefetch_wasted += other.experts.bytes_prefetch_wasted;
   experts.wait_seconds += other.experts.wait_seconds;
+  if (other.accelerator) {
+    if (!accelerator) accelerator.emplace();
+    *accelerator += *other.accelerator;
+  }
   return *this;
 }
 
 Json to_json(const RunStatistics& statistics) {
-  return {{"encoder_seconds", statistics.encoder_seconds},
-          {"decoder_seconds", statistics.decoder_seconds},
-          {"first_token_seconds", statistics.first_token_seconds},
-          {"input_tokens", statistics.input_tokens},
-          {"output_tokens", statistics.output_tokens},
-          {"prompts", statistics.prompts},
-          {"tokens_per_second", statistics.tokens_per_second()},
-          {"peak_memory_bytes", statistics.peak_memory_bytes},
-          {"cache_bytes", statistics.cache_bytes},
-          {"hits", statistics.experts.hits},
-          {"late", statistics.experts.late},
-          {"misses", statistics.experts.misses},
-          {"bytes_demand", statistics.experts.bytes_demand},
-          {"bytes_prefetch_used", statistics.experts.bytes_prefetch_used},
-          {"bytes_prefetch_wasted", statistics.experts.bytes_prefetch_wasted},
-          {"wait_seconds", statistics.experts.wait_seconds}};
+  Json json = {{"encoder_seconds", statistics.encoder_seconds},
+               {"decoder_seconds", statistics.decoder_seconds},
+               {"first_token_seconds", statistics.first_token_seconds},
+               {"input_tokens", statistics.input_tokens},
+               {"output_tokens", statistics.output_tokens},
+               {"prompts", statistics.prompts},
+               {"tokens_per_second", statistics.tokens_per_second()},
+               {"peak_memory_bytes", statistics.peak_memory_bytes},
+               {"cache_bytes", statistics.cache_bytes},
+               {"hits", statistics.experts.hits},
+               {"late", statistics.experts.late},
+               {"misses", statistics.experts.misses},
+               {"bytes_demand", statistics.experts.bytes_demand},
+               {"bytes_prefetch_used", statistics.experts.bytes_prefetch_used},
+               {"bytes_prefetch_wasted", statistics.experts.bytes_prefetch_wasted},
+               {"wait_seconds", statistics.experts.wait_seconds}};
+  if (statistics.accelerator) {
+    json["clocks"] = {{"seconds", "wall"}, {"wait_seconds", "kernel"}};
+    json["accelerator"] = accel::to_json(*statistics.accelerator, statistics.output_tokens);
+  }
+  return json;
 }
 
 Json to_json(const TextOutput& output) {

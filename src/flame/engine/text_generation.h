@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "flame/accel/accelerator_report.h"
 #include "flame/base/json.h"
 #include "flame/engine/engine.h"
 
@@ -46,6 +47,7 @@ struct RunStatistics {
   std::uint64_t peak_memory_bytes = 0;  ///< of the process, so far
   std::uint64_t cache_bytes = 0;        ///< keys and values
   model::MoeStatistics experts;
+  std::optional<accel::AcceleratorReport> accelerator;  ///< where an accelerator ran the experts
 
   /// Output tokens over decoder seconds; 0 when nothing was decoded.
   [[nodiscard]] double tokens_per_second() const;
@@ -53,7 +55,9 @@ struct RunStatistics {
   RunStatistics& operator+=(const RunStatistics& other);
 };
 
-/// The "stats" object of `flame generate --json`.
+/// The "stats" object of `flame generate --json`. With an accelerator also its "accelerator" object, and "clocks",
+/// which says that "wait_seconds" is the kernel's time and all other seconds are wall time: those of the simulation,
+/// where the kernel is simulated.
 [[nodiscard]] Json to_json(const RunStatistics& statistics);
 
 /// One prompt's output.

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -50,6 +52,16 @@ SwitchConfig switch_base(std::uint32_t experts) {
   config.num_experts = experts;
   config.decoder_start_token_id = 0;
   return config;
+}
+
+/// N of "switch-base-N", 1 to 999.
+std::optional<std::uint32_t> experts_of_base(std::string_view name) {
+  constexpr std::string_view kBase = "switch-base-";
+  if (!name.starts_with(kBase) || name.size() > kBase.size() + 3) return std::nullopt;
+  std::uint32_t experts = 0;
+  const auto [end, error] = std::from_chars(name.data() + kBase.size(), name.data() + name.size(), experts);
+  if (error != std::errc() || end != name.data() + name.size() || experts == 0) return std::nullopt;
+  return experts;
 }
 
 // How one tensor's values are made.
@@ -236,8 +248,8 @@ void check_options(const SynthOptions& options) {
 }  // namespace
 
 std::span<const Preset> presets() {
-  // Dimensions: google/switch-base-32's config.json, and those of fine-tunes of switch-base-8, of switch-base-64 and -256,
-  // which differ in num_experts alone; -16 and -128 are the same by analogy (docs/generation.md).
+  // Dimensions: google/switch-base-32's config.json, and those of fine-tunes of switch-base-8, of switch-base-64 and
+  // -256, which differ in num_experts alone; -16 and -128 are the same by analogy (docs/generation.md).
   static const std::array<Preset, 6> list{{{"switch-base-8", switch_base(8)},
                                            {"switch-base-16", switch_base(16)},
                                            {"switch-base-32", switch_base(32)},
@@ -260,6 +272,7 @@ std::string preset_names() {
 
 SwitchConfig load_config_or_preset(const std::filesystem::path& name) {
   if (const Preset* preset = find_preset(name.string()); preset != nullptr) return preset->config;
+  if (const std::optional<std::uint32_t> experts = experts_of_base(name.string())) return switch_base(*experts);
   if (io::FileSystem::real().exists(name)) return load_config(name);
   throw FileError(name,
                   "there is no such config.json or model directory, and it is none of the presets " + preset_names());

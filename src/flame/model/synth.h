@@ -28,8 +28,9 @@ struct Preset {
 /// "switch-base-8, switch-base-16, …".
 [[nodiscard]] std::string preset_names();
 
-/// The preset of that name, or the configuration of a config.json or model directory. Throws FileError that names the
-/// presets when there is neither, and as load_config does.
+/// The preset of that name, or the configuration of a config.json or model directory; "switch-base-N" with another
+/// number of experts has the size of the presets. Throws FileError that names the presets when there is neither, and as
+/// load_config does.
 [[nodiscard]] SwitchConfig load_config_or_preset(const std::filesystem::path& name);
 
 struct SynthOptions {

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "flame/accel/kernel_limits.h"
 #include "flame/base/byte_size.h"
 #include "flame/base/error.h"
 
@@ -211,9 +212,11 @@ Measurement accelerator_measurement(const Subject& subject, Measurements& measur
   return measurement;
 }
 
+/// The paper's models are of this size. It has as many experts as this model, so that its routing is this model's; the
+/// kernel takes at most so many.
 std::string base_preset(const Json& model) {
-  // The paper's models are of this size; the kernel takes at most 16 experts a layer.
-  return model.at("num_experts").get<int>() < 16 ? "switch-base-8" : "switch-base-16";
+  const std::size_t most = accel::limits_of(accel::RtlConfiguration::kLanes256).max_experts;
+  return fmt::format("switch-base-{}", std::min(most, model.at("num_experts").get<std::size_t>()));
 }
 
 }  // namespace
@@ -228,8 +231,9 @@ Measurement accelerator_bench(const Subject& subject, Measurements& measurements
     if (row.at("pattern") == "2:4") slot_bytes = row.at("slot_bytes").get<double>();
   }
   Measurement measurement = accelerator_measurement(subject, measurements, "accelerator");
-  measurement.arguments.insert(measurement.arguments.end(),
-                               {"--budget", fmt::format("{:.0f}", std::ceil(0.25 * experts) * slot_bytes)});
+  const auto most = static_cast<double>(accel::limits_of(accel::RtlConfiguration::kLanes256).slot_bytes());
+  const double budget = std::min(most, std::ceil(0.25 * experts) * slot_bytes);
+  measurement.arguments.insert(measurement.arguments.end(), {"--budget", fmt::format("{:.0f}", budget)});
   return measurement;
 }
 

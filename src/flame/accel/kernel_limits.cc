@@ -1,0 +1,89 @@
+#include "flame/accel/kernel_limits.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "flame/base/byte_size.h"
+#include "flame/base/error.h"
+#include "fmt/core.h"
+
+namespace flame::accel {
+
+ExpertLayout KernelLimits::layout(std::size_t d_model, std::size_t d_ff, DevicePattern pattern) const {
+  return ExpertLayout::make(d_model, d_ff, pattern, positions, channels, max_d_model, max_d_ff);
+}
+
+void KernelLimits::check_model(std::size_t layers, std::size_t experts) const {
+  if (experts != 0 && experts <= max_experts && layers != 0 && layers <= max_layers) return;
+  throw UsageError(
+      fmt::format("the accelerator is built for at most {} MoE layers of {} experts, this model has {} of {}",
+                  max_layers, max_experts, layers, experts));
+}
+
+void KernelLimits::check_policy(const PolicySettings& policy, std::size_t experts) const {
+  if (policy.order > max_order) {
+    throw UsageError(
+        fmt::format("the accelerator predicts from at most {} decisions, not {}", max_order, policy.order));
+  }
+  if (policy.prefetch_count > ranked) {
+    throw UsageError(fmt::format("the accelerator ranks at most {} experts, not {}", ranked, policy.prefetch_count));
+  }
+  const std::size_t bits = policy.order * expert_bits(experts) + 1;
+  if (policy.prefetch_count != 0 && policy.path_layers << bits > std::size_t{1} << table_address_bits) {
+    throw UsageError(fmt::format("a table of order {} over {} layers does not fit the accelerator's {} entries",
+                                 policy.order, policy.path_layers, std::size_t{1} << table_address_bits));
+  }
+}
+
+std::size_t KernelLimits::slots_that_fit(const ExpertLayout& layout) const {
+  return std::min(bank_words / layout.bank_words(), max_slots);
+}
+
+void KernelLimits::check_slots(const ExpertLayout& layout, std::size_t slots) const {
+  const std::size_t fit = slots_that_fit(layout);
+  if (slots <= fit) return;
+  throw UsageError(fmt::format("{} slots of {} bytes do not fit the accelerator's {} bytes ({} slots do)", slots,
+                               layout.slot_bytes(), slot_bytes(), fit));
+}
+
+std::size_t KernelLimits::choose_slots(const ExpertLayout& layout, std::size_t slots, std::uint64_t budget_bytes,
+                                       std::size_t experts) const {
+  if (slots != 0) {
+    check_slots(layout, slots);
+    return slots;
+  }
+  const std::size_t fit = std::min(slots_that_fit(layout), experts);
+  if (budget_bytes == 0) return fit;
+  if (budget_bytes > slot_bytes()) {
+    throw UsageError(fmt::format("{} of expert memory are asked for, the accelerator has {} of slots",
+                                 format_byte_size(budget_bytes), format_byte_size(slot_bytes())));
+  }
+  if (budget_bytes < layout.slot_bytes()) {
+    throw UsageError(fmt::format("{} of expert memory hold no expert: one ({}) takes {} bytes",
+                                 format_byte_size(budget_bytes), layout.pattern.name(), layout.slot_bytes()));
+  }
+  return std::min<std::size_t>(fit, budget_bytes / layout.slot_bytes());
+}
+
+std::size_t expert_bits(std::size_t experts) {
+  return std::max<std::size_t>(1, static_cast<std::size_t>(std::bit_width(experts - 1)));
+}
+
+KernelLimits limits_of(RtlConfiguration configuration) {
+  constexpr std::size_t kWords = 425984;  // 26 MiB of slots, over all banks
+  const std::size_t positions = configuration == RtlConfiguration::kLanes64 ? 1 : 4;
+  return {.positions = positions,
+          .channels = positions,
+          .max_slots = 64,
+          .max_experts = 16,
+          .bank_words = kWords / positions,
+          .max_d_model = 1024,
+          .max_d_ff = 4096,
+          .max_layers = 12,
+          .sequences = 64,
+          .table_address_bits = 16,
+          .max_order = 4,
+          .ranked = 4};
+}
+
+}  // namespace flame::accel
