@@ -20,6 +20,17 @@ TEST(KernelLimits, AreWhatTheRtlSaysOfItself) {
     EXPECT_EQ(Driver(std::make_unique<SimulatedCard>(options)).limits(), limits_of(configuration));
   }
 }
+
+TEST(KernelLimits, TheLargestShapeRunsInTheMemoryThatTheHostPortHas) {
+  Driver driver(std::make_unique<SimulatedCard>(SimulatedCardOptions{}));
+  const KernelLimits& limits = driver.limits();
+  driver.configure(limits.max_d_model, 64, DevicePattern::from(1, 4), limits.max_layers, limits.max_experts, 0);
+  driver.load_router(0, std::vector<float>(limits.max_experts * limits.max_d_model, 0.5F));
+  driver.set_policy({.order = 3, .prefetch_count = 2, .path_layers = 8});  // every entry of the table
+  driver.load_table(std::vector<TableEntry>{{0, {}, {1, 2}}});
+  driver.reserve(128);
+  EXPECT_THROW(driver.reserve(256), DeviceError);
+}
 #endif
 
 TEST(KernelLimits, SlotsComeFromACountABudgetOrWhatFits) {
