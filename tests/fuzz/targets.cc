@@ -157,7 +157,7 @@ void generation_config(std::span<const std::byte> input) {
   const model::SwitchConfig config = model::parse_config(kSmallConfig, "config.json");
   const model::GenerationDefaults defaults = model::load_generation_defaults("/m", config, std::nullopt, files);
   model::check_options(defaults.options, config.vocab_size);
-  static_cast<void>(model::options_without_effect(defaults.options));
+  static_cast<void>(model::options_without_effect(defaults.options, config.vocab_size));
 }
 
 /// Texts of the command line.

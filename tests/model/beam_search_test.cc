@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <tuple>
 #include <vector>
 
 namespace flame::model {
@@ -41,6 +42,33 @@ TEST(BeamSearchTest, StartsFromOneBeamOnly) {
   EXPECT_THAT(search.running()[1].tokens, ElementsAre(0, 3));
   EXPECT_FLOAT_EQ(search.running()[1].score, std::log(0.25F));
   EXPECT_FALSE(search.done());
+}
+
+// Those of transformers are compared in parity_test.
+TEST(BeamSearchTest, ABeamThatNeverFinishedIsOfPaddingOrEndTokensAndScoresTheLeast) {
+  GenerationOptions options = two_beams();
+  options.max_new_tokens = 1;
+  for (const auto& [padding, ends, fill] :
+       {std::tuple{0, std::vector{1}, 1}, std::tuple{3, std::vector{1}, 3}, std::tuple{0, std::vector<int>{}, -1}}) {
+    options.pad_token_id = padding;
+    options.eos_token_ids = ends;
+    BeamSearch search(options, kVocabulary);
+    search.advance(step({0.0, 0.0, 1.0, 0.0, 0.0}));
+    ASSERT_TRUE(search.done());
+    EXPECT_THAT(search.finished()[0].tokens, ElementsAre(0, 2));
+    EXPECT_THAT(search.finished()[1].tokens, ElementsAre(0, fill));
+    EXPECT_EQ(search.finished()[1].score, kNeverFinished);
+  }
+}
+
+TEST(BeamSearchTest, ReturnsNothingButPlaceholdersWhereEveryScoreIsTooLow) {
+  GenerationOptions options = two_beams();
+  options.length_penalty = -100.0;
+  BeamSearch search(options, kVocabulary);
+  search.advance(step({0.3, 0.1, 0.2, 0.2, 0.2}));
+  search.advance(step({0.3, 0.1, 0.2, 0.2, 0.2}));
+  ASSERT_TRUE(search.done());
+  for (const Beam& beam : search.finished()) EXPECT_LE(beam.score, kNeverFinished);
 }
 
 TEST(BeamSearchTest, ReturnsTheBestSequencesAtTheLengthLimit) {
@@ -84,12 +112,13 @@ TEST(BeamSearchTest, EarlyStoppingEndsAsSoonAsAllBeamsAreFinished) {
   }
 }
 
-TEST(BeamSearchTest, EqualScoresGoToTheLowerBeamAndToken) {
+// Of the candidates 0, 1 (the end), 2, 3 torch.topk(k=2) takes the last two: PyTorch 2.15 on a processor.
+TEST(BeamSearchTest, EqualScoresOfTheFirstTokensFallAsTorchLetsThem) {
   const GenerationOptions options = two_beams();
   BeamSearch search(options, kVocabulary);
   search.advance(step({0.2, 0.2, 0.2, 0.2, 0.2}));
-  EXPECT_THAT(search.running()[0].tokens, ElementsAre(0, 0));
-  EXPECT_THAT(search.running()[1].tokens, ElementsAre(0, 2));
+  EXPECT_THAT(search.running()[0].tokens, ElementsAre(0, 2));
+  EXPECT_THAT(search.running()[1].tokens, ElementsAre(0, 3));
 }
 
 }  // namespace

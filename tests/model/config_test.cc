@@ -86,6 +86,20 @@ TEST(ConfigTest, DecoderLayersAreTheEncodersWhenNull) {
   EXPECT_EQ(parse(R"("num_layers": 3)").num_decoder_layers, 12U);
 }
 
+// Observed with transformers 5.24 (its attribute_map).
+TEST(ConfigTest, TransformersOtherNamesOfKeysWinOverTheirOwn) {
+  const SwitchConfig config = parse(
+      R"("hidden_size": 32, "d_model": 64, "num_attention_heads": 3, "num_hidden_layers": 4, "num_layers": 6,
+         "num_sparse_encoder_layers": 3)");
+  EXPECT_EQ(config.d_model, 32U);
+  EXPECT_EQ(config.num_heads, 3U);
+  EXPECT_EQ(config.num_layers, 4U);
+  EXPECT_EQ(config.encoder_sparse_step, 2U) << "of num_layers";
+  EXPECT_EQ(parse(R"("num_hidden_layers": 4, "num_decoder_layers": null)").num_decoder_layers, 12U);
+  EXPECT_THAT(message_of(R"("hidden_size": 0)"), testing::HasSubstr("hidden_size"));
+  EXPECT_THAT(message_of(R"("num_attention_heads": 32768, "d_kv": 65536)"), testing::HasSubstr("num_heads * d_kv"));
+}
+
 TEST(ConfigTest, AcceptsOneEndTokenSeveralOrNone) {
   EXPECT_THAT(parse(R"("eos_token_id": 7)").eos_token_ids, testing::ElementsAre(7));
   EXPECT_THAT(parse(R"("eos_token_id": [7, 9])").eos_token_ids, testing::ElementsAre(7, 9));
@@ -110,6 +124,9 @@ TEST(ConfigTest, RefusesWhatItCannotRunByName) {
   EXPECT_THAT(message_of(R"("dense_act_fn": "mish")"), HasSubstr("mish"));
   EXPECT_THAT(message_of(R"("router_dtype": "int8")"), HasSubstr("int8"));
   EXPECT_THAT(message_of(R"("num_selected_experts": 2)"), HasSubstr("num_selected_experts is 2"));
+  EXPECT_THAT(message_of(R"("is_encoder_decoder": false)"), HasSubstr("is_encoder_decoder"));
+  EXPECT_THAT(message_of(R"("quantization_config": {"quant_method": "gptq"})"), HasSubstr("quantization_config"));
+  EXPECT_EQ(message_of(R"("quantization_config": null, "is_encoder_decoder": true)"), "accepted");
 }
 
 TEST(ConfigTest, RefusesValuesOutOfRangeByKey) {

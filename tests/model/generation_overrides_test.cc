@@ -129,5 +129,24 @@ TEST_F(GenerationOverridesTest, TheModelsMinimumAboveTheMaximumIsWarnedOf) {
   EXPECT_THAT(defaults_.warnings, ElementsAre(HasSubstr("at least 29 new tokens")));
 }
 
+TEST_F(GenerationOverridesTest, WhatHasNoEffectInTheModelsFilesIsWarnedOf) {
+  defaults_.options.temperature = 0.7;
+  defaults_.options.length_penalty = 2.0;
+  defaults_.options.eos_token_ids = {1, 999};
+  apply_wishes();
+  EXPECT_THAT(defaults_.warnings,
+              ElementsAre(HasSubstr("length_penalty has no effect without beam search"),
+                          HasSubstr("temperature has no effect without sampling"), HasSubstr("eos_token_id 999")));
+}
+
+TEST_F(GenerationOverridesTest, WhatAWishTakesItsEffectFromOrGivesItToIsNot) {
+  defaults_.options.temperature = 0.7;
+  defaults_.options.max_length = 50;
+  wanted_.sample = true;
+  wanted_.max_new_tokens = 5;
+  apply_wishes();
+  EXPECT_THAT(defaults_.warnings, IsEmpty());
+}
+
 }  // namespace
 }  // namespace flame::model

@@ -90,6 +90,10 @@ SETTINGS = [
     dict(max_new_tokens=14, num_beams=4, eos_token_id=ENDS, min_new_tokens=5, no_repeat_ngram_size=3, length_penalty=2.0,
          early_stopping=True),
     dict(max_new_tokens=12, num_beams=3, num_return_sequences=3, repetition_penalty=1.4, forced_eos_token_id=1),
+    # Scores at or below the -1e9 of a beam that never finished: such beams are returned.
+    dict(max_length=2, num_beams=3, num_return_sequences=3, forced_bos_token_id=11),
+    dict(max_new_tokens=14, num_beams=3, num_return_sequences=3, eos_token_id=ENDS, length_penalty=-14.0),
+    dict(max_new_tokens=14, num_beams=3, num_return_sequences=2, length_penalty=-90.0),
 ]  # fmt: skip
 
 # For logits.json: sampling and its neighbours.

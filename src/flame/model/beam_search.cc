@@ -8,16 +8,17 @@
 namespace flame::model {
 namespace {
 
-// What transformers adds to a score that must not win: large, but finite. fp32 swallows the score beside it.
-constexpr float kNever = -1.0e9F;
-
-// The indices of the `count` largest scores, in falling order; of equal ones the lower index first.
+// The indices of the `count` largest scores, in falling order. Equal ones fall as in torch.topk on the CPU, which
+// makes these two calls: which of many sequences at -1e9 are returned is decided by it.
 void largest_indices(std::span<const float> scores, std::size_t count, std::vector<std::uint32_t>& order) {
   order.resize(scores.size());
   std::iota(order.begin(), order.end(), 0U);
-  std::partial_sort(
-      order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count), order.end(),
-      [&](std::uint32_t a, std::uint32_t b) { return scores[a] > scores[b] || (scores[a] == scores[b] && a < b); });
+  const auto larger = [&](std::uint32_t a, std::uint32_t b) {
+    return (std::isnan(scores[a]) && !std::isnan(scores[b])) || scores[a] > scores[b];
+  };
+  const auto last = order.begin() + static_cast<std::ptrdiff_t>(count) - 1;
+  std::nth_element(order.begin(), last, order.end(), larger);
+  std::sort(order.begin(), last, larger);
   order.resize(count);
 }
 
@@ -31,9 +32,9 @@ BeamSearch::BeamSearch(const GenerationOptions& options, std::size_t vocab_size)
     : options_(options), kept_(std::max<std::size_t>(2, 1 + options.eos_token_ids.size()) * options.num_beams) {
   assert(kept_ <= options.num_beams * vocab_size);
   static_cast<void>(vocab_size);
-  running_.assign(options.num_beams, {.tokens = {options.decoder_start_token_id}, .score = kNever});
+  running_.assign(options.num_beams, {.tokens = {options.decoder_start_token_id}, .score = kNeverFinished});
   running_.front().score = 0.0F;  // the beams are equal at first: only one of them may be continued
-  finished_.assign(options.num_beams, {.tokens = {}, .score = kNever});
+  finished_.assign(options.num_beams, {.tokens = {}, .score = kNeverFinished});
   is_finished_.assign(options.num_beams, 0);
   next_running_ = running_;
   next_finished_ = finished_;
@@ -48,6 +49,7 @@ void BeamSearch::advance(MatrixView<const float> log_probabilities) {
   continue_running();
   ++length_;
   check_whether_improvable();
+  if (done_) fill_unfinished();
 }
 
 void BeamSearch::choose_candidates(MatrixView<const float> log_probabilities) {
@@ -80,9 +82,9 @@ void BeamSearch::keep_finished() {
   const auto finishes = [&](std::size_t i) { return candidates_[i].ends && i < options_.num_beams; };
   for (std::size_t i = 0; i < candidates_.size(); ++i) {
     float score = candidates_[i].score / factor;
-    score += stop_when_full && full ? kNever : 0.0F;
-    score += improvable_ ? 0.0F : kNever;
-    score += finishes(i) ? 0.0F : kNever;
+    score += stop_when_full && full ? kNeverFinished : 0.0F;
+    score += improvable_ ? 0.0F : kNeverFinished;
+    score += finishes(i) ? 0.0F : kNeverFinished;
     order_scores_.push_back(score);
   }
   largest_indices(order_scores_, options_.num_beams, order_);
@@ -108,7 +110,7 @@ void BeamSearch::keep_finished() {
 void BeamSearch::continue_running() {
   order_scores_.clear();
   for (const Candidate& candidate : candidates_) {
-    order_scores_.push_back(candidate.score + (candidate.ends ? kNever : 0.0F));
+    order_scores_.push_back(candidate.score + (candidate.ends ? kNeverFinished : 0.0F));
   }
   largest_indices(order_scores_, options_.num_beams, order_);
   parents_.clear();
@@ -129,13 +131,29 @@ void BeamSearch::check_whether_improvable() {
   const float best = running_.front().score / length_factor(hypothetical, options_.length_penalty);
   float worst = finished_.front().score;
   for (const Beam& beam : finished_) worst = std::min(worst, beam.score);
-  const bool better_than_any =
-      std::ranges::any_of(is_finished_, [&](std::uint8_t finished) { return best > (finished != 0 ? worst : kNever); });
+  const bool better_than_any = std::ranges::any_of(
+      is_finished_, [&](std::uint8_t finished) { return best > (finished != 0 ? worst : kNeverFinished); });
   improvable_ = improvable_ && better_than_any;
 
   const bool full = std::ranges::all_of(is_finished_, [](std::uint8_t finished) { return finished != 0; });
   const bool all_end = std::ranges::all_of(candidates_, &Candidate::ends);
   done_ = !improvable_ || (full && options_.early_stopping == EarlyStopping::kTrue) || all_end;
+}
+
+void BeamSearch::fill_unfinished() {
+  // transformers' output_fill_value, by which a padding token of id 0 counts as none.
+  const std::vector<std::int32_t>& ends = options_.eos_token_ids;
+  const auto is_end = [&](std::int32_t token) { return std::ranges::find(ends, token) != ends.end(); };
+  const std::int32_t fill = ends.empty() ? -1 : options_.pad_token_id != 0 ? options_.pad_token_id : ends.front();
+  std::size_t longest = 1;
+  const std::span<Beam> returned(finished_.data(), options_.num_return_sequences);
+  for (const Beam& beam : returned) longest = std::max(longest, beam.tokens.size());
+  for (Beam& beam : returned) {
+    if (beam.tokens.empty()) beam.tokens.push_back(options_.decoder_start_token_id);
+    if (beam.tokens.size() > 1 && is_end(beam.tokens.back())) continue;
+    // Nothing counts behind an end token.
+    beam.tokens.resize(is_end(fill) ? std::min(longest, beam.tokens.size() + 1) : longest, fill);
+  }
 }
 
 }  // namespace flame::model

@@ -10,6 +10,9 @@
 
 namespace flame::model {
 
+/// The score of a beam that was never finished: large, but finite, so that fp32 swallows another score beside it.
+inline constexpr float kNeverFinished = -1.0e9F;
+
 /// One sequence of a beam search, start token included.
 struct Beam {
   std::vector<std::int32_t> tokens;
@@ -18,7 +21,8 @@ struct Beam {
 
 /// The beam search of one example, as transformers 5.24's vectorised _beam_search does it, scores in fp32 and in its
 /// order of operations. It holds no model: the caller runs one batch row a running beam and hands over log
-/// probabilities. Equal scores: the lower beam, then the lower token first.
+/// probabilities. Of equal continuations those of the lower beam, then token, are candidates first; equal candidates
+/// fall as in torch.topk on a processor.
 class BeamSearch {
  public:
   /// `options` must outlive this.
@@ -36,7 +40,10 @@ class BeamSearch {
   /// Nothing can change the result any more, or the length limit is reached.
   [[nodiscard]] bool done() const { return done_; }
 
-  /// The finished sequences, the best first; score is divided by the length penalty. Valid when done().
+  /// The finished sequences, the best first; score is divided by the length penalty. Valid when done(). As in
+  /// transformers, a score at or below kNeverFinished loses to the placeholders that the search begins with. Where
+  /// fewer than num_return_sequences are above it, unfinished ones and placeholders are among the first of that number,
+  /// filled up with padding tokens, or with one end token, to the longest of them.
   [[nodiscard]] std::span<const Beam> finished() const { return {finished_.data(), finished_.size()}; }
 
  private:
@@ -50,6 +57,7 @@ class BeamSearch {
   void keep_finished();
   void continue_running();
   void check_whether_improvable();
+  void fill_unfinished();
 
   const GenerationOptions& options_;
   std::size_t kept_;  // candidates looked at: enough that num_beams go on even if every end token is among them

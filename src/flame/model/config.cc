@@ -17,6 +17,7 @@ constexpr std::string_view kModelType = "switch_transformers";
 
 // Generous bounds that keep every product of two or three extents far from overflow.
 constexpr std::int64_t kLargestExtent = 1 << 24;
+constexpr std::int64_t kMostHeads = 1 << 15;
 constexpr std::int64_t kMostLayers = 4096;
 constexpr std::int64_t kMostExperts = 65535;  // RoutingDecision::expert has 16 bits
 
@@ -74,6 +75,12 @@ void check_architecture(const JsonView& root) {
     refuse(root.source(),
            "model_type is \"" + type->as_string() + "\"; FLAME runs \"" + std::string(kModelType) + "\"");
   }
+  if (const auto found = root.find("is_encoder_decoder"); found && !found->as_bool()) {
+    refuse(root.source(), "is_encoder_decoder is false; FLAME runs encoder-decoder models");
+  }
+  if (root.find("quantization_config")) {
+    refuse(root.source(), "has a quantization_config; FLAME reads weights in F32, F16 and BF16");
+  }
   const auto architectures = root.find("architectures");
   if (!architectures || architectures->size() == 0) return;
   for (std::size_t i = 0; i < architectures->size(); ++i) {
@@ -128,6 +135,14 @@ void read_router(const JsonView& root, SwitchConfig& config) {
   }
 }
 
+// transformers' attribute_map: other names of three keys, which win over their own. They are read behind the sparse
+// steps, which do not follow num_hidden_layers there either.
+void read_aliases(const JsonView& root, SwitchConfig& config) {
+  read_extent(root, "hidden_size", config.d_model, 1, kLargestExtent);
+  read_extent(root, "num_attention_heads", config.num_heads, 1, kMostHeads);
+  read_extent(root, "num_hidden_layers", config.num_layers, 1, kMostLayers);
+}
+
 void read_position_bias(const JsonView& root, SwitchConfig& config) {
   // The encoder's buckets are halved for direction and halved again for exact distances: fewer than 4 leave none.
   read_extent(root, "relative_attention_num_buckets", config.relative_attention_num_buckets, 4, 1 << 16);
@@ -174,15 +189,16 @@ SwitchConfig parse_config(std::string_view json, const std::filesystem::path& or
   read_extent(root, "d_model", config.d_model, 1, kLargestExtent);
   read_extent(root, "d_kv", config.d_kv, 1, 1 << 16);
   read_extent(root, "d_ff", config.d_ff, 1, kLargestExtent);
-  read_extent(root, "num_heads", config.num_heads, 1, 1 << 15);
+  read_extent(root, "num_heads", config.num_heads, 1, kMostHeads);
   read_extent(root, "num_layers", config.num_layers, 1, kMostLayers);
   // null, as transformers has it, means as many as the encoder; a missing key means the class's 12.
   if (root.value().contains("num_decoder_layers")) config.num_decoder_layers = config.num_layers;
   read_extent(root, "num_decoder_layers", config.num_decoder_layers, 1, kMostLayers);
+  read_sparsity(root, config);
+  read_aliases(root, config);
   if (std::uint64_t{config.num_heads} * config.d_kv > std::uint64_t{kLargestExtent}) {
     refuse(origin, "num_heads * d_kv is above " + std::to_string(kLargestExtent));
   }
-  read_sparsity(root, config);
   read_router(root, config);
   read_position_bias(root, config);
   read_activations(root, config);
@@ -202,7 +218,9 @@ SwitchConfig load_config(const std::filesystem::path& model) {
     throw ModelError(path.string() + ": not found; a model directory needs its config.json");
   }
   if (!files.exists(path)) throw FileError(path, "there is no such model directory or config.json");
-  if (path.extension() != ".json") throw FileError(path, "expected a model directory or its config.json");
+  // A pipe, as the shell's <(command) makes, may have any name.
+  if (files.is_regular(path) && path.extension() != ".json")
+    throw FileError(path, "expected a model directory or its config.json");
   return parse_config(io::read_file(path), path);
 }
 

@@ -19,6 +19,11 @@ namespace {
 constexpr std::size_t kDefaultNewTokens = 20;
 constexpr std::int64_t kLongest = 1 << 20;
 constexpr std::int64_t kMostBeams = 1024;
+// What logits are multiplied with or divided by stays far from fp32's infinity; so does a length to its penalty's
+// power.
+constexpr double kLeastFactor = 1e-6;
+constexpr double kMostFactor = 1e6;
+constexpr double kMostLengthPenalty = 100.0;
 
 std::size_t read_size(const JsonView& value, std::int64_t minimum, std::int64_t maximum) {
   return static_cast<std::size_t>(value.as_integer(minimum, maximum));
@@ -89,7 +94,7 @@ void read_search(const JsonView& object, GenerationOptions& options) {
     options.num_return_sequences = read_size(*value, 1, kMostBeams);
   }
   if (const auto value = object.find("length_penalty")) {
-    options.length_penalty = value->as_number(-100.0, 100.0);
+    options.length_penalty = value->as_number(-kMostLengthPenalty, kMostLengthPenalty);
   }
   if (const auto value = object.find("early_stopping")) options.early_stopping = read_early_stopping(*value);
 }
@@ -97,7 +102,7 @@ void read_search(const JsonView& object, GenerationOptions& options) {
 void read_sampling(const JsonView& object, GenerationOptions& options) {
   if (const auto value = object.find("do_sample")) options.do_sample = value->as_bool();
   if (const auto value = object.find("temperature")) {
-    options.temperature = value->as_number(0.0, 1e6);
+    options.temperature = value->as_number(0.0, kMostFactor);
   }
   if (const auto value = object.find("top_k")) options.top_k = read_size(*value, 0, kLongest);
   if (const auto value = object.find("top_p")) options.top_p = value->as_number(0.0, 1.0);
@@ -105,7 +110,7 @@ void read_sampling(const JsonView& object, GenerationOptions& options) {
 
 void read_constraints(const JsonView& object, GenerationOptions& options) {
   if (const auto value = object.find("repetition_penalty")) {
-    options.repetition_penalty = value->as_number(1e-6, 1e6);
+    options.repetition_penalty = value->as_number(kLeastFactor, kMostFactor);
   }
   if (const auto value = object.find("no_repeat_ngram_size")) {
     options.no_repeat_ngram_size = read_size(*value, 0, kLongest);
@@ -179,10 +184,15 @@ void require(bool holds, const std::string& message) {
   if (!holds) throw UsageError(message);
 }
 
+bool is_factor(double value) { return value >= kLeastFactor && value <= kMostFactor; }
+
+bool is_outside(std::int32_t token, std::size_t vocab_size) {
+  return token < 0 || static_cast<std::size_t>(token) >= vocab_size;
+}
+
 void check_token(std::int32_t token, std::size_t vocab_size, const char* what) {
-  require(
-      token >= 0 && static_cast<std::size_t>(token) < vocab_size,
-      std::string(what) + " " + std::to_string(token) + " is outside the vocabulary of " + std::to_string(vocab_size));
+  require(!is_outside(token, vocab_size), std::string(what) + " " + std::to_string(token) +
+                                              " is outside the vocabulary of " + std::to_string(vocab_size));
 }
 
 }  // namespace
@@ -238,11 +248,10 @@ void check_options(const GenerationOptions& options, std::size_t vocab_size) {
   require(options.do_sample || options.num_return_sequences <= options.num_beams,
           "cannot return " + std::to_string(options.num_return_sequences) + " sequences of " +
               std::to_string(options.num_beams) + (options.num_beams == 1 ? " beam" : " beams"));
-  require(std::isfinite(options.length_penalty), "length_penalty must be a finite number");
-  require(std::isfinite(options.repetition_penalty) && options.repetition_penalty > 0.0,
-          "repetition_penalty must be above 0");
-  require(std::isfinite(options.temperature) && (!options.do_sample || options.temperature > 0.0),
-          "temperature must be above 0; leave sampling out for the most likely token");
+  require(std::abs(options.length_penalty) <= kMostLengthPenalty, "length_penalty must be from -100 to 100");
+  require(is_factor(options.repetition_penalty), "repetition_penalty must be from 1e-6 to 1e6");
+  require(!options.do_sample || is_factor(options.temperature),
+          "temperature must be from 1e-6 to 1e6; leave sampling out for the most likely token");
   require(options.top_p >= 0.0 && options.top_p <= 1.0, "top_p must be from 0 to 1");
   // Beam search keeps (end tokens + 1) * beams candidates, so that enough go on.
   require(
@@ -257,7 +266,7 @@ void check_options(const GenerationOptions& options, std::size_t vocab_size) {
   }
 }
 
-std::vector<std::string> options_without_effect(const GenerationOptions& options) {
+std::vector<std::string> options_without_effect(const GenerationOptions& options, std::size_t vocab_size) {
   const GenerationOptions neutral;
   std::vector<std::string> messages;
   const auto add = [&](bool set, const char* name, const char* why) {
@@ -273,11 +282,19 @@ std::vector<std::string> options_without_effect(const GenerationOptions& options
     add(options.temperature != neutral.temperature, "temperature", without_sampling);
     add(options.top_k != neutral.top_k, "top_k", without_sampling);
     add(options.top_p != neutral.top_p, "top_p", without_sampling);
-    add(options.seed != neutral.seed, "seed", without_sampling);
   }
   add(options.max_new_tokens && options.max_length, "max_length", "beside max_new_tokens");
   add(options.min_new_tokens && options.min_length > 0, "min_length", "beside min_new_tokens");
-  add(options.length_floor() > options.length_limit(), "a minimum length above the maximum", "beyond the maximum");
+  const auto add_outside = [&](const std::vector<std::int32_t>& tokens, const char* name) {
+    for (const std::int32_t token : tokens) {
+      if (!is_outside(token, vocab_size)) continue;
+      messages.push_back(std::string(name) + " " + std::to_string(token) +
+                         " has no effect: it is outside the vocabulary of " + std::to_string(vocab_size));
+    }
+  };
+  add_outside(options.eos_token_ids, "eos_token_id");
+  add_outside(options.suppress_tokens, "suppress_tokens");
+  add_outside(options.begin_suppress_tokens, "begin_suppress_tokens");
   return messages;
 }
 

@@ -79,7 +79,8 @@ struct GenerationDefaults {
 /// Throws UsageError for options that are out of range or exclude each other; `vocab_size` bounds the ids.
 void check_options(const GenerationOptions& options, std::size_t vocab_size);
 
-/// One message for every option that has no effect beside the others ("length_penalty without beams").
-[[nodiscard]] std::vector<std::string> options_without_effect(const GenerationOptions& options);
+/// One message for every option that has no effect beside the others ("length_penalty has no effect without beam
+/// search"), and for every end or suppressed token outside the vocabulary.
+[[nodiscard]] std::vector<std::string> options_without_effect(const GenerationOptions& options, std::size_t vocab_size);
 
 }  // namespace flame::model

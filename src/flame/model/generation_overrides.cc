@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "flame/base/error.h"
 
 namespace flame::model {
@@ -56,6 +58,7 @@ bool GenerationOverrides::empty() const {
 
 void apply(const GenerationOverrides& wanted, std::size_t vocab_size, GenerationDefaults& defaults) {
   GenerationOptions& options = defaults.options;
+  const std::vector<std::string> without_effect = options_without_effect(options, vocab_size);
   apply_lengths(wanted, options);
   const auto set = [](const auto& wish, auto& option) {
     if (wish) option = *wish;
@@ -85,6 +88,11 @@ void apply(const GenerationOverrides& wanted, std::size_t vocab_size, Generation
   refuse_without_effect(wanted, options);
   check_lengths(wanted, defaults);
   check_options(options, vocab_size);
+  // What has no effect because of a wish is what the wish is for: told is what the files alone leave without one.
+  for (const std::string& message : options_without_effect(options, vocab_size)) {
+    if (std::ranges::find(without_effect, message) == without_effect.end()) continue;
+    defaults.warnings.push_back("the model's files: " + message);
+  }
 }
 
 }  // namespace flame::model

@@ -26,7 +26,8 @@ struct GenerationOverrides {
 /// Lays `wanted` over `defaults.options`. Sampling that is wished for sets the model's own beams back to 1, and beams,
 /// or a wish for none of it, the model's own sampling, with a warning. Throws UsageError for wishes that exclude each
 /// other or would have no effect (named as the command line names them), and as check_options does. Values of the
-/// model's files that have no effect beside the wishes are left alone.
+/// model's files that have no effect beside the wishes are left alone; those that have none with or without them are
+/// warned of.
 void apply(const GenerationOverrides& wanted, std::size_t vocab_size, GenerationDefaults& defaults);
 
 }  // namespace flame::model
