@@ -422,6 +422,7 @@ TEST_F(BufferedDeviceTest, TenThousandTokensUnderRandomFaultsAreRightOrAClearErr
       ++(silent ? silences : errors);
       storage->set_plan({});
       storage->wake();
+      device.begin_statistics();
       ASSERT_EQ(generate(*model_, device, 1, kLength), expected) << seed << " after: " << message;
     }
     right += tokens_a_run;

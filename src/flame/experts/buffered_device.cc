@@ -225,7 +225,7 @@ void BufferedDevice::Implementation::run(const ExpertWork& work, const kernels::
 
 void BufferedDevice::begin_statistics() {
   Implementation& self = *implementation_;
-  self.pipeline->collect();
+  self.pipeline->settle();
   self.pipeline_before += self.pipeline->statistics();
   self.pipeline->begin_statistics();
   self.uses.clear();

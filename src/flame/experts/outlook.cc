@@ -13,6 +13,10 @@ constexpr double kEncoderUsageRate = 1.0 / 4.0;
 constexpr double kExpectedTokens = 64.0;
 /// Before the first example has ended, examples are taken to have so many decoder steps.
 constexpr double kExpectedSteps = 32.0;
+/// Promises to one expert fall to half their weight after about 140 visits of its layer; it is believed until what it
+/// was promised in vain amounts to some uses.
+constexpr double kForgetKept = 0.995;
+constexpr double kTrustInExpert = 4.0;
 /// Errors of forecasts fall to half their weight after about 3,500 experts looked at.
 constexpr double kForget = 0.9998;
 
@@ -23,6 +27,7 @@ Outlook::Outlook(const ExpertGrid& grid, std::span<const float> popularity)
       layer_of_(grid.size()),
       usage_(grid.size(), 1.0 / std::max(1U, grid.experts)),
       latest_(grid.layers()),
+      kept_(grid.size()),
       used_now_(grid.experts),
       distance_(grid.layers()),
       worth_(grid.size()),
@@ -64,7 +69,12 @@ void Outlook::visit(LayerIndex layer, std::span<const ExpertIndex> used) {
     const float* const forecast = forecast_[depth].data() + grid_.expert(layer, 0);
     for (std::uint32_t number = 0; depth == 0 && number < grid_.experts; ++number) {
       const double truth = used_now_[number];
-      const double error = calibration_[0].corrected(forecast[number]) - truth;
+      const double promised = calibration_[0].corrected(forecast[number]);
+      Kept& kept = kept_[grid_.expert(layer, number)];
+      const double error = promised * kept.ratio - truth;
+      kept.promised = kept.promised * kForgetKept + promised;
+      kept.used = kept.used * kForgetKept + truth;
+      kept.ratio = std::min(1.0, (kept.used + kTrustInExpert) / (kept.promised + kTrustInExpert));
       forecast_error_ = forecast_error_ * kForget + error * error;
       const double usage_error = usage_calibration_.corrected(usage[number]) - truth;
       usage_error_ = usage_error_ * kForget + usage_error * usage_error;
@@ -118,7 +128,8 @@ void Outlook::put_together(LayerIndex layer) const {
   } else {
     const Calibration& calibration = calibration_[ahead - 1];
     const float* const forecast = forecast_[ahead - 1].data() + first;
-    put([&](std::uint32_t number) { return calibration.corrected(forecast[number]); });
+    const Kept* const kept = kept_.data() + first;
+    put([&](std::uint32_t number) { return calibration.corrected(forecast[number]) * kept[number].ratio; });
   }
 }
 

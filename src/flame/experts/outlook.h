@@ -57,6 +57,14 @@ class Outlook {
   [[nodiscard]] bool believes_forecasts() const { return forecast_error_ <= usage_error_; }
 
  private:
+  /// How an expert's forecasts for the next layer have been kept, forgotten slowly. What is loaded is not a fair sample
+  /// of what is promised: an expert that is promised again and again and never comes must not be believed because
+  /// others, which are in memory already, do come.
+  struct Kept {
+    double promised = 0.0;  ///< sum of probabilities, corrected as those of all experts
+    double used = 0.0;
+    double ratio = 1.0;  ///< at most 1
+  };
   /// What is known of an expert, put together.
   struct Worth {
     double probability = 0.0;
@@ -81,6 +89,7 @@ class Outlook {
   std::vector<float> forecast_[kDepths];         ///< [experts of the grid]
   std::vector<std::uint8_t> made_[kDepths];      ///< [layers]
   std::vector<std::uint8_t> latest_;             ///< [layers]: visits ahead of the last forecast; 0: there is none
+  std::vector<Kept> kept_;                       ///< [experts of the grid]
   std::vector<std::uint8_t> used_now_;           ///< [experts per layer], scratch of visit()
   std::vector<std::uint32_t> distance_;          ///< [layers]
   mutable std::vector<Worth> worth_;             ///< [experts of the grid]

@@ -67,10 +67,7 @@ ExpertPipeline::ExpertPipeline(const ExpertGrid& grid, std::size_t slots, const 
 }
 
 void ExpertPipeline::begin_batch(std::size_t sequences) {
-  // A batch that ended with an exception may have left experts wanted.
-  for (const Wanted& wanted : wanted_) pending_[wanted.expert] = 0;
-  wanted_.clear();
-  collect();
+  settle();
   layer_ = grid_.layers();  // before the first
   routed_at_ = loader_.now();
   waited_since_route_ = 0.0;
@@ -78,6 +75,12 @@ void ExpertPipeline::begin_batch(std::size_t sequences) {
   if (forecaster_ == nullptr) return;
   forecaster_->begin(sequences);
   look_ahead();
+}
+
+void ExpertPipeline::settle() {
+  for (const Wanted& wanted : wanted_) pending_[wanted.expert] = 0;
+  wanted_.clear();
+  collect();
 }
 
 void ExpertPipeline::look_ahead() {
@@ -256,6 +259,7 @@ void ExpertPipeline::ended(const LoadEnd& end) {
   if (draining) {
     pool_.finish_drain(end.slot);
   } else if (end.outcome == LoadEnd::Outcome::kWhole) {
+    unreadable_[expert] = 0;
     record.bytes = record.reason == Reason::kPrefetchUnused ? end.bytes : 0;
     pool_.finish_load(end.slot);
   } else {

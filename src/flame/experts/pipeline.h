@@ -95,6 +95,8 @@ class ExpertPipeline {
 
   /// Takes note of loads that have ended.
   void collect();
+  /// The same between batches. A batch that ended with an exception may have left experts wanted: they are no longer.
+  void settle();
 
   void begin_statistics();
   [[nodiscard]] PipelineStatistics statistics() const;
@@ -183,7 +185,7 @@ class ExpertPipeline {
   std::vector<SlotRecord> records_;       ///< [slots]
   std::vector<Wanted> wanted_;            ///< of the present pass, in the order in which they are loaded
   std::vector<std::uint8_t> pending_;     ///< [experts of the grid]: in wanted_ and not done
-  std::vector<std::uint8_t> unreadable_;  ///< [experts of the grid]: a prefetch failed; only demand tries again
+  std::vector<std::uint8_t> unreadable_;  ///< [experts of the grid]: its last load failed; only demand tries again
   std::vector<std::uint32_t> tokens_of_;  ///< [experts per layer], scratch
   std::vector<ExpertIndex> used_;         ///< scratch
   std::vector<Likely> likely_;            ///< of the present forecasts, nearest layer first

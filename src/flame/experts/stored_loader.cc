@@ -116,7 +116,8 @@ void StoredLoader::wait() {
 
 std::uint64_t StoredLoader::wait_for_bytes(SlotIndex slot, ExpertIndex expert, std::uint64_t bytes) {
   std::uint64_t ready = queue_.ready_bytes(slot);
-  if (ready >= bytes) return ready;
+  // The last bytes are ready a moment before the load has ended: the queue's lock is free when it has.
+  if (ready >= bytes && bytes < bundle_->expert(expert).stored_bytes) return ready;
   io::ReadState state = io::ReadState::kReading;
   const io::Clock::time_point allowed = deadline_of_[slot].value_or(deadline());
   deadline_of_[slot].reset();  // whoever tries again after an error has the whole time
