@@ -144,7 +144,7 @@ void add_eval_pruning_command(CLI::App& eval) {
   command->add_option("--threads", options->threads, "Threads that compute (default: every processor)")
       ->check(CLI::Range(1, 1024));
   command->add_flag("--mean-of-references", options->mean, "Average over references instead of taking the best");
-  command->add_option("--bootstrap-samples", options->bootstrap.samples, "Bootstrap samples of the intervals")
+  command->add_option("--bootstrap-samples", options->bootstrap.samples, "Bootstrap samples of the intervals; 0: none")
       ->capture_default_str();
   command->add_flag("--json", options->json, "One JSON object on standard output");
   const std::string group = "Calibration (wanda, sparsegpt)";

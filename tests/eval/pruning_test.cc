@@ -8,6 +8,9 @@
 
 #include "flame/base/error.h"
 #include "flame/base/interrupt.h"
+#include "flame/io/checkpoint.h"
+#include "flame/kernels/weight_matrix.h"
+#include "flame/sparsity/index_storage.h"
 #include "support/test_data.h"
 #include "support/tiny_checkpoint.h"
 
@@ -52,6 +55,10 @@ TEST(PruningCells, FigureSevenGoesFrom25To87Percent) {
   EXPECT_THAT(patterns, ElementsAre("3:4", "2:4", "1:4", "6:8", "4:8", "2:8", "1:8", "12:16", "8:16", "4:16", "2:16"));
 }
 
+TEST(PruningCells, APatternThatRemovesNothingIsRefused) {
+  EXPECT_THROW(static_cast<void>(pruning_cells({Method::kMagnitude}, {Pattern{2, 4}, Pattern{4, 4}})), UsageError);
+}
+
 TEST(PruningSweep, MeasuresEveryCellOnce) {
   const test::TemporaryDirectory directory;
   const PruningSweep sweep = sweep_into(directory / "sweep");
@@ -83,6 +90,81 @@ TEST(PruningSweep, MeasuresEveryCellOnce) {
   }
   EXPECT_THAT(to_text(again, sweep.bootstrap), HasSubstr("magnitude 2:4 against unstructured 50 %"));
   EXPECT_EQ(comparisons_to_json(again, sweep.bootstrap).size(), 2U);
+}
+
+TEST(PruningSweep, PaddingOfARelativeIndexIsCountedAtTheTypeOfTheValues) {
+  const test::TemporaryDirectory directory;
+  PruningSweep sweep = sweep_into(directory / "sweep");
+  sweep.cells = pruning_cells({Method::kUnstructured}, {Pattern{1, 16}});
+  const PruningResult result = run_pruning_sweep(sweep).back();
+
+  sparsity::PruneOptions options;
+  options.method = Method::kUnstructured;
+  options.sparsity = Pattern{1, 16}.sparsity();
+  const auto report = sparsity::prune_checkpoint(sweep.model, directory / "pruned", options);
+  const io::Checkpoint pruned = io::Checkpoint::open(directory / "pruned");
+  for (const auto& [type, bits] : {std::pair("bf16", 16U), std::pair("int8", 8U), std::pair("int4", 4U)}) {
+    sparsity::IndexStorage storage;
+    std::uint64_t values = 0;
+    std::uint64_t scales = 0;
+    for (const sparsity::PrunedTensor& tensor : report.tensors) {
+      const io::TensorView& view = pruned.tensor(tensor.name);
+      const auto rows = static_cast<std::size_t>(view.shape[0]);
+      const auto columns = static_cast<std::size_t>(view.shape[1]);
+      Matrix<float> weights(rows, columns);
+      kernels::widen({view.type, view.bytes.data(), rows, columns}, std::span(weights.data(), rows * columns));
+      Matrix<std::uint8_t> kept(rows, columns);
+      std::transform(weights.data(), weights.data() + rows * columns, kept.data(),
+                     [](float weight) { return std::uint8_t{weight != 0.0F}; });
+      add(sparsity::unstructured_index_storage(kept, bits), storage);
+      values += rows * columns / 16 * bits / 8;
+      scales += bits == 16 ? 0 : bits == 8 ? 4 * rows : 2 * rows;
+    }
+    ASSERT_THAT(smallest(storage).first, HasSubstr("relative")) << type;
+    EXPECT_EQ(result.packed_bytes.at(type), values + scales + smallest(storage).second) << type;
+  }
+}
+
+TEST(PruningSweep, WithoutResamplingThereAreNoIntervals) {
+  const test::TemporaryDirectory directory;
+  PruningSweep sweep = sweep_into(directory / "sweep");
+  sweep.bootstrap.samples = 0;
+  const std::vector<PruningResult> results = run_pruning_sweep(sweep);
+  EXPECT_FALSE(to_json(results[1], sweep.bootstrap)["rouge"]["rouge1"]["f"].contains("low"));
+  EXPECT_FALSE(comparisons_to_json(results, sweep.bootstrap)[0]["rouge1"]["difference"].contains("low"));
+  EXPECT_THAT(to_text(results, sweep.bootstrap), testing::Not(HasSubstr("resampled")));
+}
+
+TEST(PruningSweep, ASecondRunIntoTheSameDirectoryIsRefusedWhileTheFirstGoesOn) {
+  const test::TemporaryDirectory directory;
+  PruningSweep sweep = sweep_into(directory / "sweep");
+  sweep.cells = pruning_cells({}, {});
+  bool refused = false;
+  static_cast<void>(run_pruning_sweep(sweep, [&](const std::string&) {
+    try {
+      static_cast<void>(run_pruning_sweep(sweep));
+    } catch (const FileError& error) {
+      EXPECT_THAT(error.what(), HasSubstr("another run is writing to it"));
+      refused = true;
+    }
+  }));
+  EXPECT_TRUE(refused);
+  EXPECT_EQ(run_pruning_sweep(sweep).size(), 1U);
+}
+
+TEST(PruningSweep, ACellIsNotScoredByTextsOfAnother) {
+  const test::TemporaryDirectory directory;
+  const PruningSweep sweep = sweep_into(directory / "sweep");
+  static_cast<void>(run_pruning_sweep(sweep));
+  std::filesystem::copy_file(sweep.directory / "magnitude-2of4.predictions.jsonl",
+                             sweep.directory / "dense.predictions.jsonl",
+                             std::filesystem::copy_options::overwrite_existing);
+  try {
+    static_cast<void>(run_pruning_sweep(sweep));
+    FAIL() << "the texts of another cell were taken";
+  } catch (const ModelError& error) {
+    EXPECT_THAT(error.what(), HasSubstr("not the texts that dense.json was measured from"));
+  }
 }
 
 TEST(PruningSweep, ADirectoryOfOtherSettingsIsRefused) {

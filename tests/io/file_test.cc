@@ -101,6 +101,20 @@ TEST_P(FileSystemContract, GoesOnWhereAnEarlierRunStopped) {
   EXPECT_THAT(error_of([&] { files().open_to_append(path("a"), 15); }).what(), HasSubstr("cannot go on after byte 15"));
 }
 
+TEST(RealFileSystem, AFileHasOneWriterAtATimeAndASecondTakesNothingFromIt) {
+  const test::TemporaryDirectory directory;
+  FileSystem& files = FileSystem::real();
+  auto first = files.create(directory / "a");
+  first->append("kept");
+  EXPECT_THAT(error_of([&] { static_cast<void>(files.create(directory / "a")); }).what(), HasSubstr("another run"));
+  EXPECT_THAT(error_of([&] { static_cast<void>(files.open_to_append(directory / "a", 0)); }).what(),
+              HasSubstr("another run"));
+  first->append(" whole");
+  first.reset();
+  EXPECT_EQ(read_file(directory / "a"), "kept whole");
+  EXPECT_EQ(files.open_to_append(directory / "a", 4)->size(), 4U);
+}
+
 TEST_P(FileSystemContract, MissingFilesAreNamed) {
   const FileError error = error_of([&] { static_cast<void>(files().open(path("absent"))); });
   EXPECT_EQ(error.error_number(), ENOENT);

@@ -63,13 +63,28 @@ sparsity::PruneOptions options_of(const PruningSweep& sweep, const PruningCell& 
   return options;
 }
 
-/// Bytes that the kept values of the pruned tensors and what is stored beside them take. N:M: the packed layout,
-/// exactly. Baselines: the kept values at the same types and scales, with the smallest index.
-std::map<std::string, std::uint64_t> packed_bytes(const std::vector<sparsity::PlannedTensor>& plan,
-                                                  const PruningCell& cell, std::uint64_t index_bytes) {
+std::size_t value_bits(kernels::PackedType type) {
+  return 4 * kernels::PackedLayout({.n = 1, .m = 1, .type = type, .int4_group = 64}, 1, 64).value_bytes_of(2);
+}
+
+/// Bytes of the index that is smallest where values take `value_bits`: padding weights count as values do.
+std::uint64_t smallest_index(const io::Checkpoint& pruned, const std::vector<sparsity::PlannedTensor>& plan,
+                             const sparsity::PruneOptions& options, std::size_t value_bits) {
+  sparsity::IndexStorage storage;
+  for (const sparsity::PlannedTensor& tensor : plan) {
+    add(index_storage_of(tensor, options, pruned.tensor(tensor.name).bytes, value_bits), storage);
+  }
+  return sparsity::smallest(storage).second;
+}
+
+/// Bytes that the kept values of the pruned tensors and what is stored beside them take. N:M and dense: the packed
+/// layout, exactly. Baselines: the kept values at the same types and scales, with the smallest index.
+std::map<std::string, std::uint64_t> packed_bytes(const io::Checkpoint& pruned,
+                                                  const std::vector<sparsity::PlannedTensor>& plan,
+                                                  const PruningCell& cell, const sparsity::PruneOptions& options) {
   std::map<std::string, std::uint64_t> bytes;
   for (const kernels::PackedType type : kPackedTypes) {
-    std::uint64_t total = is_baseline(cell) ? index_bytes : 0;
+    std::uint64_t total = is_baseline(cell) ? smallest_index(pruned, plan, options, value_bits(type)) : 0;
     for (const sparsity::PlannedTensor& tensor : plan) {
       const Pattern pattern = is_baseline(cell) ? Pattern{1, 1} : cell.pattern;
       const kernels::PackedFormat format{.n = pattern.n, .m = pattern.m, .type = type, .int4_group = 64};
@@ -157,6 +172,12 @@ void take_measured(const JsonView& view, PruningResult& result) {
   for (const std::string& key : packed.keys()) result.packed_bytes[key] = packed.at(key).as_unsigned();
 }
 
+std::string checksum_of_file(const std::filesystem::path& path) {
+  Checksum checksum;
+  checksum.add_text(io::read_file(path));
+  return checksum_text(checksum.value());
+}
+
 void write_text(const std::filesystem::path& path, const std::string& text) {
   io::AtomicFile file(path);
   file.file().append(text);
@@ -184,15 +205,18 @@ void run_cell(const PruningSweep& sweep, PruningResult& result,
     } else {
       result.index_bytes = {{"none", 0}};
     }
-    result.packed_bytes = packed_bytes(plan, cell, sparsity::smallest(result.index_bytes).second);
+    result.packed_bytes = packed_bytes(io::Checkpoint::open(cell.method ? pruned : sweep.model), plan, cell, options);
   }
   engine::Engine engine = engine::Engine::open(cell.method ? pruned : sweep.model, sweep.engine);
   const TextPredictions predictions =
       generate_predictions(engine, sweep.examples, sweep.generation, predictions_path(sweep, cell), on_warning);
   result.scores = score(sweep.examples, predictions, sweep.stem, sweep.many);
   result.perplexity = measure_perplexity(sweep, engine);
-  write_text(cell_path(sweep, cell),
-             Json{{"settings", cell_settings(sweep, cell)}, {"measured", measured_of(result)}}.dump(2) + "\n");
+  write_text(cell_path(sweep, cell), Json{{"settings", cell_settings(sweep, cell)},
+                                          {"measured", measured_of(result)},
+                                          {"predictions", checksum_of_file(predictions_path(sweep, cell))}}
+                                             .dump(2) +
+                                         "\n");
   if (cell.method) io::FileSystem::real().remove(pruned);
 }
 
@@ -227,19 +251,18 @@ void require_equal_settings(const std::filesystem::path& path, const Json& kept,
 }
 
 void check_settings(const PruningSweep& sweep) {
-  io::FileSystem& files = io::FileSystem::real();
-  files.create_directories(sweep.directory);
   const std::filesystem::path path = sweep.directory / "settings.json";
   const Json settings = settings_of(sweep);
-  if (files.exists(path)) {
+  if (io::FileSystem::real().exists(path)) {
     require_equal_settings(path, parse_json(io::read_file(path), path), settings);
   } else {
     write_text(path, settings.dump(2) + "\n");
   }
 }
 
-/// Whether the cell was finished before; its figures are then in `result`. A new cell is begun: its settings are
-/// written first, so that a run that goes on from its half-finished predictions knows that they are its own.
+/// Whether the cell was finished before; its figures are then in `result`. Throws ModelError when its texts have
+/// changed since. A new cell is begun: its settings are written first, so that a run that goes on from its
+/// half-finished predictions knows that they are its own.
 bool begin_cell(const PruningSweep& sweep, PruningResult& result) {
   const std::filesystem::path path = cell_path(sweep, result.cell);
   const Json settings = cell_settings(sweep, result.cell);
@@ -251,8 +274,14 @@ bool begin_cell(const PruningSweep& sweep, PruningResult& result) {
   const JsonView view(json, path);
   require_equal_settings(path, view.at("settings").value(), settings);
   const std::optional<JsonView> measured = view.find("measured");
-  if (measured) take_measured(*measured, result);
-  return measured.has_value();
+  if (!measured) return false;
+  take_measured(*measured, result);
+  const std::filesystem::path predictions = predictions_path(sweep, result.cell);
+  if (view.at("predictions").as_string() != checksum_of_file(predictions)) {
+    throw ModelError(fmt::format("{}: not the texts that {} was measured from; remove both to measure it again",
+                                 predictions.string(), path.filename().string()));
+  }
+  return true;
 }
 
 const PruningResult* find_result(const std::vector<PruningResult>& results, std::optional<Method> method,
@@ -328,8 +357,12 @@ std::vector<PruningCell> pruning_cells(const std::vector<Method>& methods, const
   for (const Method method : methods) {
     std::set<std::string> names;
     for (const Pattern& pattern : patterns) {
+      if (pattern.dense()) {
+        throw UsageError(fmt::format("pattern {}: leaves nothing to prune; the table has the dense model as it is",
+                                     pattern.to_string()));
+      }
       const PruningCell cell{method, pattern};
-      if (!pattern.dense() && names.insert(cell.name()).second) cells.push_back(cell);
+      if (names.insert(cell.name()).second) cells.push_back(cell);
     }
   }
   return cells;
@@ -337,6 +370,9 @@ std::vector<PruningCell> pruning_cells(const std::vector<Method>& methods, const
 
 std::vector<PruningResult> run_pruning_sweep(const PruningSweep& sweep,
                                              const std::function<void(const std::string& message)>& on_note) {
+  io::FileSystem::real().create_directories(sweep.directory);
+  // A file has one writer at a time, so this one holds the directory for as long as it is open.
+  const std::unique_ptr<io::WritableFile> held = io::FileSystem::real().create(sweep.directory / "lock");
   check_settings(sweep);
   std::vector<PruningResult> results;
   std::set<std::string> warnings;  // the same prompts come in every cell: each is worth one warning
@@ -386,12 +422,9 @@ Json comparisons_to_json(const std::vector<PruningResult>& results, const Bootst
     for (const RougeMeasure measure : kRougeMeasures) {
       const Interval difference =
           bootstrap_difference(f_of(*pair.pattern, measure), f_of(*pair.baseline, measure), bootstrap);
-      Json& compared = entry[std::string(name_of(measure))];
-      compared["percent"] = relative_percent(pair.pattern->rouge[measure].f.mean, pair.baseline->rouge[measure].f.mean);
-      compared["difference"]["mean"] = difference.mean;
-      if (bootstrap.samples == 0) continue;
-      compared["difference"]["low"] = difference.low;
-      compared["difference"]["high"] = difference.high;
+      entry[std::string(name_of(measure))] = {
+          {"percent", relative_percent(pair.pattern->rouge[measure].f.mean, pair.baseline->rouge[measure].f.mean)},
+          {"difference", interval_to_json(difference, bootstrap)}};
     }
     list.push_back(std::move(entry));
   }

@@ -31,7 +31,7 @@ struct PruningCell {
 };
 
 /// Every method at every pattern, dense first; baselines once for each sparsity among the patterns. Methods that need
-/// calibration are part of it like the others.
+/// calibration are part of it like the others. Throws UsageError for a pattern that removes nothing.
 [[nodiscard]] std::vector<PruningCell> pruning_cells(const std::vector<sparsity::Method>& methods,
                                                      const std::vector<sparsity::Pattern>& patterns);
 
@@ -67,7 +67,8 @@ struct PruningResult {
 
 /// Runs every cell that `directory` does not have yet and returns all, in the order of sweep.cells. A cell: prune into
 /// `directory`, generate for every example, score, remove the pruned checkpoint. Settings are kept beside the cells:
-/// UsageError when the directory was made with other ones. Throws Interrupted; finished work is kept.
+/// UsageError when the directory was made with other ones. FileError while another run writes to it. Throws
+/// Interrupted; finished work is kept.
 [[nodiscard]] std::vector<PruningResult> run_pruning_sweep(
     const PruningSweep& sweep, const std::function<void(const std::string& message)>& on_note = {});
 

@@ -238,17 +238,18 @@ RougeSummary summarize(std::span<const RougeScores> examples, const Bootstrap& b
   return summary;
 }
 
+Json interval_to_json(const Interval& interval, const Bootstrap& bootstrap) {
+  if (bootstrap.samples == 0) return Json{{"mean", interval.mean}};
+  return Json{{"mean", interval.mean}, {"low", interval.low}, {"high", interval.high}};
+}
+
 Json rouge_to_json(const RougeSummary& summary, const Bootstrap& bootstrap) {
-  const auto interval_to_json = [&](const Interval& interval) {
-    if (bootstrap.samples == 0) return Json{{"mean", interval.mean}};
-    return Json{{"mean", interval.mean}, {"low", interval.low}, {"high", interval.high}};
-  };
   Json json;
   for (const RougeMeasure measure : kRougeMeasures) {
     const RougeSummary::Row& row = summary[measure];
-    json[std::string(name_of(measure))] = {{"precision", interval_to_json(row.precision)},
-                                           {"recall", interval_to_json(row.recall)},
-                                           {"f", interval_to_json(row.f)}};
+    json[std::string(name_of(measure))] = {{"precision", interval_to_json(row.precision, bootstrap)},
+                                           {"recall", interval_to_json(row.recall, bootstrap)},
+                                           {"f", interval_to_json(row.f, bootstrap)}};
   }
   return json;
 }

@@ -69,8 +69,11 @@ struct RougeSummary {
 /// Aggregates the scores of many examples.
 [[nodiscard]] RougeSummary summarize(std::span<const RougeScores> examples, const Bootstrap& bootstrap);
 
-/// {"rouge1": {"precision": {"mean", "low", "high"}, "recall": …, "f": …}, …}; without samples "mean" alone.
-[[nodiscard]] Json rouge_to_json(const RougeSummary& summary, const Bootstrap& bootstrap = {});
+/// {"mean", "low", "high"}; without samples "mean" alone.
+[[nodiscard]] Json interval_to_json(const Interval& interval, const Bootstrap& bootstrap);
+
+/// {"rouge1": {"precision": {"mean", "low", "high"}, "recall": …, "f": …}, …}, each as interval_to_json().
+[[nodiscard]] Json rouge_to_json(const RougeSummary& summary, const Bootstrap& bootstrap);
 
 /// A table of the same for people, in percent.
 [[nodiscard]] std::string rouge_to_text(const RougeSummary& summary, const Bootstrap& bootstrap);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -60,6 +61,11 @@ class Descriptor {
   int close() { return ::close(std::exchange(number_, -1)) == 0 ? 0 : errno; }
 
   /// Not a pipe, socket or device: every byte has a position.
+  /// Locks a regular file against other writers until it is closed, in whatever process.
+  void hold(const std::filesystem::path& path) const {
+    if (flock(number_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;  // others: file systems without locks
+    throw FileError(path, "another run is writing to it");
+  }
   [[nodiscard]] bool is_regular() const {
     struct stat status {};
     return fstat(number_, &status) == 0 && S_ISREG(status.st_mode);
@@ -108,12 +114,13 @@ class RealReadableFile : public ReadableFile {
 class RealWritableFile : public WritableFile {
  public:
   RealWritableFile(const std::filesystem::path& path, int flags)
-      : path_(path), descriptor_(path, flags), stream_(!descriptor_.is_regular()) {}
+      : path_(path), descriptor_(path, flags), stream_(!descriptor_.is_regular()) {
+    if (!stream_) cut(0);
+  }
   RealWritableFile(const std::filesystem::path& path, std::uint64_t keep) : path_(path), descriptor_(path, O_WRONLY) {
     const std::uint64_t length = descriptor_.size(path);
     if (keep > length) throw FileError(path, fmt::format("cannot go on after byte {}: it has {}", keep, length));
-    if (ftruncate(descriptor_.number(), static_cast<off_t>(keep)) != 0) throw FileError(path, "cannot cut", errno);
-    size_ = keep;
+    cut(keep);
   }
 
   void append(std::span<const std::byte> bytes) override {
@@ -138,6 +145,12 @@ class RealWritableFile : public WritableFile {
   [[nodiscard]] const std::filesystem::path& path() const override { return path_; }
 
  private:
+  /// Becomes the file's only writer before anything in it is lost.
+  void cut(std::uint64_t keep) {
+    descriptor_.hold(path_);
+    if (ftruncate(descriptor_.number(), static_cast<off_t>(keep)) != 0) throw FileError(path_, "cannot cut", errno);
+    size_ = keep;
+  }
   void write_all(std::uint64_t offset, std::span<const std::byte> bytes) {
     std::size_t done = 0;
     while (done < bytes.size()) {
@@ -164,7 +177,7 @@ class RealFileSystem : public FileSystem {
   }
 
   std::unique_ptr<WritableFile> create(const std::filesystem::path& path) override {
-    return std::make_unique<RealWritableFile>(path, O_WRONLY | O_CREAT | O_TRUNC);
+    return std::make_unique<RealWritableFile>(path, O_WRONLY | O_CREAT);
   }
 
   std::unique_ptr<WritableFile> open_to_append(const std::filesystem::path& path, std::uint64_t keep) override {

@@ -256,7 +256,7 @@ class Job {
     if (is_pattern_method(options_.method) && tensor.shape.columns % tensor.pattern.m != 0) ++report_.padded_tensors;
     report_.zeros += result.zeros;
     report_.bytes += original.size();
-    add(index_storage_of(tensor, options_, pruned), report_.index_storage);
+    add(index_storage_of(tensor, options_, pruned, 8 * size_of(tensor.shape.type)), report_.index_storage);
     report_.tensors.push_back(std::move(result));
   }
 

@@ -155,7 +155,7 @@ std::vector<PlannedTensor> plan_pruning(const io::Checkpoint& checkpoint, const 
 }
 
 IndexStorage index_storage_of(const PlannedTensor& tensor, const PruneOptions& options,
-                              std::span<const std::byte> pruned) {
+                              std::span<const std::byte> pruned, std::size_t value_bits) {
   const StoredShape& shape = tensor.shape;
   if (is_pattern_method(options.method)) return pattern_index_storage(tensor.pattern, shape.rows, shape.columns);
   if (options.method == Method::kColumnBlock) {
@@ -165,7 +165,7 @@ IndexStorage index_storage_of(const PlannedTensor& tensor, const PruneOptions& o
   Matrix<std::uint8_t> kept(shape.rows, shape.columns);
   std::transform(weights.data(), weights.data() + shape.rows * shape.columns, kept.data(),
                  [](float weight) { return static_cast<std::uint8_t>(weight != 0.0F); });
-  return unstructured_index_storage(kept, 8 * size_of(shape.type));
+  return unstructured_index_storage(kept, value_bits);
 }
 
 }  // namespace flame::sparsity
