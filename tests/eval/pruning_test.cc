@@ -120,8 +120,8 @@ TEST(PruningSweep, PaddingOfARelativeIndexIsCountedAtTheTypeOfTheValues) {
       values += rows * columns / 16 * bits / 8;
       scales += bits == 16 ? 0 : bits == 8 ? 4 * rows : 2 * rows;
     }
-    ASSERT_THAT(smallest(storage).first, HasSubstr("relative")) << type;
-    EXPECT_EQ(result.packed_bytes.at(type), values + scales + smallest(storage).second) << type;
+    ASSERT_THAT(sparsity::smallest(storage).first, HasSubstr("relative")) << type;
+    EXPECT_EQ(result.packed_bytes.at(type), values + scales + sparsity::smallest(storage).second) << type;
   }
 }
 
