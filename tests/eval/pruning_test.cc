@@ -116,7 +116,7 @@ TEST(PruningSweep, PaddingOfARelativeIndexIsCountedAtTheTypeOfTheValues) {
       Matrix<std::uint8_t> kept(rows, columns);
       std::transform(weights.data(), weights.data() + rows * columns, kept.data(),
                      [](float weight) { return std::uint8_t{weight != 0.0F}; });
-      add(sparsity::unstructured_index_storage(kept, bits), storage);
+      sparsity::add(sparsity::unstructured_index_storage(kept, bits), storage);
       values += rows * columns / 16 * bits / 8;
       scales += bits == 16 ? 0 : bits == 8 ? 4 * rows : 2 * rows;
     }

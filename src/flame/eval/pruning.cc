@@ -72,7 +72,7 @@ std::uint64_t smallest_index(const io::Checkpoint& pruned, const std::vector<spa
                              const sparsity::PruneOptions& options, std::size_t value_bits) {
   sparsity::IndexStorage storage;
   for (const sparsity::PlannedTensor& tensor : plan) {
-    add(index_storage_of(tensor, options, pruned.tensor(tensor.name).bytes, value_bits), storage);
+    sparsity::add(index_storage_of(tensor, options, pruned.tensor(tensor.name).bytes, value_bits), storage);
   }
   return sparsity::smallest(storage).second;
 }
