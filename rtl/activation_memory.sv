@@ -41,4 +41,14 @@ module activation_memory #(
 
   assign read_data_o = beat[{select_q, {$clog2(8*Window) {1'b0}}}+:8*Window];
 
+`ifndef SYNTHESIS
+  initial assert ($onehot(Window) && Window <= 64 && $onehot(MaxCodes)) else $fatal(1, "activation_memory: Window, MaxCodes");
+  logic settled_q = 1'b0;
+  always_ff @(posedge clk_i) begin
+    settled_q <= 1'b1;
+    assert (!(settled_q && write_i && read_i && write_beat_i == read_word_i[WordBits-1:SelectBits]))
+    else $error("activation_memory: a beat was read while it was written");
+  end
+`endif
+
 endmodule

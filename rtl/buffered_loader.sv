@@ -191,4 +191,13 @@ module buffered_loader #(
 
   assign load_active_o = load_active;
 
+`ifndef SYNTHESIS
+  always_ff @(posedge clk_i) begin
+    if (rst_ni && load && load_ready) begin
+      assert ((64'(load_slot) + 64'd1) * 64'(bank_words_i) <= 64'(BankWords)) else $error("buffered_loader: a slot beyond the bank");
+      assert (stride_i[11:0] == '0 && !load_base[0]) else $error("buffered_loader: an expert that is not aligned");
+    end
+  end
+`endif
+
 endmodule

@@ -240,7 +240,7 @@ module expert_buffer #(
       flushed_o        <= 1'b0;
     end else begin
       flushed_o <= 1'b0;
-      if (predict_i) newest_key_q <= predict_key_i;
+      if (predict_i && predict_ready_o) newest_key_q <= predict_key_i;
 
       // The loader's events come in any state.
       if (finished_i) slot_state_q[ended_slot_i] <= SlotReady;

@@ -145,6 +145,20 @@ module flame_core #(
   assign drop_contradicted = predictor[16];
   assign layers = predictor[24:20];
   // Products of what the operands hold once they are in range, not of whole registers: each is one or two multipliers.
+  // The image that arguments describe is the one that the engine reads: steps of a block are its kept weights over Positions.
+  // Registered, as what they are made of is written long before a start.
+  localparam int unsigned PositionBits = $clog2(Positions);
+  logic shape_fits_q, predictor_fits_q;
+  logic [1:0] fold;  // log2 of what the pattern leaves out
+  assign fold = log2_m - log2_n;
+  always_ff @(posedge clk_i) begin
+    shape_fits_q <= log2_n <= log2_m && !bank_words[0] && stride[11:0] == '0 &&
+                    (20'(steps[12:0]) << (5'(fold) + 5'(PositionBits))) == {6'd0, model_blocks, 6'd0} &&
+                    (20'(steps[28:16]) << (5'(fold) + 5'(PositionBits))) == {6'd0, ff_blocks, 6'd0} &&
+                    header_words == ({23'd0, ff_blocks, 1'b0} + 32'(Positions - 1)) >> PositionBits;
+    predictor_fits_q <= order <= 3'(MaxOrder) && predictor[15:12] != '0 && {1'b0, predictor[15:12]} <= layers &&
+                        expert_bits != '0 && expert_bits <= 3'd4 && experts <= 5'd1 << expert_bits;
+  end
   assign slots_fit = slots <= MaxSlots && bank_words <= BankWords &&
                      slots[SlotBits:0] * (SlotBits + AddressBits + 2)'(bank_words[AddressBits:0]) <=
                          (SlotBits + AddressBits + 2)'(BankWords);
@@ -209,6 +223,8 @@ module flame_core #(
       .layers_i(layers),
       .slots_i(slots),
       .slots_fit_i(slots_fit),
+      .shape_fits_i(shape_fits_q),
+      .predictor_fits_i(predictor_fits_q),
       .read_o(read),
       .read_ready_i(read_ready),
       .read_address_o(read_address),
@@ -223,7 +239,8 @@ module flame_core #(
       .write_data_valid_o(write_data_valid),
       .write_data_ready_i(write_data_ready),
       .write_data_o(write_data),
-      .read_error_i(read_error || load_error),
+      .read_error_i(read_error),
+      .load_error_i(load_error),
       .write_error_i(write_error),
       .router_write_o(router_write),
       .router_layer_o(layer),

@@ -41,6 +41,9 @@ package flame_pkg;
   localparam logic [7:0] ErrorAxiRead = 8'd6;
   localparam logic [7:0] ErrorAxiWrite = 8'd7;
   localparam logic [7:0] ErrorSequence = 8'd8;
+  localparam logic [7:0] ErrorPredictor = 8'd9;
+  localparam logic [7:0] ErrorAddress = 8'd10;  // not a multiple of 64
+  localparam logic [7:0] ErrorCount = 8'd11;    // more entries than a table has
 
   // Where a cycle went; the counters of all of these add up to the cycles between start and done.
   localparam int unsigned NumCycleKinds = 10;

@@ -167,8 +167,23 @@ module host_port (
   assign write_error_o = response_taken && bresp_i != 2'b00;
 
 `ifndef SYNTHESIS
+  logic read_held_q, address_held_q, data_held_q;
+  logic [71:0] read_request_held_q, address_request_held_q;
+  logic [512:0] data_offer_held_q;
   always_ff @(posedge clk_i) begin
+    read_held_q            <= rst_ni && arvalid_o && !arready_i;
+    read_request_held_q    <= {arlen_o, araddr_o};
+    address_held_q         <= rst_ni && awvalid_o && !awready_i;
+    address_request_held_q <= {awlen_o, awaddr_o};
+    data_held_q            <= rst_ni && wvalid_o && !wready_i;
+    data_offer_held_q      <= {wlast_o, wdata_o};
     if (rst_ni) begin
+      assert (!read_held_q || (arvalid_o && read_request_held_q == {arlen_o, araddr_o}))
+      else $error("host_port: a read request changed before it was taken");
+      assert (!address_held_q || (awvalid_o && address_request_held_q == {awlen_o, awaddr_o}))
+      else $error("host_port: a write request changed before it was taken");
+      assert (!data_held_q || (wvalid_o && data_offer_held_q == {wlast_o, wdata_o}))
+      else $error("host_port: a write's beat changed before it was taken");
       assert (!rvalid_i || read_waiting_q != '0) else $error("host_port: a beat nobody asked for");
       assert (!read_i || read_address_i[5:0] == '0) else $error("host_port: read address not a multiple of 64");
       assert (!write_i || write_address_i[5:0] == '0) else $error("host_port: write address not a multiple of 64");

@@ -22,4 +22,12 @@ module index_buffer (
     assign planes_o[64*plane+:64] = read_group_i ? group1_q[{read_step_i, 6'd0}+:64] : group0_q[{read_step_i, 6'd0}+:64];
   end
 
+`ifndef SYNTHESIS
+  logic settled_q = 1'b0;
+  always_ff @(posedge clk_i) begin
+    settled_q <= 1'b1;
+    assert (!settled_q || !write_i || write_plane_i != 2'd3) else $error("index_buffer: an index has three bits");
+  end
+`endif
+
 endmodule

@@ -171,10 +171,18 @@ module load_channel #(
   assign rready_o = 1'b1;
 
 `ifndef SYNTHESIS
+  logic waiting_q;
+  logic [63:0] waiting_address_q;
+  logic [7:0] waiting_length_q;
   always_ff @(posedge clk_i) begin
+    waiting_q         <= rst_ni && arvalid_q && !arready_i;
+    waiting_address_q <= araddr_q;
+    waiting_length_q  <= arlen_q;
     if (rst_ni) begin
       assert (!rvalid_i || queue_valid) else $error("load_channel: a beat nobody asked for");
       assert (write_q == '0 || 32'(write_address_q) < BankWords) else $error("load_channel: a word beyond the bank");
+      assert (!(waiting_q && (!arvalid_q || araddr_q != waiting_address_q || arlen_q != waiting_length_q)))
+      else $error("load_channel: a request changed before it was taken");
       assert (!arvalid_q || 64'(araddr_q[11:6]) + 64'(arlen_q) < 64)
       else $error("load_channel: a burst crosses a 4 KiB boundary");
     end

@@ -50,4 +50,16 @@ module pe_row #(
 
   assign accumulator_o = accumulator_q;
 
+`ifndef SYNTHESIS
+  logic settled_q = 1'b0, step_q, multiplied_q, summed_q;
+  always_ff @(posedge clk_i) begin
+    settled_q    <= 1'b1;
+    step_q       <= step_i;
+    multiplied_q <= multiply_i;
+    summed_q     <= sum_i;
+    assert (!settled_q || ((!multiply_i || step_q) && (!sum_i || multiplied_q) && (!accumulate_i || summed_q)))
+    else $error("pe_row: a stage without the one before it");
+  end
+`endif
+
 endmodule

@@ -25,4 +25,13 @@ module ram_1r1w #(
     if (read_i) read_data_o <= memory[read_address_i];
   end
 
+`ifndef SYNTHESIS
+  logic settled_q = 1'b0;  // the first edge finds registers that no reset has reached
+  always_ff @(posedge clk_i) begin
+    settled_q <= 1'b1;
+    assert (!settled_q || !write_i || 32'(write_address_i) < Depth) else $error("ram_1r1w: a write beyond the memory");
+    assert (!settled_q || !read_i || 32'(read_address_i) < Depth) else $error("ram_1r1w: a read beyond the memory");
+  end
+`endif
+
 endmodule

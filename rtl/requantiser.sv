@@ -27,4 +27,16 @@ module requantiser #(
     assign codes_o[8*i+:8] = code_q;
   end
 
+`ifndef SYNTHESIS
+  logic settled_q = 1'b0, enabled_q;
+  logic [20:0] scale_q;
+  always_ff @(posedge clk_i) begin
+    settled_q <= 1'b1;
+    enabled_q <= enable_i;
+    scale_q   <= {shift_i, reciprocal_i};
+    assert (!(settled_q && enable_i && enabled_q) || scale_q == {shift_i, reciprocal_i})
+    else $error("requantiser: the scale changed while it was in use");
+  end
+`endif
+
 endmodule

@@ -2,6 +2,8 @@
 /// the engine, tells the predictor, writes results. One command at a time: a layer's result is in memory before the next
 /// command begins, as a decoder's data dependence demands. The sums of finished rows are written while the last block of
 /// rows is still computed; the record about the command, which lies before them, comes last.
+/// An error of a load, whenever it comes, is reported by the run at hand or by the next one, which then does nothing else; the
+/// run does not end before the buffer has forgotten all slots, so that no expert of broken words is ever a hit.
 module sequencer #(
     parameter int unsigned MaxExperts = 8,
     parameter int unsigned MaxLayers = 12,
@@ -34,6 +36,8 @@ module sequencer #(
     input  logic [                   4:0] layers_i,
     input  logic [                  31:0] slots_i,
     input  logic                          slots_fit_i,           // slots * bank words <= capacity
+    input  logic                          shape_fits_i,          // pattern, steps and sizes are those of one image
+    input  logic                          predictor_fits_i,      // order, layers and bits are in range
     // Host port.
     output logic                          read_o,
     input  logic                          read_ready_i,
@@ -50,6 +54,7 @@ module sequencer #(
     input  logic                          write_data_ready_i,
     output logic [                 511:0] write_data_o,
     input  logic                          read_error_i,
+    input  logic                          load_error_i,          // of the loader's reads
     input  logic                          write_error_i,
     // Router.
     output logic                          router_write_o,
@@ -134,6 +139,7 @@ module sequencer #(
   logic [SlotBits-1:0] slot_q;
   logic [1:0] class_q;
   logic pinned_q;
+  logic broken_q;  // a load had an error since the slots were last forgotten
   logic [3:0] load_expert_q;
   logic hint_held_q, hint_due_q;
   logic [7:0] hint_key_q;
@@ -166,6 +172,9 @@ module sequencer #(
 
   // ---- Checks made when a command is decoded.
   logic [7:0] command_error, start_error;
+  logic reads;  // the command has something to fetch
+  assign reads = (opcode == flame_pkg::OpLayer) ? route || compute :
+                 opcode == flame_pkg::OpLoadRouter || opcode == flame_pkg::OpLoadTable || opcode == flame_pkg::OpLoadKeep;
   always_comb begin
     command_error = flame_pkg::ErrorNone;
     if (opcode > flame_pkg::OpPrefetch) command_error = flame_pkg::ErrorOpcode;
@@ -175,6 +184,13 @@ module sequencer #(
       if (sequence_id >= 8'(NumSequences)) command_error = flame_pkg::ErrorSequence;
     end
     if (opcode == flame_pkg::OpLoadRouter && layer >= 8'(layers_i)) command_error = flame_pkg::ErrorLayer;
+    if (opcode == flame_pkg::OpLoadTable && (count[31:16] != '0 || 32'(current[63:48]) + count > 32'(2 ** (TableAddressBits - 4)))) begin
+      command_error = flame_pkg::ErrorCount;
+    end
+    if (opcode == flame_pkg::OpLoadKeep && count > 32'd16) command_error = flame_pkg::ErrorCount;
+    if (reads && input_address[5:0] != '0 || opcode == flame_pkg::OpLayer && output_address[5:0] != '0) begin
+      command_error = flame_pkg::ErrorAddress;
+    end
     if ((opcode == flame_pkg::OpClearSequence || opcode == flame_pkg::OpCopySequence) &&
         (sequence_id >= 8'(NumSequences) || source_id >= 8'(NumSequences))) begin
       command_error = flame_pkg::ErrorSequence;
@@ -185,6 +201,9 @@ module sequencer #(
         32'(layers_i) > MaxLayers) begin
       start_error = flame_pkg::ErrorShape;
     end
+    if (!shape_fits_i) start_error = flame_pkg::ErrorShape;
+    if (!predictor_fits_i) start_error = flame_pkg::ErrorPredictor;
+    if (commands_i[5:0] != '0) start_error = flame_pkg::ErrorAddress;
     if (slots_i == '0 || slots_i > MaxSlots || !slots_fit_i) start_error = flame_pkg::ErrorSlots;
   end
 
@@ -223,8 +242,8 @@ module sequencer #(
         StateIdle:
         if (start_i) begin
           command_q <= '0;
-          error_q   <= start_error;
-          state_q   <= (start_error != flame_pkg::ErrorNone) ? StateDone : StateFetch;
+          error_q   <= (broken_q || load_error_i) ? flame_pkg::ErrorAxiRead : start_error;
+          state_q   <= (broken_q || load_error_i || start_error != flame_pkg::ErrorNone) ? StateDone : StateFetch;
         end
 
         StateFetch: begin
@@ -330,8 +349,12 @@ module sequencer #(
 
         StateFlush:
         if (flushed_i) begin
-          command_q <= command_q + 1'b1;
-          state_q   <= StateFetch;
+          if (error_q != flame_pkg::ErrorNone) begin
+            state_q <= StateDone;
+          end else begin
+            command_q <= command_q + 1'b1;
+            state_q   <= StateFetch;
+          end
         end
 
         StatePrefetch:
@@ -340,15 +363,22 @@ module sequencer #(
           state_q   <= StateFetch;
         end
 
-        StateDone: if (!hint_held_q) state_q <= StateIdle;
-        default:   state_q <= StateIdle;
+        StateDone:
+        if (broken_q) state_q <= StateFlush;
+        else if (!hint_held_q) state_q <= StateIdle;
+        default: state_q <= StateIdle;
       endcase
       // The first error stays; the command at hand ends in its own time, then the kernel is done.
       if (error_q == flame_pkg::ErrorNone && state_q != StateIdle) begin
-        if (read_error_i) error_q <= flame_pkg::ErrorAxiRead;
+        if (read_error_i || load_error_i) error_q <= flame_pkg::ErrorAxiRead;
         if (write_error_i) error_q <= flame_pkg::ErrorAxiWrite;
       end
     end
+  end
+
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni || flushed_i) broken_q <= 1'b0;
+    else if (load_error_i) broken_q <= 1'b1;
   end
 
   // ---- A hint waits for the next decision, so that its load stands behind that one's; another hint, a delay or the end of the
@@ -381,9 +411,8 @@ module sequencer #(
       read_address_o = commands_i + (64'(command_q) << 6);
       read_beats_o = 16'd8;
     end else if (state_q == StateDecode && command_error == flame_pkg::ErrorNone) begin
-      if (opcode == flame_pkg::OpLayer) read_o = route || compute;
-      if (opcode == flame_pkg::OpLoadRouter || opcode == flame_pkg::OpLoadTable || opcode == flame_pkg::OpLoadKeep) begin
-        read_o = 1'b1;
+      read_o = reads;
+      if (opcode != flame_pkg::OpLayer) begin
         read_beats_o = (opcode == flame_pkg::OpLoadRouter) ? 16'(experts_i) * 16'(router_beats) : load_beats;
       end
     end
@@ -479,7 +508,7 @@ module sequencer #(
   assign write_address_o = ask_sums ? output_address + 64'd128 : output_address;
   assign write_beats_o = ask_sums ? sum_beats : 16'd2;
 
-  assign done_o = state_q == StateDone && !hint_held_q;
+  assign done_o = state_q == StateDone && !hint_held_q && !broken_q;
   assign idle_o = state_q == StateIdle;
   assign error_o = error_q;
   assign command_index_o = command_q;

@@ -50,4 +50,19 @@ module slot_memory #(
     );
   end
 
+`ifndef SYNTHESIS
+  initial assert (Words % 2 == 0) else $fatal(1, "slot_memory: Words");
+  // An expert is read behind its load, so no word is read while it is written: what that read would give is not defined.
+  logic settled_q = 1'b0;
+  always_ff @(posedge clk_i) begin
+    settled_q <= 1'b1;
+    if (settled_q && write_i) begin
+      assert (write_address_i[0] || !read_even_i || write_address_i[AddressBits-1:1] != read_even_address_i)
+      else $error("slot_memory: an even word was read while it was written");
+      assert (!write_address_i[0] || !read_odd_i || write_address_i[AddressBits-1:1] != read_odd_address_i)
+      else $error("slot_memory: an odd word was read while it was written");
+    end
+  end
+`endif
+
 endmodule

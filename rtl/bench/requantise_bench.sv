@@ -12,6 +12,12 @@ module requantise_bench (
 );
 
   logic [63:0] codes;
+  logic dividing_q;
+  always_ff @(posedge clk_i) begin
+    if (!rst_ni) dividing_q <= 1'b0;
+    else if (start_i) dividing_q <= 1'b1;
+    else if (done_o) dividing_q <= 1'b0;
+  end
   reciprocal u_reciprocal (
       .clk_i,
       .rst_ni,
@@ -25,7 +31,7 @@ module requantise_bench (
       .Width(8)
   ) u_requantiser (
       .clk_i,
-      .enable_i(1'b1),
+      .enable_i(rst_ni && !start_i && !dividing_q),
       .shift_i(shift_o),
       .reciprocal_i(reciprocal_o),
       .values_i({8{value_i}}),

@@ -5,13 +5,16 @@ set configuration [expr {[llength $argv] > 1 ? [lindex $argv 1] : "lanes256"}]
 set rtl [file normalize [file join [file dirname [info script]] ..]]
 set project [file join [file dirname [file normalize $output]] flame_package]
 
-if {$configuration eq "lanes64"} {
-  set parameters {Positions 1 Channels 1 BankWords 425984}
-  set channels 1
-} else {
-  set parameters {Positions 4 Channels 4 BankWords 106496}
-  set channels 4
+# The list that the simulation is built from, too.
+set list [open [file join $rtl configurations]]
+set parameters {}
+foreach line [split [read $list] "\n"] {
+  if {[lindex [split $line] 0] ne $configuration} { continue }
+  foreach parameter [lrange [split $line] 1 end] { lappend parameters {*}[split $parameter =] }
 }
+close $list
+if {[llength $parameters] == 0} { error "rtl/configurations has no $configuration" }
+set channels [dict get $parameters Channels]
 
 create_project -force flame $project -part xcu200-fsgd2104-2-e
 add_files [concat [glob $rtl/*.sv] [glob $rtl/*.v]]

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <random>
+#include <set>
 
 #include "flame/accel/simulated_card.h"
 #include "flame/base/error.h"
@@ -107,6 +108,38 @@ TEST_F(AcceleratorDeviceTest, GivesTheCpusInt8ResultsBitForBitWhateverTheSlots) 
     const model::MoeStatistics statistics = accelerator->statistics();
     EXPECT_GT(statistics.hits + statistics.late + statistics.misses, 0U);
     EXPECT_EQ(statistics.bytes_prefetch_used + statistics.bytes_demand > 0, true);
+  }
+}
+
+TEST_F(AcceleratorDeviceTest, LooksUpAndLoadsEachExpertOfABatchOnce) {
+  std::mt19937 random(2);
+  std::normal_distribution<float> normal;
+  for (const std::size_t slots : {1U, 2U, 3U}) {
+    const auto accelerator = device({.slots = slots});
+    constexpr std::size_t kRows = 8;
+    accelerator->begin_batch(kRows);
+    std::size_t distinct = 0;
+    for (std::uint32_t pass = 0; pass < 6; ++pass) {
+      Matrix<float> hidden(kRows, 64);
+      std::vector<std::uint32_t> sequence(kRows);
+      for (std::size_t t = 0; t < kRows; ++t) {
+        sequence[t] = static_cast<std::uint32_t>(t);
+        for (float& value : hidden.row(t)) value = normal(random);
+      }
+      const model::MoeInput input{{model::Stack::kDecoder, pass % 2}, hidden.view(), sequence};
+      std::vector<model::RoutingDecision> decisions(kRows);
+      Matrix<float> output(kRows, 64);
+      accelerator->route(input, decisions);
+      accelerator->compute(input, decisions, output.view());
+      std::set<std::uint32_t> experts;
+      for (const model::RoutingDecision& decision : decisions) experts.insert(decision.expert);
+      distinct += experts.size();
+    }
+    const KernelCounters counters = accelerator->report().counters;
+    const KernelCounters::Lookups lookups = counters.lookups();
+    EXPECT_GT(distinct, 12U);
+    EXPECT_EQ(lookups.hits + lookups.late + lookups.misses, distinct) << slots << " slots";
+    EXPECT_EQ(counters.demand_loads, lookups.misses) << slots << " slots";
   }
 }
 

@@ -6,6 +6,7 @@
 #include <random>
 
 #include "accel/random_expert.h"
+#include "flame/accel/registers.h"
 #include "flame/accel/simulated_card.h"
 #include "flame/base/error.h"
 
@@ -71,6 +72,25 @@ class Kernel {
   std::unique_ptr<Driver> driver_;
   std::vector<RandomExpert> weights_;
   std::vector<std::vector<float>> routers_;
+};
+
+/// A card that outlives its users, as one whose bitstream is loaded already does.
+class SharedCard final : public KernelBackend {
+ public:
+  explicit SharedCard(SimulatedCard& card) : card_(card) {}
+  std::uint64_t allocate(std::size_t bytes, std::size_t port) override { return card_.allocate(bytes, port); }
+  void release(std::uint64_t address) override { card_.release(address); }
+  void upload(std::uint64_t address, std::span<const std::uint8_t> bytes) override { card_.upload(address, bytes); }
+  void download(std::uint64_t address, std::span<std::uint8_t> bytes) override { card_.download(address, bytes); }
+  void write_register(std::uint32_t offset, std::uint32_t value) override { card_.write_register(offset, value); }
+  std::uint32_t read_register(std::uint32_t offset) override { return card_.read_register(offset); }
+  void run() override { card_.run(); }
+  void let_pass(std::uint64_t cycles) override { card_.let_pass(cycles); }
+  [[nodiscard]] double clock_mhz() const override { return card_.clock_mhz(); }
+  [[nodiscard]] std::string describe() const override { return card_.describe(); }
+
+ private:
+  SimulatedCard& card_;
 };
 
 /// A table that predicts something, right or wrong, for most contexts.
@@ -304,6 +324,85 @@ TEST(Kernel, RowsOfABatchMayDecideFasterThanTheirGuessesAreTaken) {
   }
 }
 
+TEST(Kernel, ASecondUserOfACardFindsNothingOfTheFirst) {
+  const DevicePattern pattern = DevicePattern::from(2, 4);
+  constexpr std::size_t kExperts = 4;
+  std::mt19937 random(31);
+  std::normal_distribution<float> normal;
+  std::vector<float> x(64);
+  for (float& value : x) value = normal(random);
+  std::vector<std::int8_t> codes(64);
+  kernels::quantise_symmetric(x, codes);
+  SimulatedCard card({});
+  for (int user = 0; user < 2; ++user) {
+    Driver driver(std::make_unique<SharedCard>(card));
+    driver.configure(64, 128, pattern, 1, kExperts, 2);
+    const RandomExpert weights(64, 128, pattern, random);
+    for (std::size_t e = 0; e < kExperts; ++e) driver.load_expert(0, e, weights.view());
+    driver.reserve(1);
+    driver.upload_token(0, driver.make_token(x, false, true));
+    const auto look_up = [&](std::size_t expert) {
+      CommandList commands;
+      commands.layer({.lookup = true, .compute = true}, 0, expert, 0, driver.token_address(0),
+                     driver.result_address(0));
+      driver.run(commands);
+      const LayerResult result = driver.download_result(0, true);
+      EXPECT_EQ(result.accumulators, kernels::int8_expert_reference(weights.view(), codes).accumulators)
+          << "user " << user << " expert " << expert;
+      return result.lookup;
+    };
+    EXPECT_EQ(look_up(1), LookupClass::kMiss);
+    EXPECT_EQ(look_up(1), LookupClass::kHit);
+    EXPECT_EQ(look_up(2), LookupClass::kMiss);
+    EXPECT_EQ(look_up(3), LookupClass::kMiss);  // no keep value of the first user holds expert 1
+    EXPECT_EQ(look_up(1), LookupClass::kMiss);
+    // Weights that change, or other slots, make what is there useless too.
+    driver.load_expert(0, 1, weights.view());
+    EXPECT_EQ(look_up(1), LookupClass::kMiss);
+    driver.set_slots(3);
+    EXPECT_EQ(look_up(1), LookupClass::kMiss);
+    driver.load_keep(std::vector<std::uint8_t>{0, 255, 0, 0});
+  }
+}
+
+TEST(Kernel, AnExpertOfBrokenWordsIsNeverUsedAgain) {
+  Kernel kernel({}, 64, 128, DevicePattern::from(2, 4), 1, 4, 4, 32);
+  Driver& driver = kernel.driver();
+  driver.reserve(1);
+  const auto x = kernel.token();
+  driver.upload_token(0, driver.make_token(x, false, true));
+  CommandList layer, hint;
+  layer.layer({.lookup = true, .compute = true}, 0, 2, 0, driver.token_address(0), driver.result_address(0));
+  hint.prefetch(0, 2);
+  const auto expect_error = [&](const CommandList& commands) {
+    try {
+      driver.run(commands);
+      FAIL() << "no error";
+    } catch (const DeviceError& error) {
+      EXPECT_NE(std::string(error.what()).find("answered a read with an error"), std::string::npos) << error.what();
+    }
+  };
+  const auto expect_miss = [&] {
+    driver.run(layer);
+    const LayerResult result = driver.download_result(0, true);
+    EXPECT_EQ(result.lookup, LookupClass::kMiss);
+    kernel.expect_result(0, x, result);
+  };
+  // In the run that uses it.
+  kernel.card().port(0).inject_read_error(0, 1U << 30);
+  expect_error(layer);
+  kernel.card().port(0).inject_read_error(0, 0);
+  expect_miss();
+  // While the kernel is idle: the next run says so.
+  driver.set_slots(3);
+  kernel.card().port(0).inject_read_error(0, 1U << 30);
+  driver.run(hint);
+  kernel.card().let_pass(5000);
+  kernel.card().port(0).inject_read_error(0, 0);
+  expect_error(layer);
+  expect_miss();
+}
+
 TEST(Kernel, BadArgumentsAndMemoryErrorsEndWithACodeNotWithAHang) {
   Kernel kernel({}, 64, 64, DevicePattern::from(1, 1), 2, 4, 2, 26);
   Driver& driver = kernel.driver();
@@ -329,6 +428,28 @@ TEST(Kernel, BadArgumentsAndMemoryErrorsEndWithACodeNotWithAHang) {
   EXPECT_NE(failure(layer(0, 4, 0)).find("expert out of range"), std::string::npos);
   EXPECT_NE(failure(layer(0, 0, 64)).find("sequence out of range"), std::string::npos);
   EXPECT_THROW(driver.set_slots(10000), UsageError);
+
+  // Registers that the driver would not write so: what they say is not what the kernel can run.
+  const auto failure_with = [&](std::uint32_t offset, std::uint32_t change) {
+    const std::uint32_t before = driver.backend().read_register(offset);
+    driver.backend().write_register(offset, before ^ change);
+    const std::string what = failure(layer(0, 0, 0));
+    driver.backend().write_register(offset, before);
+    return what;
+  };
+  for (const auto& [offset, change] : {std::pair{registers::kShape, 1U << 17},  // N of the pattern beyond M
+                                       {registers::kShape, 0x60U},
+                                       {registers::kSteps, 1U},
+                                       {registers::kSteps, 1U << 16},
+                                       {registers::kHeaderWords, 1U},
+                                       {registers::kBankWords, 1U},
+                                       {registers::kStride, 64U}}) {
+    EXPECT_NE(failure_with(offset, change).find("shape"), std::string::npos) << offset << " ^ " << change;
+  }
+  for (const std::uint32_t change : {7U, 0x70U, 0xF000U}) {
+    EXPECT_NE(failure_with(registers::kPredictor, change).find("predictor"), std::string::npos) << change;
+  }
+  EXPECT_NE(failure_with(registers::kSlots, 0x8000U).find("slots"), std::string::npos);
 
   // The kernel goes on after an error.
   EXPECT_EQ(failure(layer(0, 0, 0)), "none");

@@ -401,6 +401,8 @@ class Sequencer {
     top_->layers_i = kLayers;
     top_->slots_i = 6;
     top_->slots_fit_i = 1;
+    top_->shape_fits_i = 1;
+    top_->predictor_fits_i = 1;
     top_->commands_i = kCommands;
     top_->read_error_i = 0;
     top_->write_error_i = 0;
@@ -409,6 +411,7 @@ class Sequencer {
   /// Runs the list; what the neighbours were told, in order.
   std::vector<Event> run(const CommandList& list) {
     bytes_ = list.bytes();
+    if (second_opcode) bytes_.at(64) = *second_opcode;
     top_->command_count_i = static_cast<std::uint32_t>(list.size());
     events_.clear();
     top_->start_i = 1;
@@ -427,10 +430,17 @@ class Sequencer {
     return events_;
   }
 
+  /// So many cycles without a list.
+  void pass(std::size_t cycles) {
+    for (std::size_t i = 0; i < cycles; ++i) cycle();
+  }
+
   Vsequencer* operator->() { return top_.operator->(); }
   std::mt19937& random() { return random_; }
   /// What the router and the expert buffer will answer.
   std::size_t choice = 0, slot = 0, lookup = 1;
+  std::optional<std::size_t> load_error_in;   ///< cycles until a load has an error
+  std::optional<std::uint8_t> second_opcode;  ///< in place of the second command's
   std::array<std::uint64_t, 10> kinds{};
 
  private:
@@ -469,6 +479,8 @@ class Sequencer {
     top_->answer_class_i = static_cast<std::uint8_t>(lookup);
     top_->prefetch_ready_i = chance();
     top_->flushed_i = flushing_ && chance();
+    top_->load_error_i = load_error_in && *load_error_in == 0;
+    if (load_error_in && (*load_error_in)-- == 0) load_error_in.reset();
     top_->engine_done_i = engine_delay_ && *engine_delay_ == 0;
     top_->engine_issue_i = engine_delay_ && *engine_delay_ % 2 == 1;
     top_->engine_starved_i = engine_delay_ && *engine_delay_ % 4 == 2;
@@ -668,6 +680,12 @@ TEST(RtlSequencer, StopsAtTheFirstBadCommandAndSaysWhichAndWhy) {
       {8, [&](CommandList& list) { list.copy_sequence(1, 64); }},
       {2, [&](CommandList& list) { list.load_router(3, 0x8000); }},
       {3, [&](CommandList& list) { list.prefetch(0, 5); }},
+      {10, [&](CommandList& list) { list.layer(run, 0, 0, 0, 0x4020, 0x40000); }},
+      {10, [&](CommandList& list) { list.layer(run, 0, 0, 0, 0x4000, 0x40008); }},
+      {10, [&](CommandList& list) { list.load_router(0, 0x8001); }},
+      {11, [&](CommandList& list) { list.load_table(0x9000, 4090, 7); }},
+      {11, [&](CommandList& list) { list.load_table(0x9000, 0, 65536); }},
+      {11, [&](CommandList& list) { list.load_keep(0xA000, 17); }},
   };
   for (std::size_t i = 0; i < cases.size(); ++i) {
     Sequencer sequencer(static_cast<unsigned>(i) + 1);
@@ -682,6 +700,28 @@ TEST(RtlSequencer, StopsAtTheFirstBadCommandAndSaysWhichAndWhy) {
   }
 }
 
+TEST(RtlSequencer, StopsAtAnOpcodeItDoesNotKnow) {
+  for (const std::uint8_t opcode : {10, 11, 128, 255}) {
+    Sequencer sequencer(opcode);
+    sequencer.second_opcode = opcode;
+    CommandList commands;
+    for (std::size_t i = 0; i < 3; ++i) commands.clear_sequence(i);
+    expect_same(sequencer.run(commands), {{"clear", {0}}});
+    EXPECT_EQ(sequencer->error_o, 1U);
+    EXPECT_EQ(sequencer->command_index_o, 1U);
+  }
+}
+
+TEST(RtlSequencer, EndsAListAtItsEndCommandWithoutAnError) {
+  Sequencer sequencer(4);
+  sequencer.second_opcode = 0;
+  CommandList commands;
+  for (std::size_t i = 0; i < 3; ++i) commands.clear_sequence(i);
+  expect_same(sequencer.run(commands), {{"clear", {0}}});
+  EXPECT_EQ(sequencer->error_o, 0U);
+  EXPECT_EQ(sequencer->command_index_o, 1U);
+}
+
 TEST(RtlSequencer, AnErrorOfTheMemoryEndsTheListAndIsKept) {
   for (const auto& [error, read] : {std::pair{6U, true}, {7U, false}}) {
     Sequencer sequencer(error);
@@ -691,6 +731,28 @@ TEST(RtlSequencer, AnErrorOfTheMemoryEndsTheListAndIsKept) {
     EXPECT_LE(sequencer.run(commands).size(), 1U);  // the command at hand ends in its own time
     EXPECT_EQ(sequencer->error_o, error);
     EXPECT_LE(sequencer->command_index_o, 1U);
+  }
+}
+
+TEST(RtlSequencer, AnErrorOfALoadIsReportedOnceAndEndsWithAFlush) {
+  for (const bool idle : {false, true}) {
+    Sequencer sequencer(9);
+    CommandList commands;
+    commands.clear_sequence(0);
+    if (idle) {
+      sequencer.load_error_in = 2;
+      sequencer.pass(20);
+      expect_same(sequencer.run(commands), {{"flush", {}}});
+    } else {
+      CommandList several;
+      several.delay(100);
+      several.clear_sequence(1);
+      sequencer.load_error_in = 80;
+      expect_same(sequencer.run(several), {{"flush", {}}});
+    }
+    EXPECT_EQ(sequencer->error_o, 6U);
+    expect_same(sequencer.run(commands), {{"clear", {0}}});
+    EXPECT_EQ(sequencer->error_o, 0U);
   }
 }
 
@@ -704,6 +766,8 @@ TEST(RtlSequencer, RefusesShapesAndSlotsThatTheKernelDoesNotHold) {
       {4, [](Sequencer& s) { s->ff_blocks_i = 65; }},   {4, [](Sequencer& s) { s->experts_i = 9; }},
       {4, [](Sequencer& s) { s->layers_i = 13; }},      {5, [](Sequencer& s) { s->slots_i = 0; }},
       {5, [](Sequencer& s) { s->slots_i = 65; }},       {5, [](Sequencer& s) { s->slots_fit_i = 0; }},
+      {4, [](Sequencer& s) { s->shape_fits_i = 0; }},   {9, [](Sequencer& s) { s->predictor_fits_i = 0; }},
+      {10, [](Sequencer& s) { s->commands_i += 8; }},
   };
   for (const Bad& bad : cases) {
     Sequencer sequencer(1);

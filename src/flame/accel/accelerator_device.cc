@@ -1,6 +1,7 @@
 #include "flame/accel/accelerator_device.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "flame/accel/history_rows.h"
 #include "flame/accel/predictor_table.h"
@@ -53,6 +54,7 @@ struct AcceleratorDevice::Implementation {
 
   KernelCounters at_begin;  // when statistics began
   std::uint64_t layer_runs = 0, decisions = 0, disagreements = 0;
+  std::optional<std::uint16_t> looked_up;  // expert that route() looked up for the compute() to come
   bool dropping = true;
 
   Implementation(const model::SwitchConfig& configuration, std::unique_ptr<KernelBackend> backend)
@@ -188,14 +190,20 @@ void AcceleratorDevice::route(const model::MoeInput& input, std::span<model::Rou
     commands.clear();
     begin = end;
   };
-  std::vector<bool> seen(self.config.num_experts, false);
+  // The load of the expert that computes first starts with its decision; of a batch's others, when their turn comes
+  // near, so that each finds a slot.
+  self.looked_up.reset();
+  for (const model::RoutingDecision& decision : decisions) {
+    if (decoder && !decision.dropped)
+      self.looked_up = std::min(decision.expert, self.looked_up.value_or(decision.expert));
+  }
+  bool looking = self.looked_up.has_value();
   for (std::size_t t = 0; t < decisions.size(); ++t) {
     if (t - begin == kTokensPerRun) run_until(t);
     self.driver.upload_token(t - begin, self.driver.make_token(input.hidden.row(t), true, false));
-    // The expert's load starts with the decision; a batch looks each expert up once.
     const std::size_t expert = decisions[t].expert;
-    const bool lookup = decoder && !decisions[t].dropped && !seen[expert];
-    if (lookup) seen[expert] = true;
+    const bool lookup = looking && !decisions[t].dropped && expert == *self.looked_up;
+    if (lookup) looking = false;
     const LayerFlags flags{.route = true, .forced = true, .lookup = lookup, .observe = decoder, .compute = false};
     self.layer_command(commands, flags, layer, expert,
                        input.sequence.empty() ? 0 : self.rows.history_of(input.sequence[t]), t - begin);
@@ -245,13 +253,16 @@ void AcceleratorDevice::compute(const model::MoeInput& input, std::span<const mo
     self.driver.upload_token(i - begin, record);
     const bool first = i == 0 || decisions[order[i - 1]].expert != expert;
     // While one expert computes its tokens, the next one of the pass is on its way.
-    if (first && !decoder) {
+    if (first) {
       const auto next = std::find_if(order.begin() + static_cast<std::ptrdiff_t>(i), order.end(),
                                      [&](std::size_t other) { return decisions[other].expert != expert; });
       if (next != order.end()) commands.prefetch(layer, decisions[*next].expert);
     }
-    const LayerFlags flags{
-        .route = false, .forced = false, .lookup = first && !decoder, .observe = false, .compute = true};
+    const LayerFlags flags{.route = false,
+                           .forced = false,
+                           .lookup = first && expert != self.looked_up,
+                           .observe = false,
+                           .compute = true};
     self.layer_command(commands, flags, layer, expert, 0, i - begin);
   }
   run_until(order.size());

@@ -35,8 +35,8 @@ struct AcceleratorOptions {
 ///
 /// The fp32 router of the host decides where the two disagree (they are compared on every token), so that the text is
 /// that of
-/// `--device cpu --dtype int8`. Decoder tokens are routed and computed one by one; encoder passes go expert by expert,
-/// the next one's load under way while one computes.
+/// `--device cpu --dtype int8`. All tokens of a pass are routed, then computed expert by expert: each expert is looked
+/// up, counted and loaded once a pass, the next one's load under way while one computes.
 class AcceleratorDevice final : public model::MoeDevice {
  public:
   /// `config` and `dense` (its routers) outlive the device; `bundle` must be int8 with one pattern; `profile` may be

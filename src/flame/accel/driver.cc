@@ -26,7 +26,7 @@ const char* describe_error(std::uint32_t code) {
     case 3:
       return "expert out of range";
     case 4:
-      return "shape beyond the kernel's limits";
+      return "shape beyond the kernel's limits, or steps and sizes that are not its";
     case 5:
       return "more slots than the kernel's memory holds";
     case 6:
@@ -35,6 +35,12 @@ const char* describe_error(std::uint32_t code) {
       return "the memory answered a write with an error";
     case 8:
       return "sequence out of range";
+    case 9:
+      return "predictor beyond the kernel's limits";
+    case 10:
+      return "an address that is not a multiple of 64";
+    case 11:
+      return "more entries than a table has";
     default:
       return "unknown error";
   }
@@ -119,11 +125,16 @@ void Driver::configure(std::size_t d_model, std::size_t d_ff, DevicePattern patt
   set_slots(slots);
   policy_.path_layers = layers;
   write_predictor();
+  CommandList fresh;
+  for (std::size_t sequence = 0; sequence < limits_.sequences; ++sequence) fresh.clear_sequence(sequence);
+  run(fresh);
+  load_keep(std::vector<std::uint8_t>(layers * experts));
 }
 
 void Driver::set_slots(std::size_t slots, std::uint64_t budget_bytes) {
   slots_ = limits_.choose_slots(layout_, slots, budget_bytes, layers_ * experts_);
   backend_->write_register(registers::kSlots, static_cast<std::uint32_t>(slots_));
+  slots_are_stale_ = true;
 }
 
 void Driver::write_predictor() {
@@ -155,6 +166,7 @@ std::uint64_t Driver::upload_scratch(std::span<const std::uint8_t> bytes) {
 }
 
 void Driver::load_expert(std::size_t layer, std::size_t expert, const kernels::Int8ExpertView& view) {
+  slots_are_stale_ = true;
   const std::size_t index = layer * experts_ + expert;
   for (std::size_t channel = 0; channel < limits_.channels; ++channel) {
     backend_->upload(weights_[channel] + index * layout_.channel_stride(), pack_expert_channel(layout_, view, channel));
@@ -162,6 +174,7 @@ void Driver::load_expert(std::size_t layer, std::size_t expert, const kernels::I
 }
 
 void Driver::load_expert_everywhere(const kernels::Int8ExpertView& view, std::size_t first, std::size_t step) {
+  slots_are_stale_ = true;
   for (std::size_t channel = 0; channel < limits_.channels; ++channel) {
     const std::vector<std::uint8_t> image = pack_expert_channel(layout_, view, channel);
     for (std::size_t index = first; index < layers_ * experts_; index += step) {
@@ -290,6 +303,12 @@ LayerResult Driver::download_result(std::size_t token, bool computed) {
 }
 
 void Driver::run(const CommandList& commands, bool clear_counters) {
+  if (slots_are_stale_) {
+    slots_are_stale_ = false;
+    CommandList forget;
+    forget.flush();
+    run(forget);
+  }
   const std::vector<std::uint8_t> bytes = commands.bytes();
   if (bytes.size() > commands_.bytes) {
     grow(commands_, bytes.size());

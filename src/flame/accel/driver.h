@@ -57,9 +57,11 @@ class Driver {
 
   /// The model: `layers` MoE layers of `experts` experts, all of one shape and pattern, and the slots to use (0: as
   /// many as fit). Reserves device memory for the experts. Throws UsageError where the kernel's limits are exceeded.
+  /// Nothing that the kernel kept of an earlier user outlives it: slots, keep values and histories start empty.
   void configure(std::size_t d_model, std::size_t d_ff, DevicePattern pattern, std::size_t layers, std::size_t experts,
                  std::size_t slots);
-  /// As KernelLimits::choose_slots, for the configured model.
+  /// As KernelLimits::choose_slots, for the configured model. Experts in slots are forgotten before the next run, as
+  /// they are when an expert's weights change.
   void set_slots(std::size_t slots, std::uint64_t budget_bytes = 0);
   /// Throws as KernelLimits::check_policy.
   void set_policy(const PolicySettings& policy);
@@ -110,6 +112,7 @@ class Driver {
   ExpertLayout layout_;
   PolicySettings policy_;
   std::size_t layers_ = 0, experts_ = 0, slots_ = 0;
+  bool slots_are_stale_ = true;  // what is in the slots may not be the model's
   std::array<std::uint64_t, 4> weights_{};
   HostBuffer commands_, scratch_, tokens_;
   std::size_t tokens_capacity_ = 0;
