@@ -701,9 +701,9 @@ TEST(RtlSequencer, StopsAtTheFirstBadCommandAndSaysWhichAndWhy) {
 }
 
 TEST(RtlSequencer, StopsAtAnOpcodeItDoesNotKnow) {
-  for (const std::uint8_t opcode : {10, 11, 128, 255}) {
+  for (const unsigned opcode : {10U, 11U, 128U, 255U}) {
     Sequencer sequencer(opcode);
-    sequencer.second_opcode = opcode;
+    sequencer.second_opcode = static_cast<std::uint8_t>(opcode);
     CommandList commands;
     for (std::size_t i = 0; i < 3; ++i) commands.clear_sequence(i);
     expect_same(sequencer.run(commands), {{"clear", {0}}});
