@@ -31,7 +31,7 @@ module requantise_bench (
       .Width(8)
   ) u_requantiser (
       .clk_i,
-      .enable_i(rst_ni && !start_i && !dividing_q),
+      .enable_i(rst_ni && !start_i && (!dividing_q || done_o)),
       .shift_i(shift_o),
       .reciprocal_i(reciprocal_o),
       .values_i({8{value_i}}),
