@@ -119,6 +119,7 @@ void generate(const GenerateOptions& options, const std::shared_ptr<const expert
   const model::GenerationDefaults defaults = generation_options(options.generation, engine);
   const engine::TextGenerationOptions text_options{.generation = defaults.options,
                                                    .prefix = options.input.prefix.value_or(defaults.prefix),
+                                                   .max_input_tokens = options.input.max_input_tokens,
                                                    .batch_size = options.batch,
                                                    .keep_order = !file && !json_lines};
   if (const accel::AcceleratorDevice* accelerator = accelerator_of(engine)) {

@@ -1,6 +1,8 @@
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <exception>
+#include <iostream>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -23,6 +25,20 @@ std::string describe_failure(const CLI::App* app, const CLI::Error& error) {
   const std::string message = error.what();
   if (message.find("subcommand") == std::string::npos) return said;
   return "flame: there is no command \"" + left.front() + "\"\nRun with --help for more information.\n";
+}
+
+/// CLI11's help, version or complaint, and the exit code: 0, 1 for a standard output that cannot be written, or 2 for
+/// wrong usage.
+int finish_parsing(const CLI::App& app, const CLI::ParseError& error) {
+  std::ostringstream said;
+  const int status = app.exit(error, said, std::cerr);
+  try {
+    flame::cli::print(said.str());
+  } catch (const flame::FileError& failure) {
+    flame::cli::complain(failure.what());
+    return failure.exit_code();
+  }
+  return status == 0 ? 0 : 2;
 }
 
 }  // namespace
@@ -54,8 +70,7 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    // CLI11 prints help and version itself; anything else is wrong usage.
-    return app.exit(error) == 0 ? 0 : 2;
+    return finish_parsing(app, error);
   } catch (const flame::Error& error) {
     std::fflush(stdout);
     flame::cli::complain(error.what());

@@ -268,6 +268,11 @@ void add_input_options(CLI::App& command, InputOptions& options) {
                   "JSON-lines file of token ids, {\"tokens\": [..]} a line, for a model without tokenizer")
       ->group(group);
   command.add_option("--prefix", options.prefix, "Put before every prompt (default: the task's)")->group(group);
+  command
+      .add_option("--max-input-tokens", options.max_input_tokens,
+                  "Cut a longer prompt to its first tokens and the end token, so many in all")
+      ->check(above_zero())
+      ->group(group);
   command.add_option("--skip", options.skip, "Leave out this many prompts at the beginning")
       ->check(CLI::NonNegativeNumber)
       ->group(group);

@@ -81,6 +81,7 @@ struct InputOptions {
   std::string field;
   std::string ids_file;
   std::optional<std::string> prefix;
+  std::optional<std::size_t> max_input_tokens;
   std::size_t skip = 0;
   std::optional<std::size_t> limit;
   bool strict = false;

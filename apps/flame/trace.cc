@@ -95,6 +95,7 @@ void trace(const TraceOptions& options, const std::shared_ptr<const experts::Bun
   engine::TracingOptions tracing;
   tracing.generation = defaults.options;
   tracing.prefix = options.input.prefix.value_or(defaults.prefix);
+  tracing.max_input_tokens = options.input.max_input_tokens;
   tracing.batch_size = options.batch;
   tracing.record = record;
   tracing.data = data_text(options);

@@ -66,6 +66,14 @@ TEST_F(Generate, PrintsOneJsonObjectAPromptInTheContractsShape) {
   }
 }
 
+TEST_F(Generate, CutsALongPromptToTheTokensThatAreAskedFor) {
+  const ProgramResult result =
+      generate({"--text", "Hello there, and good day.", "--json", "--max-new-tokens", "2", "--max-input-tokens", "4"});
+  ASSERT_EQ(result.exit_code, 0) << result.standard_error;
+  EXPECT_EQ(json_lines(result.standard_output).at(0).at("input_tokens"), 4);
+  EXPECT_EQ(generate({"--text", "Hello.", "--max-input-tokens", "0"}).exit_code, 2);
+}
+
 TEST_F(Generate, StreamsTheTextThatJsonReports) {
   const ProgramResult text = generate({"--text", "Hello there.", "--max-new-tokens", "8"});
   const ProgramResult object = generate({"--text", "Hello there.", "--max-new-tokens", "8", "--json"});
@@ -366,6 +374,10 @@ TEST(GenerateModel, FailsWhenStandardOutputIsFull) {
   const std::string command = std::string(FLAME_PROGRAM) + " generate " + tiny_model().string() +
                               " --text Hello --max-new-tokens 3 > /dev/full 2>&1";
   EXPECT_EQ(WEXITSTATUS(std::system(command.c_str())), 1);
+  for (const char* option : {" --version", " --help", " generate --help"}) {
+    const std::string asked = std::string(FLAME_PROGRAM) + option + " > /dev/full 2>&1";
+    EXPECT_EQ(WEXITSTATUS(std::system(asked.c_str())), 1) << option;
+  }
 }
 
 }  // namespace

@@ -102,6 +102,14 @@ TEST(Synth, RefusesATokenizerThatIsNone) {
   EXPECT_FALSE(std::filesystem::exists(directory / "out"));
 }
 
+TEST(Inspect, ReadsAConfigurationFromAPipe) {
+  const std::string config = (tiny_model() / "config.json").string();
+  const std::string command = std::string(FLAME_PROGRAM) + " inspect --json <(cat " + config + ")";
+  const ProgramResult piped = run_program({"bash", "-c", command});
+  ASSERT_EQ(piped.exit_code, 0) << piped.standard_error;
+  EXPECT_THAT(piped.standard_output, HasSubstr("SwitchTransformersForConditionalGeneration"));
+}
+
 TEST(Inspect, RefusesASizeItCannotRead) {
   const ProgramResult result = run_flame({"inspect", "switch-base-8", "--expert-memory", "lots"});
   EXPECT_EQ(result.exit_code, 2);

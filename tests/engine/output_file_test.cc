@@ -124,6 +124,9 @@ TEST_F(OutputFileTest, AFingerprintFollowsEverythingThatChangesTheText) {
   options.prefix = "summarize: ";
   EXPECT_NE(run_fingerprint(engine, options), before);
   options.prefix.clear();
+  options.max_input_tokens = 4;
+  EXPECT_NE(run_fingerprint(engine, options), before);
+  options.max_input_tokens.reset();
   options.generation.num_beams = 2;
   EXPECT_NE(run_fingerprint(engine, options), before);
   options.generation.num_beams = 1;

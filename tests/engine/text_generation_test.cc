@@ -98,6 +98,21 @@ TEST_F(TextGeneration, WarnsOfAPromptLongerThanTheModelWasMadeFor) {
   EXPECT_THAT(warnings.front(), ::testing::HasSubstr("prompt 1"));
 }
 
+TEST_F(TextGeneration, CutsLongerInputsAndKeepsTheEndToken) {
+  const Prompt text{.index = 0, .text = "One fine day two birds sang.", .tokens = {}};
+  const std::vector<std::int32_t> whole = input_ids(engine_, text, "say: ");
+  std::vector<std::int32_t> cut(whole.begin(), whole.begin() + 4);
+  cut.push_back(1);
+  EXPECT_EQ(input_ids(engine_, text, "say: ", 5), cut);
+  EXPECT_EQ(input_ids(engine_, text, "say: ", whole.size()), whole);
+  const Prompt ids{.index = 0, .text = {}, .tokens = {9, 8, 7, 6, 1}};
+  EXPECT_THAT(input_ids(engine_, ids, "", 3), ::testing::ElementsAre(9, 8, 1));
+  const Prompt without_end{.index = 0, .text = {}, .tokens = {9, 8, 7, 6}};
+  EXPECT_THAT(input_ids(engine_, without_end, "", 3), ::testing::ElementsAre(9, 8, 7));
+  options_.max_input_tokens = 5;
+  EXPECT_EQ(run({text.text}).at(0).input_tokens, 5U);
+}
+
 TEST_F(TextGeneration, CountsWhatItDid) {
   const auto outputs = run({"One.", "Two."});
   std::uint64_t tokens = 0;

@@ -6,8 +6,10 @@
 
 #include <cerrno>
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <string>
+#include <thread>
 
 #include "flame/base/error.h"
 #include "flame/base/memory_usage.h"
@@ -144,6 +146,19 @@ TEST(RealFileSystem, APipeIsRefusedAndNotWaitedFor) {
   ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
   EXPECT_THROW(static_cast<void>(FileSystem::real().open(pipe)), FileError);
   EXPECT_THROW(static_cast<void>(FileSystem::real().map(pipe)), FileError);
+}
+
+TEST(RealFileSystem, APipeIsReadAsAWholeUpToTheLimit) {
+  const test::TemporaryDirectory directory;
+  const std::filesystem::path pipe = directory / "pipe";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  const std::string content(100'000, 'x');  // more than a pipe holds
+  std::thread writer([&] { std::ofstream(pipe) << content; });
+  EXPECT_EQ(read_file(pipe), content);
+  writer.join();
+  std::thread second([&] { std::ofstream(pipe) << "12345"; });
+  EXPECT_THROW(static_cast<void>(read_file(pipe, FileSystem::real(), 4)), FileError);
+  second.join();
 }
 
 TEST_P(FileSystemContract, RenamingReplacesAFileButNotAFullDirectory) {

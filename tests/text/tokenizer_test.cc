@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -33,6 +34,15 @@ void expect_same(const Tokenizer& tokenizer, const Json& text, const std::string
   EXPECT_EQ(tokenizer.decode(ids), text.at("without_special").get<std::string>()) << where << ": " << to_text(text);
 }
 
+// tokenizers: truncation to max_length keeps so many tokens of the text that the special ones fit behind them.
+void expect_truncation_keeps_the_end_token(const Tokenizer& tokenizer, const std::string& text, const Ids& ids) {
+  for (std::size_t longest = 1; longest <= ids.size() + 1; ++longest) {
+    Ids expected(ids.begin(), ids.begin() + static_cast<std::ptrdiff_t>(std::min(longest, ids.size())));
+    expected.back() = ids.back();
+    EXPECT_EQ(tokenizer.encode(text, longest), expected) << longest << " of " << text;
+  }
+}
+
 void expect_streaming_is_decoding(const Tokenizer& tokenizer, const Ids& ids) {
   for (const bool skip : {false, true}) {
     StreamingDecoder decoder(tokenizer, skip);
@@ -41,6 +51,12 @@ void expect_streaming_is_decoding(const Tokenizer& tokenizer, const Ids& ids) {
     all += decoder.finish();
     EXPECT_EQ(all, tokenizer.decode(ids, skip));
   }
+}
+
+TEST(Tokenizer, RefusesALengthThatTheEndTokenDoesNotFitInto) {
+  io::MemoryFileSystem files;
+  files.put("/m/spiece.model", t5_spiece());
+  EXPECT_THROW(static_cast<void>(Tokenizer::open("/m", files).encode("a", 0)), UsageError);
 }
 
 TEST(Tokenizer, GivesTheIdsAndTextsOfTransformersForT5) {
@@ -56,6 +72,7 @@ TEST(Tokenizer, GivesTheIdsAndTextsOfTransformersForT5) {
     for (const Json& text : one.at("texts")) {
       expect_same(tokenizer, text, name);
       expect_streaming_is_decoding(tokenizer, text.at("ids").get<Ids>());
+      expect_truncation_keeps_the_end_token(tokenizer, text.at("text").get<std::string>(), text.at("ids").get<Ids>());
       ++texts;
     }
   }

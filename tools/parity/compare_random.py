@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes random small models with random settings of generate() and compares the flame program with transformers on them.
+"""Makes random small models with random settings of generate() and compares the flame program with transformers on them, all returned sequences.
 
     python tools/parity/compare_random.py --count 100 --seed 1
 
@@ -47,8 +47,9 @@ def random_settings(dice, vocabulary):
     settings = dict(decoder_start_token_id=0, pad_token_id=0, max_new_tokens=dice.randint(1, 25),
                     eos_token_id=[1, *dice.sample(range(3, vocabulary), dice.choice([0, 2, 6]))])  # fmt: skip
     if dice.random() < 0.7:
-        settings.update(num_beams=dice.randint(2, 6), length_penalty=dice.choice([1.0, 0.0, 0.5, 2.0, -1.0]),
+        settings.update(num_beams=dice.randint(2, 6), length_penalty=dice.choice([1.0, 0.0, 0.5, 2.0, -1.0, -12.0]),
                         early_stopping=dice.choice([True, False, "never"]))  # fmt: skip
+        settings["num_return_sequences"] = dice.randint(1, settings["num_beams"])
     for key, values in (("min_new_tokens", [2, 7]), ("no_repeat_ngram_size", [1, 2, 3]), ("repetition_penalty", [0.7, 1.5]),
                         ("forced_bos_token_id", [4]), ("forced_eos_token_id", [1])):  # fmt: skip
         if dice.random() < 0.25:
@@ -71,13 +72,14 @@ def compare(arguments, directory, number):
     (directory / "generation_config.json").write_text(json.dumps(settings))
     inputs = [torch.randint(3, config.vocab_size, (dice.choice([1, 2, 9, 17, 40, 130]),), generator=generator).tolist() + [1]
               for _ in range(3)]  # fmt: skip
-    found = [line["tokens"] for line in run_flame(arguments.flame, directory, inputs, "--dtype", "f32", "--batch", 3)]
+    lines = run_flame(arguments.flame, directory, inputs, "--dtype", "f32", "--batch", 3)
     ends = settings["eos_token_id"]
-    for ids, tokens in zip(inputs, found):
-        wanted = model.generate(torch.tensor([ids]), cache=fresh_cache())[0, 1:].tolist()
-        wanted = wanted[: next((i + 1 for i, token in enumerate(wanted) if token in ends), len(wanted))]
-        if wanted != tokens:
-            print(f"model {number}: {changes} {properties} {settings}\n  transformers {wanted}\n  flame        {tokens}")
+    for ids, line in zip(inputs, lines):
+        found = line.get("sequences", [line["tokens"]])
+        wanted = model.generate(torch.tensor([ids]), cache=fresh_cache())[:, 1:].tolist()
+        wanted = [row[: next((i + 1 for i, token in enumerate(row) if token in ends), len(row))] for row in wanted]
+        if wanted != found:
+            print(f"model {number}: {changes} {properties} {settings}\n  transformers {wanted}\n  flame        {found}")
             return False
     return True
 

@@ -12,6 +12,7 @@
 #include "flame/experts/bundle.h"
 #include "flame/io/checkpoint.h"
 #include "flame/io/file.h"
+#include "flame/kernels/vector_ops.h"
 
 namespace flame::engine {
 namespace {
@@ -57,6 +58,7 @@ void add_options(Checksum& checksum, const model::GenerationOptions& options) {
 
 void add_options(Checksum& checksum, const TextGenerationOptions& options) {
   checksum.add_text(options.prefix);
+  add_optional(checksum, options.max_input_tokens);
   add_options(checksum, options.generation);
 }
 
@@ -71,6 +73,7 @@ std::string run_fingerprint(const Engine& engine, const TextGenerationOptions& o
     checksum.add_number(io::Checkpoint::open(engine.path()).content_checksum());
   }
   checksum.add_text(model::to_json(engine.config(), DataType::kF32));
+  checksum.add_text(kernels::name_of(engine.config().gated_activation));  // which is not in it
   if (engine.tokenizer() != nullptr) {
     for (const std::filesystem::path& file : engine.tokenizer()->files()) checksum.add_text(io::read_file(file));
   }

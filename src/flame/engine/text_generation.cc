@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -11,6 +12,8 @@
 #include "flame/base/error.h"
 #include "flame/base/interrupt.h"
 #include "flame/base/memory_usage.h"
+#include "flame/model/beam_search.h"
+#include "flame/model/input_memory.h"
 #include "flame/text/streaming_decoder.h"
 
 namespace flame::engine {
@@ -28,7 +31,7 @@ Batch next_batch(const Engine& engine, const PromptSource& source, const TextGen
     std::optional<Prompt> prompt = source();
     if (!prompt) break;
     try {
-      batch.inputs.push_back(input_ids(engine, *prompt, options.prefix));
+      batch.inputs.push_back(input_ids(engine, *prompt, options.prefix, options.max_input_tokens));
     } catch (const UsageError& error) {
       if (!callbacks.on_skipped) throw;
       callbacks.on_skipped(*prompt, error.what());
@@ -38,6 +41,13 @@ Batch next_batch(const Engine& engine, const PromptSource& source, const TextGen
     batch.prompts.push_back(std::move(*prompt));
   }
   return batch;
+}
+
+/// True when beam search had to fill up with what it never finished.
+bool has_placeholders(const model::GenerationResult& result) {
+  return std::ranges::any_of(result.sequences, [](const model::GeneratedSequence& sequence) {
+    return sequence.score && *sequence.score <= model::kNeverFinished;
+  });
 }
 
 RunStatistics collect(Engine& engine, std::size_t prompts) {
@@ -109,6 +119,12 @@ RunStatistics run_batch(Engine& engine, const Batch& batch, const TextGeneration
     output.index = batch.prompts[input].index;
     output.input_tokens = batch.inputs[input].size();
     output.sequences = result.sequences;
+    if (callbacks.on_warning && has_placeholders(result)) {
+      callbacks.on_warning(
+          fmt::format("prompt {}: beam search returns sequences that it has not finished, as no score "
+                      "of others is above their {}: see --length-penalty, --beams and --return",
+                      output.index + 1, model::kNeverFinished));
+    }
     output.statistics = collect(engine, batch.prompts.size());
     output.statistics.input_tokens = output.input_tokens;
     output.statistics.output_tokens = 0;
@@ -147,20 +163,35 @@ RunStatistics run_batch(Engine& engine, const Batch& batch, const TextGeneration
   return collect(engine, batch.prompts.size());
 }
 
+std::vector<std::int32_t> checked_ids(const Engine& engine, std::vector<std::int32_t> tokens, std::size_t longest) {
+  const model::SwitchConfig& config = engine.config();
+  for (const std::int32_t token : tokens) {
+    if (token < 0 || static_cast<std::uint32_t>(token) >= config.vocab_size) {
+      throw UsageError(fmt::format("token id {} is not one of the model's {} ids", token, config.vocab_size));
+    }
+  }
+  if (tokens.size() <= longest) return tokens;
+  const std::int32_t last = tokens.back();
+  tokens.resize(longest);
+  if (std::ranges::find(config.eos_token_ids, last) != config.eos_token_ids.end()) tokens.back() = last;
+  return tokens;
+}
+
+std::vector<std::int32_t> ids_of_text(const Engine& engine, const std::string& prefix, const std::string& text,
+                                      std::size_t longest) {
+  if (text.find_first_not_of(" \t\r\n") == std::string::npos) throw UsageError("the prompt is empty");
+  return engine.require_tokenizer().encode(prefix + text, longest);
+}
+
 }  // namespace
 
-std::vector<std::int32_t> input_ids(const Engine& engine, const Prompt& prompt, const std::string& prefix) {
-  if (!prompt.tokens.empty()) {
-    for (const std::int32_t token : prompt.tokens) {
-      if (token < 0 || static_cast<std::uint32_t>(token) >= engine.config().vocab_size) {
-        throw UsageError(
-            fmt::format("token id {} is not one of the model's {} ids", token, engine.config().vocab_size));
-      }
-    }
-    return prompt.tokens;
-  }
-  if (prompt.text.find_first_not_of(" \t\r\n") == std::string::npos) throw UsageError("the prompt is empty");
-  return engine.require_tokenizer().encode(prefix + prompt.text);
+std::vector<std::int32_t> input_ids(const Engine& engine, const Prompt& prompt, const std::string& prefix,
+                                    std::optional<std::size_t> longest) {
+  const std::size_t most = longest.value_or(std::numeric_limits<std::size_t>::max());
+  std::vector<std::int32_t> ids =
+      prompt.tokens.empty() ? ids_of_text(engine, prefix, prompt.text, most) : checked_ids(engine, prompt.tokens, most);
+  model::require_input_memory(engine.config(), engine.dense_weights(), ids.size(), available_memory());
+  return ids;
 }
 
 void warn_if_long(const Engine& engine, const Prompt& prompt, std::size_t tokens,

@@ -24,10 +24,11 @@ struct Prompt {
 /// The next prompt, or nothing at the end of the input.
 using PromptSource = std::function<std::optional<Prompt>()>;
 
-/// What the encoder is fed: the prompt's ids, or those of `prefix` and its text. Throws UsageError for a prompt that
-/// cannot be run (empty, invalid UTF-8, ids out of range).
-[[nodiscard]] std::vector<std::int32_t> input_ids(const Engine& engine, const Prompt& prompt,
-                                                  const std::string& prefix);
+/// What the encoder is fed: the prompt's ids, or those of `prefix` and its text, of more than `longest` the first ones
+/// and the end token, where there is one. Throws UsageError for a prompt that cannot be run (empty, invalid UTF-8, ids
+/// out of range, more than memory holds).
+[[nodiscard]] std::vector<std::int32_t> input_ids(const Engine& engine, const Prompt& prompt, const std::string& prefix,
+                                                  std::optional<std::size_t> longest = std::nullopt);
 
 /// Tells `on_warning`, unless it is empty, when an input of `tokens` tokens is longer than the model was made for.
 void warn_if_long(const Engine& engine, const Prompt& prompt, std::size_t tokens,
@@ -75,7 +76,9 @@ struct TextOutput {
 
 struct TextGenerationOptions {
   model::GenerationOptions generation;
-  std::string prefix;          ///< put before every text
+  std::string prefix;  ///< put before every text
+  /// Longer inputs are cut, see input_ids().
+  std::optional<std::size_t> max_input_tokens = std::nullopt;
   std::size_t batch_size = 1;  ///< prompts decoded together
   /// False: an output is given as soon as it is done. True: as soon as it and all before it are done.
   bool keep_order = false;

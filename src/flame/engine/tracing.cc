@@ -215,7 +215,7 @@ Batch next_batch(const Engine& engine, const TracePromptSource& source, const Tr
     ++batch.drawn;
     const Prompt& prompt = next->prompt;
     try {
-      Ids ids = input_ids(engine, prompt, options.prefix);
+      Ids ids = input_ids(engine, prompt, options.prefix, options.max_input_tokens);
       if (next->reference) batch.references.push_back(engine.require_tokenizer().encode(*next->reference));
       warn_if_long(engine, prompt, ids.size(), callbacks.on_warning);
       batch.inputs.push_back(std::move(ids));
@@ -297,7 +297,9 @@ TracingSummary trace_prompts(Engine& engine, routing::TraceRecorder& recorder, c
   info.data = options.data;
   info.decoding = decoding_text(options);
   PartFolder parts(output, info,
-                   {run_fingerprint(engine, {.generation = options.generation, .prefix = options.prefix}),
+                   {run_fingerprint(engine, {.generation = options.generation,
+                                             .prefix = options.prefix,
+                                             .max_input_tokens = options.max_input_tokens}),
                     engine.dense_weights().types, options.record.hidden});
   std::uint64_t drawn = 0;
   for (; drawn < parts.prompts(); ++drawn) {

@@ -23,8 +23,9 @@ struct TracePrompt {
 using TracePromptSource = std::function<std::optional<TracePrompt>()>;
 
 struct TracingOptions {
-  model::GenerationOptions generation;  ///< one beam, one sequence
-  std::string prefix;                   ///< put before every prompt
+  model::GenerationOptions generation;                         ///< one beam, one sequence
+  std::string prefix;                                          ///< put before every prompt
+  std::optional<std::size_t> max_input_tokens = std::nullopt;  ///< longer inputs are cut, see input_ids()
   std::size_t batch_size = 8;
   routing::TraceRecorderOptions record;
   std::string model;               ///< how the trace names the model; empty: by its path

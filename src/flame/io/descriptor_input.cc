@@ -1,5 +1,6 @@
 #include "flame/io/descriptor_input.h"
 
+#include <fmt/format.h>
 #include <poll.h>
 #include <unistd.h>
 
@@ -25,7 +26,7 @@ std::size_t read_some(int descriptor, std::span<char> into, const std::filesyste
   }
 }
 
-std::string read_all(int descriptor, const std::filesystem::path& name) {
+std::string read_all(int descriptor, const std::filesystem::path& name, std::uint64_t limit) {
   constexpr std::size_t kBlockBytes = std::size_t{64} << 10;
   std::string content;
   while (true) {
@@ -34,6 +35,7 @@ std::string read_all(int descriptor, const std::filesystem::path& name) {
     const std::size_t got = read_some(descriptor, std::span(content).subspan(size), name);
     content.resize(size + got);
     if (got == 0) return content;
+    if (content.size() > limit) throw FileError(name, fmt::format("has more than the {} bytes that are read", limit));
   }
 }
 

@@ -17,6 +17,7 @@
 
 #include "flame/base/error.h"
 #include "flame/base/interrupt.h"
+#include "flame/io/descriptor_input.h"
 #include "flame/io/mapping_faults.h"
 
 namespace flame::io {
@@ -259,6 +260,10 @@ FileSystem& FileSystem::real() {
 }
 
 std::string read_file(const std::filesystem::path& path, FileSystem& files, std::uint64_t limit) {
+  std::error_code ignored;
+  if (&files == &FileSystem::real() && std::filesystem::is_fifo(path, ignored)) {
+    return read_all(Descriptor(path, kReading).number(), path, limit);
+  }
   const auto file = files.open(path);
   const std::uint64_t size = file->size();
   if (size > limit) throw FileError(path, fmt::format("has {} bytes; at most {} are read", size, limit));

@@ -86,7 +86,7 @@ class FileSystem {
   [[nodiscard]] virtual std::vector<std::string> list(const std::filesystem::path& directory) = 0;
 };
 
-/// The file's whole content. Throws FileError, also when it is larger than `limit` bytes (it then names both sizes).
+/// The whole content of a file or pipe. Throws FileError, also for more than `limit` bytes (a file's size is named).
 [[nodiscard]] std::string read_file(const std::filesystem::path& path, FileSystem& files = FileSystem::real(),
                                     std::uint64_t limit = std::uint64_t{256} << 20);
 

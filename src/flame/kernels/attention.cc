@@ -170,8 +170,7 @@ namespace {
 HWY_EXPORT(dot_keys);
 HWY_EXPORT(sum_values);
 
-// Queries that share one pass over the keys of a head in the matrix-matrix form, and from how many on that form pays.
-constexpr std::size_t kQueryBlock = 64;
+// From how many queries on the matrix-matrix form pays, in which kQueryBlock share one pass over the keys of a head.
 constexpr std::size_t kMinBlockQueries = 8;
 
 // Multiply-adds worth handing to another thread.

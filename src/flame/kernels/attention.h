@@ -17,6 +17,9 @@ struct KeyValueView {
   std::size_t head_stride = 0;  ///< elements from one head to the next; 0: heads lie side by side in a position
 };
 
+/// Queries of one head whose scores are held at once where many are computed.
+inline constexpr std::size_t kQueryBlock = 64;
+
 /// An additive bias for (head, query, key): data[head * head_stride + query * query_stride + key]. A null `data` adds
 /// nothing. T5's bias depends on key - query only, so one row of 2 * length - 1 values a head serves all queries with
 /// query_stride = -1.
@@ -41,8 +44,8 @@ struct AttentionInput {
 /// output[q][h] = sum over k of softmax_k(query[q][h] · keys[k][h] + bias(h, q, k)) * values[k][h].
 /// Shape of output: [queries, heads * head_size]. Every query sees at least one key. All arithmetic in fp32.
 /// Heads and queries are spread over the thread pool. With fewer than 8 queries a query's result does not depend, bit
-/// for bit, on the others; more go through oneDNN in blocks of 64. Memory: 64 rows of `length` floats a thread, kept
-/// between calls; for bf16 also one head's keys and values as f32.
+/// for bit, on the others; more go through oneDNN in blocks of kQueryBlock. Memory: kQueryBlock rows of `length` floats
+/// a thread, kept between calls; for bf16 also one head's keys and values as f32.
 void attend(const AttentionInput& input, MatrixView<float> output);
 
 }  // namespace flame::kernels

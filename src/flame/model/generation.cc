@@ -8,12 +8,14 @@
 #include <utility>
 
 #include "flame/base/error.h"
+#include "flame/base/memory_usage.h"
 #include "flame/base/random.h"
 #include "flame/base/thread_pool.h"
 #include "flame/kernels/vector_ops.h"
 #include "flame/model/beam_search.h"
 #include "flame/model/decoder.h"
 #include "flame/model/encoder.h"
+#include "flame/model/input_memory.h"
 #include "flame/model/logits_processor.h"
 
 namespace flame::model {
@@ -87,6 +89,7 @@ struct Row {
 struct Generator::Implementation {
   Implementation(const SwitchConfig& model_config, const DenseWeights& weights, MoeDevice& moe_device)
       : config(model_config),
+        dense(weights),
         device(moe_device),
         encoder(model_config, weights, moe_device),
         decoder(model_config, weights, moe_device) {}
@@ -103,6 +106,7 @@ struct Generator::Implementation {
   void choose_tokens(std::vector<Row>& rows, const GenerationOptions& options);
 
   const SwitchConfig& config;
+  const DenseWeights& dense;
   MoeDevice& device;
   Encoder encoder;
   Decoder decoder;
@@ -116,12 +120,15 @@ struct Generator::Implementation {
 void Generator::Implementation::encode(std::span<const std::vector<std::int32_t>> inputs,
                                        const GenerationOptions& options, const GenerationCallbacks& callbacks) {
   throw_if_asked(callbacks);
+  std::size_t tokens = 0;
+  for (const std::vector<std::int32_t>& input : inputs) tokens += input.size();
+  require_input_memory(config, dense, tokens, available_memory());
   start = Clock::now();
   device.begin_batch(inputs.size());
   const MatrixView<const float> encoded = encoder.encode(inputs, [&] { throw_if_asked(callbacks); });
   decoder.begin(encoder.sequences(), encoded, std::min(options.length_limit(), kPositionsAhead));
   statistics.encoder_seconds = seconds_since(start);
-  for (const std::vector<std::int32_t>& input : inputs) statistics.input_tokens += input.size();
+  statistics.input_tokens = tokens;
 }
 
 void Generator::Implementation::step(std::span<const std::int32_t> tokens, const GenerationCallbacks& callbacks) {

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "flame/base/error.h"
@@ -20,20 +22,32 @@ Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 
 std::vector<TokenId> Tokenizer::encode(std::string_view text) const {
+  return encode(text, std::numeric_limits<std::size_t>::max());
+}
+
+std::vector<TokenId> Tokenizer::encode(std::string_view text, std::size_t longest) const {
+  const std::size_t special = parts_->prefix.size() + parts_->suffix.size();
+  if (longest < special) {
+    throw UsageError(fmt::format("{} tokens leave no room for the {} special ones", longest, special));
+  }
+  const std::size_t room = longest - parts_->suffix.size();
   if (const auto invalid = first_invalid_utf8(text)) {
     throw UsageError(fmt::format("the text is not valid UTF-8: byte {} is 0x{:02x}", *invalid,
                                  static_cast<unsigned char>(text[*invalid])));
   }
   std::vector<TokenId> ids = parts_->prefix;
   for (const AddedTokens::Part& part : parts_->added_tokens.split(text, parts_->normalizer)) {
+    if (ids.size() >= room) break;
     if (part.token) {
       ids.push_back(*part.token);
       continue;
     }
     for (const std::string& word : parts_->pre_tokenizer.split(part.text, part.at_beginning)) {
+      if (ids.size() >= room) break;
       parts_->model->encode(word, ids);
     }
   }
+  ids.resize(std::min(ids.size(), room));
   ids.insert(ids.end(), parts_->suffix.begin(), parts_->suffix.end());
   return ids;
 }

@@ -34,6 +34,10 @@ class Tokenizer {
   /// The text's ids, </s> at the end. Empty text gives </s> alone. Throws UsageError for invalid UTF-8, naming the
   /// byte.
   [[nodiscard]] std::vector<TokenId> encode(std::string_view text) const;
+  /// At most `longest` ids, as tokenizers' truncation leaves them: the text's first ones, and </s> behind them. Text
+  /// that is cut off is not looked at beyond its UTF-8. Throws UsageError as encode(), and when `longest` leaves no
+  /// room for the special tokens.
+  [[nodiscard]] std::vector<TokenId> encode(std::string_view text, std::size_t longest) const;
   /// The ids' text. Ids out of range are skipped, as transformers does. Special tokens (pad, end, unknown, extra ids)
   /// are left out when `skip_special_tokens`.
   [[nodiscard]] std::string decode(std::span<const TokenId> ids, bool skip_special_tokens = true) const;
