@@ -76,7 +76,8 @@ TEST(Inspect, GivesAnExpertsBytesForTheUsualPatternsOrThoseAskedFor) {
 }
 
 TEST(Synth, NamesThePresetsForANameThatIsNone) {
-  const ProgramResult result = run_flame({"synth", "switch-base-7", "-o", "/nowhere"});
+  const TemporaryDirectory directory;
+  const ProgramResult result = run_flame({"synth", "switch-bass-8", "-o", (directory / "absent").string()});
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_THAT(result.standard_error, HasSubstr("switch-base-128"));
 }

@@ -197,8 +197,11 @@ TEST_F(PredictionCommands, ReplayOnlyExamplesThatTheProfileHasNotSeen) {
   const json report = json::parse(skipped.standard_output);
   EXPECT_EQ(report.at("overlapping_examples_left_out"), 5);
   EXPECT_GT(report.at("results").at(0).at("steps"), 0);
-  for (const auto& [option, value] : std::vector<std::pair<std::string, std::string>>{
-           {"--slots", "1000"}, {"--expert-bytes", "0"}, {"--gap-us", "1e300"}, {"--gap-us", "nan"}, {"--compute-us", "-1"}}) {
+  for (const auto& [option, value] : std::vector<std::pair<std::string, std::string>>{{"--slots", "1000"},
+                                                                                      {"--expert-bytes", "0"},
+                                                                                      {"--gap-us", "1e300"},
+                                                                                      {"--gap-us", "nan"},
+                                                                                      {"--compute-us", "-1"}}) {
     std::vector<std::string> odd = skipping;
     odd.insert(odd.end(), {option, value});
     const ProgramResult result = run(odd);
@@ -245,10 +248,10 @@ TEST_F(PredictionCommands, ReplayTheBufferWithWhatEveryOptionAsksFor) {
 
 TEST_F(PredictionCommands, RouteAPublishedModelsSizeOnTheAcceleratorAsTheirTraceDoes) {
   expect_ok(trace("a", {}));
-  const ProgramResult result = run({"bench", "switch-base-8", "--device", "fpga-sim", "--transactions", "--route-trace",
+  const ProgramResult result = run({"bench", "switch-base-4", "--device", "fpga-sim", "--transactions", "--route-trace",
                                     path("a"), "--work", path("work"), "--tokens", "4", "--json"});
   expect_ok(result);
-  EXPECT_EQ(json::parse(result.standard_output).at("model"), "switch-base-8");
+  EXPECT_EQ(json::parse(result.standard_output).at("model"), "switch-base-4");
   EXPECT_NE(run({"bench", "switch-base-9", "--device", "fpga-sim", "--transactions", "--route-trace", path("a"),
                  "--work", path("work")})
                 .exit_code,
