@@ -6,6 +6,7 @@
 #include <cstring>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -49,23 +50,6 @@ std::vector<kernels::WeightMatrix> step_weights(const model::DenseWeights& dense
   return weights;
 }
 
-// Reads words the fastest way that was found: a prefetch past the caches well ahead.
-std::uint64_t stream_words(const std::byte* data, std::size_t bytes) {
-  constexpr std::size_t kStep = 64;
-  constexpr std::size_t kAhead = 8192;
-  constexpr std::size_t kSums = kStep / sizeof(std::uint64_t);
-  std::uint64_t sums[kSums] = {};
-  for (std::size_t i = 0; i + kStep <= bytes; i += kStep) {
-    __builtin_prefetch(data + i + kAhead, 0, 0);
-    std::uint64_t words[kSums];
-    std::memcpy(words, data + i, kStep);
-    for (std::size_t j = 0; j < kSums; ++j) sums[j] += words[j];
-  }
-  std::uint64_t total = 0;
-  for (const std::uint64_t sum : sums) total += sum;
-  return total;
-}
-
 class DecodeStep {
  public:
   explicit DecodeStep(const std::string& path) : engine_(engine::Engine::open(path, options())) {
@@ -76,14 +60,13 @@ class DecodeStep {
     for (const kernels::WeightMatrix& weight : weights_) weight_bytes_ += weight.size_bytes();
     const std::size_t inner = engine_.config().inner_dim();
     cache_bytes_ = engine_.config().num_decoder_layers * 2 * kPromptTokens * inner * size_of(DataType::kBF16);
-    read_ = LargePageMemory(weight_bytes_ + cache_bytes_);
+    read_.emplace(weight_bytes_ + cache_bytes_);
     cache_ = LargePageMemory(cache_bytes_);
     Random random(1, 0);
     for (std::size_t i = 0; i < cache_bytes_; i += sizeof(BFloat16)) {
       const BFloat16 value = BFloat16::from_float(static_cast<float>(random.next_uniform()) - 0.5F);
       std::memcpy(cache_.bytes().data() + i, &value, sizeof(value));
     }
-    std::memset(read_.bytes().data(), 1, read_.bytes().size());
     input_.assign(std::max<std::size_t>(engine_.config().d_ff, inner), 0.5F);
     output_.resize(std::max<std::size_t>(engine_.config().vocab_size, engine_.config().d_ff));
     for (std::size_t i = 0; i < kPromptTokens; ++i) {
@@ -103,7 +86,7 @@ class DecodeStep {
       multiply_weights();
       attend();
     });
-    time("reading", [&] { read(); });
+    time("reading", [&] { static_cast<void>(measure_read_bandwidth(*read_)); });
   }
 
   [[nodiscard]] std::size_t bytes() const { return weight_bytes_ + cache_bytes_; }
@@ -150,22 +133,13 @@ class DecodeStep {
     }
   }
 
-  void read() {
-    constexpr std::size_t kPiece = std::size_t{128} << 10;
-    const std::span<const std::byte> all = read_.bytes();
-    ThreadPool::parallel_for(all.size() / kPiece, 1, [&](std::size_t begin, std::size_t end) {
-      volatile std::uint64_t sum = stream_words(all.data() + begin * kPiece, (end - begin) * kPiece);
-      static_cast<void>(sum);
-    });
-  }
-
   engine::Engine engine_;
   model::ExpertWeights experts_;
   std::vector<kernels::WeightMatrix> weights_;
   std::size_t weight_bytes_ = 0;
   std::size_t cache_bytes_ = 0;
-  LargePageMemory read_;   // as many bytes as a step reads
-  LargePageMemory cache_;  // keys and values of a prompt
+  std::optional<Buffer> read_;  // as many bytes as a step reads
+  LargePageMemory cache_;       // keys and values of a prompt
   std::vector<float> input_;
   std::vector<float> output_;
   std::vector<std::int32_t> prompt_;
