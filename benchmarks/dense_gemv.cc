@@ -40,7 +40,7 @@ class Weights {
   [[nodiscard]] const WeightMatrix& view() const { return view_; }
 
  private:
-  Memory memory_;
+  LargePageMemory memory_;
   WeightMatrix view_;
 };
 

@@ -34,7 +34,7 @@ void expert(benchmark::State& state, const PackedFormat& format, std::size_t tok
   const std::size_t experts = kSweepBytes / layout.size_bytes();
   // Each expert begins on a page, as in its slot.
   const std::size_t stride = (layout.size_bytes() + 4095) / 4096 * 4096;
-  Memory memory(experts * stride);
+  LargePageMemory memory(experts * stride);
   const std::span<std::byte> bytes = memory.bytes();
   const Matrix<float> wi = pruned(format, kInner, kModel, 1);
   const Matrix<float> wo = pruned(format, kModel, kInner, 2);

@@ -56,7 +56,7 @@ class Packed {
 
  private:
   PackedLayout layout_;
-  Memory memory_;
+  LargePageMemory memory_;
 };
 
 void check_answer(const PackedMatrixView& matrix, const PackedInput& input) {

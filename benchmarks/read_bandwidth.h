@@ -1,15 +1,13 @@
 #pragma once
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <new>
 #include <span>
 #include <vector>
 
+#include "flame/base/large_pages.h"
 #include "flame/base/thread_pool.h"
 
 namespace flame::bench {
@@ -22,32 +20,6 @@ inline double median(std::vector<double> values) {
   std::ranges::sort(values);
   return values.empty() ? 0.0 : values[values.size() / 2];
 }
-
-/// Memory as an expert's slot has it: it begins on a page, and on large pages where the system gives them.
-class Memory {
- public:
-  explicit Memory(std::size_t bytes) : bytes_(bytes) {
-    begin_ = ::mmap(nullptr, mapped(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (begin_ == MAP_FAILED) throw std::bad_alloc();
-    ::madvise(begin_, mapped(), MADV_HUGEPAGE);  // a wish
-  }
-  ~Memory() { ::munmap(begin_, mapped()); }
-  Memory(const Memory&) = delete;
-  Memory& operator=(const Memory&) = delete;
-
-  [[nodiscard]] std::span<std::byte> bytes() { return {static_cast<std::byte*>(begin_), bytes_}; }
-  [[nodiscard]] std::span<const std::byte> bytes() const { return {static_cast<const std::byte*>(begin_), bytes_}; }
-
- private:
-  // Whole large pages, and a page that prefetches beyond the end may name.
-  [[nodiscard]] std::size_t mapped() const {
-    constexpr std::size_t kLargePage = std::size_t{2} << 20;
-    return (bytes_ + 4096 + kLargePage - 1) / kLargePage * kLargePage;
-  }
-
-  std::size_t bytes_;
-  void* begin_ = nullptr;
-};
 
 /// Memory that is really there: every page has been written, with numbers that are not all alike.
 class Buffer {
@@ -64,7 +36,7 @@ class Buffer {
   }
 
  private:
-  Memory memory_;
+  LargePageMemory memory_;  // as an expert's slot has it
 };
 
 /// Adds all words. Eight sums and a prefetch well ahead: as fast as a core can read memory.

@@ -63,7 +63,7 @@ int main(int argc, char** argv) {
   flame::cli::add_synth_command(app);
   flame::cli::add_trace_command(app);
   flame::cli::add_verify_command(app);
-  flame::cli::refuse_negative_counts(app);
+  flame::cli::refuse_uncountable(app);
   app.failure_message(describe_failure);
   flame::install_interrupt_handlers();
   flame::io::install_mapping_fault_handler();

@@ -72,7 +72,7 @@ void check_output_files(const std::vector<std::string>& outputs, const std::vect
   }
 }
 
-void refuse_negative_counts(CLI::App& app) {
+void refuse_uncountable(CLI::App& app) {
   for (CLI::Option* option : app.get_options()) {
     if (!option->get_type_name().starts_with("UINT")) continue;
     option->check(CLI::Validator(
@@ -86,7 +86,7 @@ void refuse_negative_counts(CLI::App& app) {
         },
         ""));
   }
-  for (CLI::App* command : app.get_subcommands([](CLI::App*) { return true; })) refuse_negative_counts(*command);
+  for (CLI::App* command : app.get_subcommands([](CLI::App*) { return true; })) refuse_uncountable(*command);
 }
 
 void refuse_generation_flags(const CLI::App& command, std::string_view why) {

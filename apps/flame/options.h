@@ -30,7 +30,7 @@ namespace flame::cli {
 
 /// CLI11 takes "-1" for a huge number where an option is an unsigned one, and the largest there is for one beyond it:
 /// refuses both for all options that `app` and its subcommands have by now.
-void refuse_negative_counts(CLI::App& app);
+void refuse_uncountable(CLI::App& app);
 
 /// Throws UsageError "FLAG has no effect WHY" for the first of `flags` that was given on the command line.
 void refuse_flags(const CLI::App& command, std::initializer_list<const char*> flags, std::string_view why);

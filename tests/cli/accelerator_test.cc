@@ -195,7 +195,7 @@ TEST_F(AcceleratorCommands, MoreSequencesThanTheKernelTellsApartAreRefusedBefore
     return run_flame(words);
   };
   const ProgramResult beams = with({"--beams", "65"});
-  if (beams.standard_error.find("built without Verilator") != std::string::npos) GTEST_SKIP();
+  if (beams.standard_error.find("built without Verilator") != std::string::npos) GTEST_SKIP() << beams.standard_error;
   EXPECT_EQ(beams.exit_code, 2);
   EXPECT_THAT(beams.standard_error, HasSubstr("the histories of 64: use at most 64"));
   const ProgramResult batch = with({"--beams", "5", "--batch", "13"});
@@ -214,7 +214,7 @@ TEST_F(AcceleratorCommands, AWaveformHasALengthAndABeginning) {
     return run_flame(words);
   };
   const ProgramResult result = generate({"--vcd", path("w.fst"), "--vcd-start", "600", "--vcd-cycles", "50"});
-  if (result.standard_error.find("built without Verilator") != std::string::npos) GTEST_SKIP();
+  if (result.standard_error.find("built without Verilator") != std::string::npos) GTEST_SKIP() << result.standard_error;
   EXPECT_EQ(result.exit_code, 0) << result.standard_error;
   EXPECT_THAT(result.standard_error, HasSubstr("w.fst: cycles 600 to 650 of "));
   const ProgramResult late = generate({"--vcd", path("w.fst"), "--vcd-start", "1000000000"});

@@ -204,8 +204,8 @@ TEST_F(CompileTest, OneRunAtATime) {
     if (!line.starts_with("pack")) return;
     try {
       compile(output);
-    } catch (const UsageError& error) {
-      refused = std::string_view(error.what()).find("another run is compiling") != std::string_view::npos;
+    } catch (const FileError& error) {
+      refused = std::string_view(error.what()).find("another run is writing to it") != std::string_view::npos;
     }
   }));
   EXPECT_TRUE(refused);

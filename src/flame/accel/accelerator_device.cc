@@ -1,12 +1,13 @@
 #include "flame/accel/accelerator_device.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <optional>
 
 #include "flame/accel/history_rows.h"
 #include "flame/accel/predictor_table.h"
 #include "flame/base/error.h"
-#include "fmt/core.h"
 
 namespace flame::accel {
 

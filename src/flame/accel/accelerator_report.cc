@@ -1,9 +1,10 @@
 #include "flame/accel/accelerator_report.h"
 
+#include <fmt/format.h>
+
 #include <nlohmann/json.hpp>
 
 #include "flame/accel/expert_layout.h"
-#include "fmt/core.h"
 
 namespace flame::accel {
 

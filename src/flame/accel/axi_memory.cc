@@ -1,11 +1,12 @@
 #include "flame/accel/axi_memory.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstring>
 
 #include "flame/base/byte_size.h"
 #include "flame/base/error.h"
-#include "fmt/core.h"
 
 namespace flame::accel {
 

@@ -1,12 +1,13 @@
 #include "flame/accel/driver.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 
 #include "flame/accel/registers.h"
 #include "flame/base/error.h"
-#include "fmt/core.h"
 
 namespace flame::accel {
 

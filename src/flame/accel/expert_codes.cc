@@ -1,10 +1,10 @@
 #include "flame/accel/expert_codes.h"
 
+#include <fmt/format.h>
 #include <xxhash.h>
 
 #include "flame/base/error.h"
 #include "flame/io/file.h"
-#include "fmt/core.h"
 
 namespace flame::accel {
 

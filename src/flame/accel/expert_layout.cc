@@ -1,9 +1,10 @@
 #include "flame/accel/expert_layout.h"
 
+#include <fmt/format.h>
+
 #include <bit>
 
 #include "flame/base/error.h"
-#include "fmt/core.h"
 
 namespace flame::accel {
 

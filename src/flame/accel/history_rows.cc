@@ -1,9 +1,10 @@
 #include "flame/accel/history_rows.h"
 
+#include <fmt/format.h>
+
 #include <numeric>
 
 #include "flame/base/error.h"
-#include "fmt/core.h"
 
 namespace flame::accel {
 

@@ -1,11 +1,12 @@
 #include "flame/accel/kernel_limits.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <bit>
 
 #include "flame/base/byte_size.h"
 #include "flame/base/error.h"
-#include "fmt/core.h"
 
 namespace flame::accel {
 

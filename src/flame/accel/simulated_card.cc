@@ -1,5 +1,7 @@
 #include "flame/accel/simulated_card.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstring>
 
@@ -7,7 +9,6 @@
 #include "flame/accel/waveform_file.h"
 #include "flame/base/error.h"
 #include "flame/base/interrupt.h"
-#include "fmt/core.h"
 
 namespace flame::accel {
 

@@ -1,5 +1,7 @@
 #include "flame/accel/xrt_backend.h"
 
+#include <fmt/format.h>
+
 #include "flame/base/error.h"
 
 #ifdef FLAME_WITH_XRT
@@ -14,7 +16,6 @@
 #include <map>
 #include <string_view>
 
-#include "fmt/core.h"
 // The header moved between releases of XRT.
 #if __has_include(<xrt/experimental/xrt_ip.h>)
 #include <xrt/experimental/xrt_ip.h>

@@ -190,7 +190,7 @@ std::vector<std::int32_t> input_ids(const Engine& engine, const Prompt& prompt, 
   const std::size_t most = longest.value_or(std::numeric_limits<std::size_t>::max());
   std::vector<std::int32_t> ids =
       prompt.tokens.empty() ? ids_of_text(engine, prefix, prompt.text, most) : checked_ids(engine, prompt.tokens, most);
-  model::require_input_memory(engine.config(), engine.dense_weights(), ids.size(), available_memory());
+  model::require_input_memory(engine.config(), engine.dense_weights(), ids.size());
   return ids;
 }
 

@@ -1,15 +1,10 @@
 #include "flame/eval/compile.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string_view>
@@ -61,31 +56,20 @@ engine::TracePromptSource prompts_of(const CompileOptions& options) {
 class Stages {
  public:
   explicit Stages(fs::path folder) : folder_(std::move(folder)) {}
-  ~Stages() {
-    if (descriptor_ >= 0) close(descriptor_);
-  }
-  Stages(const Stages&) = delete;
-  Stages& operator=(const Stages&) = delete;
 
   /// Makes the folder, or takes the one that a run of the same `fingerprint` left. Throws UsageError for any other
-  /// folder, and for one that another run is working in.
+  /// folder, FileError for one that another run is working in.
   void claim(const std::string& fingerprint) {
     io::FileSystem& files = io::FileSystem::real();
     io::require_directory_target(folder_);
+    require_only_stages();
     files.create_directories(folder_);
-    lock();
+    held_ = files.create(folder_ / kLock);
     const fs::path record = folder_ / kRecord;
     if (files.exists(record)) {
       if (io::read_file(record) == fingerprint) return;
       throw UsageError(
           fmt::format("{}: belongs to a run with another model, data or options; remove it", folder_.string()));
-    }
-    for (const std::string& name : files.list(folder_)) {
-      if (is_half_of(name, kRecord)) continue;  // killed while it was written
-      throw UsageError(
-          fmt::format("{}: compiling keeps its stages there, and it holds something else ({}): move it away, or name "
-                      "another output",
-                      folder_.string(), name));
     }
     io::AtomicFile file(record);
     file.file().append(fingerprint);
@@ -107,14 +91,28 @@ class Stages {
       }
     }
     files.remove(folder_ / kRecord);  // last: without it nobody would go on removing
-    std::error_code not_empty;  // something came meanwhile: it stays
+    std::error_code not_empty;        // something came meanwhile: it stays
     if (others.empty()) fs::remove(folder_, not_empty);
     return others;
   }
 
  private:
+  /// A folder without our record holds nothing, or what a run that was killed at its start left.
+  void require_only_stages() const {
+    io::FileSystem& files = io::FileSystem::real();
+    if (files.exists(folder_ / kRecord) || !files.is_directory(folder_)) return;
+    for (const std::string& name : files.list(folder_)) {
+      if (is_half_of(name, kRecord) || (name == kLock && files.open(folder_ / name)->size() == 0)) continue;
+      throw UsageError(
+          fmt::format("{}: compiling keeps its stages there, and it holds something else ({}): move it away, or name "
+                      "another output",
+                      folder_.string(), name));
+    }
+  }
+
   static constexpr const char* kRecord = "options";
-  static constexpr std::array<const char*, 6> kNames{kRecord, "pruned",      "bundle",
+  static constexpr const char* kLock = "lock";
+  static constexpr std::array<const char*, 7> kNames{kRecord, kLock,         "pruned",      "bundle",
                                                      "trace", "trace.parts", "profile.json"};
 
   static bool is_half_of(std::string_view name, std::string_view stage) {
@@ -122,21 +120,8 @@ class Stages {
            (name.substr(stage.size()).starts_with(".partial-") || name.substr(stage.size()).starts_with(".replaced-"));
   }
 
-  void lock() {
-    descriptor_ = open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (descriptor_ < 0) throw FileError(folder_, "cannot open", errno);
-    struct stat locked {};
-    struct stat named {};
-    errno = 0;
-    // A run that ended meanwhile has deleted the folder that was opened.
-    const bool ours = flock(descriptor_, LOCK_EX | LOCK_NB) == 0 && fstat(descriptor_, &locked) == 0 &&
-                      stat(folder_.c_str(), &named) == 0 && locked.st_ino == named.st_ino;
-    if (!ours && (errno == ENOLCK || errno == EOPNOTSUPP)) return;  // some network file systems have no locks
-    if (!ours) throw UsageError(fmt::format("{}: another run is compiling the same output", folder_.string()));
-  }
-
   fs::path folder_;
-  int descriptor_ = -1;
+  std::unique_ptr<io::WritableFile> held_;  ///< a file has one writer at a time: this run, while it is open
 };
 
 /// Examples [first, end) of a trace; `end` is at most their number.

@@ -42,8 +42,8 @@ struct CompileReport {
 
 /// Writes the bundle `output`. Finished stages are kept in OUTPUT.stages until the bundle is there: run again with the
 /// same options, it goes on from there. Only what the stages wrote is deleted with them. Throws UsageError when
-/// OUTPUT.stages belongs to other options, holds something else or is worked in by another run, FormatError for a text
-/// that is missing before anything is written, and whatever the stages throw.
+/// OUTPUT.stages belongs to other options or holds something else, FileError when another run works in it, FormatError
+/// for a text that is missing before anything is written, and whatever the stages throw.
 [[nodiscard]] CompileReport compile_bundle(const std::filesystem::path& model, const std::filesystem::path& output,
                                            const CompileOptions& options,
                                            const std::function<void(const std::string& line)>& note);

@@ -172,12 +172,6 @@ void take_measured(const JsonView& view, PruningResult& result) {
   for (const std::string& key : packed.keys()) result.packed_bytes[key] = packed.at(key).as_unsigned();
 }
 
-std::string checksum_of_file(const std::filesystem::path& path) {
-  Checksum checksum;
-  checksum.add_text(io::read_file(path));
-  return checksum_text(checksum.value());
-}
-
 void write_text(const std::filesystem::path& path, const std::string& text) {
   io::AtomicFile file(path);
   file.file().append(text);
@@ -212,11 +206,12 @@ void run_cell(const PruningSweep& sweep, PruningResult& result,
       generate_predictions(engine, sweep.examples, sweep.generation, predictions_path(sweep, cell), on_warning);
   result.scores = score(sweep.examples, predictions, sweep.stem, sweep.many);
   result.perplexity = measure_perplexity(sweep, engine);
-  write_text(cell_path(sweep, cell), Json{{"settings", cell_settings(sweep, cell)},
-                                          {"measured", measured_of(result)},
-                                          {"predictions", checksum_of_file(predictions_path(sweep, cell))}}
-                                             .dump(2) +
-                                         "\n");
+  write_text(cell_path(sweep, cell),
+             Json{{"settings", cell_settings(sweep, cell)},
+                  {"measured", measured_of(result)},
+                  {"predictions", checksum_text(io::file_checksum(predictions_path(sweep, cell)))}}
+                     .dump(2) +
+                 "\n");
   if (cell.method) io::FileSystem::real().remove(pruned);
 }
 
@@ -277,7 +272,7 @@ bool begin_cell(const PruningSweep& sweep, PruningResult& result) {
   if (!measured) return false;
   take_measured(*measured, result);
   const std::filesystem::path predictions = predictions_path(sweep, result.cell);
-  if (view.at("predictions").as_string() != checksum_of_file(predictions)) {
+  if (view.at("predictions").as_string() != checksum_text(io::file_checksum(predictions))) {
     throw ModelError(fmt::format("{}: not the texts that {} was measured from; remove both to measure it again",
                                  predictions.string(), path.filename().string()));
   }

@@ -14,7 +14,7 @@
 namespace flame::experts {
 
 SlotMemory::SlotMemory(std::size_t slots, std::uint64_t slot_bytes)
-    : slots_(slots), slot_bytes_(static_cast<std::size_t>(slot_bytes)) {
+    : slot_bytes_(static_cast<std::size_t>(slot_bytes)) {
   const bool fits = slot_bytes_ > 0 && slots <= std::numeric_limits<std::size_t>::max() / 2 / slot_bytes_;
   try {
     if (!fits) throw std::bad_alloc();

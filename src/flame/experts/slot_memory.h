@@ -21,7 +21,6 @@ class SlotMemory {
   [[nodiscard]] std::span<std::byte> all() const { return memory_.bytes(); }
 
  private:
-  std::size_t slots_;
   std::size_t slot_bytes_;
   LargePageMemory memory_;
 };

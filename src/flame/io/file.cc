@@ -15,6 +15,7 @@
 #include <thread>
 #include <utility>
 
+#include "flame/base/checksum.h"
 #include "flame/base/error.h"
 #include "flame/base/interrupt.h"
 #include "flame/io/descriptor_input.h"
@@ -61,12 +62,12 @@ class Descriptor {
   /// Closes now; returns errno, 0 for success. An error at closing is how network file systems report a full disk.
   int close() { return ::close(std::exchange(number_, -1)) == 0 ? 0 : errno; }
 
-  /// Not a pipe, socket or device: every byte has a position.
   /// Locks a regular file against other writers until it is closed, in whatever process.
   void hold(const std::filesystem::path& path) const {
     if (flock(number_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;  // others: file systems without locks
     throw FileError(path, "another run is writing to it");
   }
+  /// Not a pipe, socket or device: every byte has a position.
   [[nodiscard]] bool is_regular() const {
     struct stat status {};
     return fstat(number_, &status) == 0 && S_ISREG(status.st_mode);
@@ -270,6 +271,11 @@ std::string read_file(const std::filesystem::path& path, FileSystem& files, std:
   std::string content(size, '\0');
   file->read_at(0, std::as_writable_bytes(std::span(content)));
   return content;
+}
+
+std::uint64_t file_checksum(const std::filesystem::path& path, FileSystem& files) {
+  const std::string bytes = read_file(path, files);
+  return checksum_of(std::as_bytes(std::span(bytes)));
 }
 
 }  // namespace flame::io

@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "flame/base/error.h"
-#include "flame/base/memory_usage.h"
 #include "flame/base/random.h"
 #include "flame/base/thread_pool.h"
 #include "flame/kernels/vector_ops.h"
@@ -122,7 +121,7 @@ void Generator::Implementation::encode(std::span<const std::vector<std::int32_t>
   throw_if_asked(callbacks);
   std::size_t tokens = 0;
   for (const std::vector<std::int32_t>& input : inputs) tokens += input.size();
-  require_input_memory(config, dense, tokens, available_memory());
+  require_input_memory(config, dense, tokens);
   start = Clock::now();
   device.begin_batch(inputs.size());
   const MatrixView<const float> encoded = encoder.encode(inputs, [&] { throw_if_asked(callbacks); });

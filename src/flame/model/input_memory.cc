@@ -5,6 +5,7 @@
 #include "flame/base/byte_size.h"
 #include "flame/base/data_type.h"
 #include "flame/base/error.h"
+#include "flame/base/memory_usage.h"
 #include "flame/base/thread_pool.h"
 #include "flame/kernels/attention.h"
 
@@ -31,6 +32,14 @@ void require_input_memory(const SwitchConfig& config, const DenseWeights& weight
       fmt::format("{} tokens of input take {} of memory, and {} are available: --max-input-tokens cuts "
                   "long prompts, a smaller --batch takes fewer at once",
                   tokens, format_byte_size(needed), format_byte_size(available)));
+}
+
+void require_input_memory(const SwitchConfig& config, const DenseWeights& weights, std::size_t tokens) {
+  // Asking reads several files below /proc and /sys, for each prompt.
+  constexpr std::uint64_t kOrdinary = std::uint64_t{64} << 20;
+  if (input_memory(config, weights, tokens) > kOrdinary) {
+    require_input_memory(config, weights, tokens, available_memory());
+  }
 }
 
 }  // namespace flame::model

@@ -17,4 +17,7 @@ namespace flame::model {
 void require_input_memory(const SwitchConfig& config, const DenseWeights& weights, std::size_t tokens,
                           std::uint64_t available);
 
+/// The same with available_memory(), which is not asked for what an ordinary prompt takes.
+void require_input_memory(const SwitchConfig& config, const DenseWeights& weights, std::size_t tokens);
+
 }  // namespace flame::model

@@ -59,9 +59,7 @@ void replace_output(std::vector<std::string>& arguments, const std::filesystem::
 
 /// Of the file's bytes: every build that differs has another one.
 std::string build_of(const std::filesystem::path& program) {
-  if (program.empty()) return {};
-  const std::string file = io::read_file(program);
-  return checksum_text(checksum_of(std::as_bytes(std::span(file))));
+  return program.empty() ? std::string() : checksum_text(io::file_checksum(program));
 }
 
 void write_json(const std::filesystem::path& path, const Json& value) {

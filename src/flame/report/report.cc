@@ -109,11 +109,6 @@ std::string weights_checksum(const std::filesystem::path& model) {
   return fmt::format("{:016x}", io::Checkpoint::open(model).content_checksum());
 }
 
-std::string file_checksum(const std::filesystem::path& path) {
-  const std::string text = io::read_file(path);
-  return fmt::format("{:016x}", checksum_of(std::as_bytes(std::span(text))));
-}
-
 /// What was measured, where: kept beside the measurements, so that they can be drawn elsewhere.
 Json subject_json(const Subject& subject, const std::string& version) {
   utsname system{};
@@ -138,7 +133,7 @@ Json subject_json(const Subject& subject, const std::string& version) {
             {"quick", subject.quick}}},
           {"checksum", weights_checksum(subject.model)},
           {"also_checksums", also_checksums},
-          {"data_checksum", file_checksum(subject.data)},
+          {"data_checksum", checksum_text(io::file_checksum(subject.data))},
           {"processor", fmt::format("{}, {} threads, kernels for {}", processor_name(),
                                     std::thread::hardware_concurrency(), kernels::instruction_set())},
           {"system", fmt::format("{} {}", system.sysname, system.release)},

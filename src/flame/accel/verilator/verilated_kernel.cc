@@ -1,4 +1,6 @@
 // The RTL as Verilator compiles it, behind the RtlKernel interface. Built by rtl/CMakeLists.txt.
+#include <fmt/format.h>
+
 #include <cstring>
 #include <filesystem>
 #include <memory>
@@ -8,7 +10,6 @@
 #include "flame/accel/rtl_kernel.h"
 #include "flame/accel/verilator/coverage.h"
 #include "flame/base/error.h"
-#include "fmt/core.h"
 #include "verilated.h"
 #include "verilated_fst_c.h"
 
