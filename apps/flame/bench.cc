@@ -288,12 +288,12 @@ void print_table(const std::vector<eval::LatencyResult>& results) {
                     fmt::format("({:.2f} … {:.2f})", 1e3 * result.decoder.least, 1e3 * result.decoder.most),
                     1e3 * result.moe.median, milliseconds(result.bounds.needed_seconds, 2),
                     milliseconds(result.bounds.least_seconds, 2), share(static_cast<double>(lookups.hits) / all),
-                    share(result.ceilings.belady_hit_ratio), milliseconds(result.report.pipeline.wait_seconds, 1),
+                    share(result.ceilings.decoder_hit_ratio), milliseconds(result.report.pipeline.wait_seconds, 1),
                     result.first_token.median, result.encoder.median));
   }
   print(
       "needed, least: ms a token that bytes missed / bandwidth allow, all loading overlapped: with the loads that the "
-      "run needed, and with those of the best replacement\n");
+      "run needed, and with those of the best replacement; Belady: its hits in the decoder without loading ahead\n");
 }
 
 /// Throws UsageError for options that change nothing on a bundle, which is packed already.

@@ -18,6 +18,7 @@
 #include "flame/console.h"
 #include "flame/eval/buffer.h"
 #include "flame/experts/predictor_choice.h"
+#include "flame/experts/stored_loader.h"
 #include "flame/options.h"
 #include "flame/routing/predictor.h"
 
@@ -106,13 +107,14 @@ std::vector<eval::BufferCase> cases_of(const Options& options, const routing::Tr
     if (sizes.back() == 0.0) throw UsageError(fmt::format("--expert-bytes {}: no expert is as small", bytes));
   }
   if (sizes.empty()) sizes.push_back(0.0);
+  const auto held_up = static_cast<double>(experts::StoredLoader::prefetch_bytes_in_flight());
   std::vector<eval::BufferCase> cases;
   for (const std::string& mode : options.modes) {
     if (mode != "paper" && mode != "runtime") throw UsageError(fmt::format("--mode {}: use paper or runtime", mode));
     for (const double size : sizes) {
       eval::BufferTimes times;
       times.load = size > 0.0 ? size / bandwidth + options.latency_us * 1e-6 : options.gap_us * 1e-6;
-      times.chunk = size > 0.0 ? std::min(times.load, 256.0 * 1024 / bandwidth) : times.load / 20;
+      times.chunk = size > 0.0 ? std::min(times.load, held_up / bandwidth) : times.load / 20;
       times.compute = options.compute_us * 1e-6;
       times.gap = options.gap_us * 1e-6;
       for (const std::string& predictor : options.predictors) {

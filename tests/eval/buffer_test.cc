@@ -155,6 +155,56 @@ TEST(Belady, IsTheBestOfAllChoices) {
   }
 }
 
+// Not even one that knows the future, favours the decoder or found the right experts in its slots.
+TEST_F(BufferReplay, NoBufferNeedsFewerLoadsForTheDecoderThanTheLeast) {
+  const experts::ExpertGrid grid{2, 6, 8};
+  experts::UseLog uses;
+  std::uint32_t layer = 0;
+  for (const std::uint16_t expert : trace_.decoder.experts) {
+    const experts::ExpertIndex used = grid.expert(grid.encoder_layers + layer, expert);
+    uses.add(grid.encoder_layers + layer, {&used, 1});
+    layer = layer + 1 == grid.decoder_layers ? 0 : layer + 1;
+  }
+  for (const std::size_t slots : {1U, 6U, 12U, 24U, 40U, 48U}) {
+    const std::uint64_t least = decoder_misses_at_least(uses, grid, slots);
+    EXPECT_EQ(least == 0, slots == 48U) << slots;
+    for (const char* predictor : {"belady", "oracle", "none"}) {
+      EXPECT_LE(least, replay_buffer(trace_, profile_, runtime(predictor, slots)).decoder.loaded) << predictor << slots;
+    }
+  }
+}
+
+// A predictor that promises two experts as often, of which one always comes and is in memory: the other never comes,
+// and only it is ever loaded ahead.
+TEST_F(BufferReplay, PromisesToExpertsThatNeverComeAreNotBelievedForTheSakeOfOthers) {
+  const auto chain = [](std::uint32_t seed, double other) {
+    routing::Trace trace = markov_trace(seed, 40, 100, 1.0);
+    std::mt19937 random(seed);
+    std::uniform_real_distribution<> uniform;
+    std::uint16_t last = 0;
+    for (std::size_t i = 0; i < trace.decoder.experts.size(); ++i) {
+      const auto layer = static_cast<std::uint32_t>(i % 6);
+      const auto usual = static_cast<std::uint16_t>(last < 2 ? (last + layer) % 2 : last % 2);
+      const auto unusual = static_cast<std::uint16_t>(2 + (last + layer) % 4);
+      last = uniform(random) < other ? unusual : usual;
+      if (uniform(random) < 0.1) last = static_cast<std::uint16_t>(random() % 8);
+      trace.decoder.experts[i] = last;
+    }
+    return trace;
+  };
+  const routing::Profile profile = profile_of(chain(1, 0.5));
+  const routing::Trace trace = chain(2, 0.0);
+  for (const std::size_t slots : {12U, 14U, 20U}) {
+    for (const double load : {2.0, 4.0}) {
+      BufferCase predicted = runtime("cepr", slots, load);
+      predicted.context = 1;
+      const BufferResult ahead = replay_buffer(trace, profile, predicted);
+      const BufferResult demand = replay_buffer(trace, profile, runtime("none", slots, load));
+      EXPECT_LE(ahead.latency_seconds, 1.01 * demand.latency_seconds) << slots << " slots, a load of " << load;
+    }
+  }
+}
+
 TEST(DecoderBounds, AreTheLargerOfComputingAndOfMovingTheBytes) {
   experts::PipelineStatistics run;
   run.decoder_wait_seconds = 3.0;

@@ -211,6 +211,9 @@ TEST_F(BufferedDeviceTest, EveryLookupIsCountedOnceAndBytesAddUp) {
   EXPECT_GE(answered + 6 * report.slot_bytes, report.storage.bytes);
   EXPECT_GE(statistics.bytes_demand, statistics.misses * report.slot_bytes);
   EXPECT_EQ(report.slots, 6U);
+  // While the storage is busy at least one load is under way.
+  EXPECT_GE(report.queue_depth, 1.0);
+  EXPECT_LE(report.queue_depth, 6.0);
 }
 
 TEST_F(BufferedDeviceTest, TheWholeRunIsTheSumOfItsBatches) {
@@ -238,6 +241,15 @@ TEST_F(BufferedDeviceTest, TheWholeRunIsTheSumOfItsBatches) {
   EXPECT_GT(whole.storage.bytes, storage_bytes);
   EXPECT_GE(whole.pipeline.decoder.loaded, whole.pipeline.decoder.misses);
   EXPECT_LE(whole.pipeline.decoder.loaded, whole.pipeline.decoder.all());
+}
+
+TEST_F(BufferedDeviceTest, LoadedBeforehandNoExpertIsMissed) {
+  const auto device = open({});
+  device->load_all();
+  device->begin_statistics();
+  (void)generate(*model_, *device);
+  EXPECT_EQ(device->statistics().misses + device->statistics().late, 0U);
+  EXPECT_EQ(device->report().storage.bytes, 0U);
 }
 
 TEST_F(BufferedDeviceTest, WithRoomForAllEveryExpertIsLoadedOnce) {

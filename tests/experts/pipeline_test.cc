@@ -136,6 +136,89 @@ TEST(ExpertPipeline, APrefetchThatIsStillLoadingIsLateAndGoesOnAsDemand) {
   EXPECT_LT(statistics.wait_seconds, 6.0);
 }
 
+/// A storage that fails every load while it is told to.
+class FailingLoader final : public ExpertLoader {
+ public:
+  explicit FailingLoader(std::size_t slots) : base_(slots, kExpertBytes, {1.0, 0.1}) {}
+  [[nodiscard]] double now() override { return base_.now(); }
+  void start(SlotIndex slot, ExpertIndex expert, io::ReadPriority priority, std::uint64_t rank) override {
+    if (priority == io::ReadPriority::kPrefetch) prefetched.push_back(expert);
+    base_.start(slot, expert, priority, rank);
+  }
+  void set_rank(SlotIndex slot, std::uint64_t rank) override { base_.set_rank(slot, rank); }
+  void promote(SlotIndex slot) override { base_.promote(slot); }
+  void cancel(SlotIndex slot) override { base_.cancel(slot); }
+  [[nodiscard]] double progress(SlotIndex slot) override { return base_.progress(slot); }
+  std::optional<LoadEnd> poll() override {
+    std::optional<LoadEnd> end = base_.poll();
+    if (end && failing) end->outcome = LoadEnd::Outcome::kFailed;
+    return end;
+  }
+  void wait() override { base_.wait(); }
+  [[noreturn]] void fail(SlotIndex, ExpertIndex) override { throw std::runtime_error("failed"); }
+
+  SimulatedLoader base_;
+  bool failing = false;
+  std::vector<ExpertIndex> prefetched;
+};
+
+TEST(ExpertPipeline, AfterAFailedPrefetchOnlyDemandTriesUntilItHasSucceeded) {
+  FailingLoader loader(1);
+  ExpertPipeline pipeline(
+      kGrid, 1, options(true), loader, make_replacement(Replacement::kNextUse, kGrid, {}),
+      forecaster([](std::uint32_t layer) { return layer == 0 ? certain(5) : std::vector<routing::RankedExpert>{}; }),
+      {});
+  const ExpertIndex promised = kGrid.expert(kGrid.encoder_layers, 5);
+  const auto tries = [&](ExpertIndex expert) {
+    return std::count(loader.prefetched.begin(), loader.prefetched.end(), expert);
+  };
+  // The encoder's experts come first; in so many batches, all that is worth loading has been begun.
+  const auto batches = [&] {
+    for (int batch = 0; batch < 20; ++batch) {
+      pipeline.begin_batch(1);
+      loader.base_.advance(10.0);
+      pipeline.settle();
+    }
+  };
+  const auto decode = [&](std::uint16_t expert) {
+    const RoutingDecision decision{expert, false, 1.0F};
+    const std::uint32_t row = 0;
+    pipeline.routed({Stack::kDecoder, 0}, {&decision, 1}, {&row, 1});
+    std::optional<ExpertWork> work = pipeline.next();
+    ASSERT_TRUE(work.has_value());
+    loader.base_.finish(work->pin.slot());
+    pipeline.done(std::move(*work));
+  };
+  loader.failing = true;
+  batches();
+  for (ExpertIndex expert = 0; expert < kGrid.size(); ++expert) EXPECT_LE(tries(expert), 1) << expert;
+  EXPECT_EQ(tries(promised), 1);
+  loader.failing = false;
+  batches();
+  EXPECT_EQ(tries(promised), 1);
+  decode(5);
+  decode(3);  // in its place
+  batches();
+  EXPECT_EQ(tries(promised), 2);
+}
+
+TEST(ExpertPipeline, LoadAllLeavesNothingToLoad) {
+  FailingLoader loader(kGrid.size());
+  ExpertPipeline pipeline(kGrid, kGrid.size(), options(), loader, make_replacement(Replacement::kNextUse, kGrid, {}),
+                          nullptr, {});
+  pipeline.load_all();
+  EXPECT_EQ(pipeline.pool().count(SlotState::kReady), kGrid.size());
+  EXPECT_EQ(pipeline.statistics().loads_demand, kGrid.size());
+  pipeline.load_all();
+  EXPECT_EQ(pipeline.statistics().loads_demand, kGrid.size());
+
+  FailingLoader broken(kGrid.size());
+  broken.failing = true;
+  ExpertPipeline without(kGrid, kGrid.size(), options(), broken, make_replacement(Replacement::kNextUse, kGrid, {}),
+                         nullptr, {});
+  EXPECT_THROW(without.load_all(), std::runtime_error);
+}
+
 TEST(ExpertPipeline, WorksWithOneSlotAndManyTokens) {
   Drive drive(1, {1.0, 0.1}, options(), forecaster([](std::uint32_t) { return uniform(); }));
   drive.pass({Stack::kEncoder, 0}, {0, 1, 2, 3, 4, 5, 6, 7, 0, 0});

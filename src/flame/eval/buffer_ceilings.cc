@@ -82,9 +82,33 @@ DecoderBounds decoder_bounds(double decoder_seconds, const experts::PipelineStat
   const double loading = static_cast<double>(run.decoder.loaded) * load_seconds;
   bounds.resident_seconds = std::max(0.0, decoder_seconds - run.decoder_wait_seconds);
   bounds.needed_seconds = std::max(bounds.resident_seconds, loading);
-  // Belady's replacement was reckoned from empty slots; a run that found some full may have needed less.
+  // Where a pass wants several experts, there are better orders than that of their numbers: a run may have needed less.
   bounds.least_seconds = std::max(bounds.resident_seconds, std::min(loading, ceilings.least_decoder_load_seconds));
   return bounds;
+}
+
+std::uint64_t decoder_misses_at_least(const experts::UseLog& uses, const ExpertGrid& grid, std::size_t slots) {
+  std::vector<ExpertIndex> lookups;
+  for (std::size_t pass = 0; pass < uses.passes(); ++pass) {
+    if (uses.layer(pass) < grid.encoder_layers) continue;
+    lookups.insert(lookups.end(), uses.experts(pass).begin(), uses.experts(pass).end());
+  }
+  BeladyReplacement belady(grid, lookups);
+  const experts::Outlook outlook(grid, {});
+  std::vector<ExpertIndex> resident;
+  std::uint64_t misses = 0;
+  for (const ExpertIndex expert : lookups) {
+    belady.used(expert);
+    if (std::find(resident.begin(), resident.end(), expert) != resident.end()) continue;
+    ++misses;
+    if (resident.size() < slots) {
+      resident.push_back(expert);
+    } else {
+      resident[belady.weakest(resident, outlook)] = expert;
+    }
+  }
+  // What the first misses asked for may have been there from the start.
+  return misses - std::min<std::uint64_t>(misses, slots);
 }
 
 BufferCeilings buffer_ceilings(const experts::UseLog& uses, const ExpertGrid& grid, std::size_t slots, double load,
@@ -98,7 +122,11 @@ BufferCeilings buffer_ceilings(const experts::UseLog& uses, const ExpertGrid& gr
   const experts::LookupCounts best = all_lookups(belady);
   ceilings.belady_hit_ratio = static_cast<double>(best.hits) / static_cast<double>(best.all());
   ceilings.least_load_seconds = static_cast<double>(best.misses) * load;
-  ceilings.least_decoder_load_seconds = static_cast<double>(belady.decoder.misses) * load;
+  const std::uint64_t least = decoder_misses_at_least(uses, grid, slots);
+  ceilings.least_decoder_load_seconds = static_cast<double>(least) * load;
+  if (belady.decoder.all() > 0) {
+    ceilings.decoder_hit_ratio = 1.0 - static_cast<double>(least) / static_cast<double>(belady.decoder.all());
+  }
 
   auto known = std::make_unique<KnownFuture>(uses, grid);
   KnownFuture* future = known.get();

@@ -20,7 +20,7 @@ BufferCeilings ceilings_of(const experts::BufferedDevice& device, const experts:
   BufferCeilings ceilings;
   const experts::UseLog& uses = device.whole_uses();
   if (report.slots >= grid.size() || uses.all().empty()) {
-    ceilings.belady_hit_ratio = ceilings.oracle_hit_ratio = 1.0;
+    ceilings.belady_hit_ratio = ceilings.oracle_hit_ratio = ceilings.decoder_hit_ratio = 1.0;
     return ceilings;
   }
   ceilings = buffer_ceilings(uses, grid, report.slots, report.load_seconds, report.gap_seconds);
@@ -50,10 +50,10 @@ std::string describe_buffer(const experts::BufferedDevice& device, double decode
       100.0 * ceilings.oracle_hit_ratio);
   text += fmt::format(
       "\nstorage: {} in {} loads on demand and {} ahead ({} broken off), busy {:.3f} s at {:.0f} MB/s, {:.3f} ms a "
-      "load; "
+      "load, {:.1f} loads queued or under way on the average; "
       "the least that had to move takes {:.3f} s; waited {:.3f} s, an oracle {:.3f} s",
       format_byte_size(report.storage.bytes), p.loads_demand, p.loads_prefetch, p.cancelled,
-      report.storage.busy_seconds, report.bytes_per_second * 1e-6, report.load_seconds * 1e3,
+      report.storage.busy_seconds, report.bytes_per_second * 1e-6, report.load_seconds * 1e3, report.queue_depth,
       ceilings.least_load_seconds, p.wait_seconds, ceilings.oracle_wait_seconds);
   if (report.storage.retries > 0) text += fmt::format("; {} reads were tried again", report.storage.retries);
   const DecoderBounds bounds = decoder_bounds(decoder_seconds, p, report.load_seconds, ceilings);
@@ -95,6 +95,7 @@ Json buffer_json(const experts::BufferedDevice& device, double decoder_seconds) 
           {"storage_bytes", report.storage.bytes},
           {"storage_busy_seconds", report.storage.busy_seconds},
           {"bytes_per_second", report.bytes_per_second},
+          {"queue_depth", report.queue_depth},
           {"load_seconds", report.load_seconds},
           {"drift",
            {{"predictions", report.drift.predictions},
@@ -104,6 +105,7 @@ Json buffer_json(const experts::BufferedDevice& device, double decoder_seconds) 
             {"drifted", report.drift.drifted()}}},
           {"ceilings",
            {{"belady_hit_ratio", ceilings.belady_hit_ratio},
+            {"decoder_hit_ratio", ceilings.decoder_hit_ratio},
             {"oracle_hit_ratio", ceilings.oracle_hit_ratio},
             {"oracle_wait_seconds", ceilings.oracle_wait_seconds},
             {"least_load_seconds", ceilings.least_load_seconds},

@@ -15,6 +15,7 @@
 #include "flame/engine/tracing.h"
 #include "flame/eval/calibration_data.h"
 #include "flame/experts/bundle.h"
+#include "flame/experts/stored_loader.h"
 #include "flame/io/atomic_output.h"
 #include "flame/io/checkpoint.h"
 #include "flame/io/file.h"
@@ -289,6 +290,9 @@ class Compiler {
     if (end >= kLeastToFit) seen.set_fitted(routing::fit(others, counting, counting.max_order, {}));
     const routing::Trace held_out = part_of(trace, first, end);
     const std::size_t all = (std::size_t{trace.info.encoder_layers} + trace.info.decoder_layers) * trace.info.experts;
+    // Of a load: what a prefetch under way keeps a demand load waiting for.
+    const double held_up = std::min(1.0, static_cast<double>(experts::StoredLoader::prefetch_bytes_in_flight()) /
+                                             static_cast<double>(report_.pack.expert_bytes));
     std::vector<BufferCase> cases;
     for (const std::size_t eighth : {1U, 2U, 3U, 4U, 6U}) {
       for (const char* predictor : {"lru", "auto", "belady"}) {
@@ -297,7 +301,7 @@ class Compiler {
         setting.context = options_.context;
         setting.slots = std::max<std::size_t>(1, all * eighth / 8);
         // A load as long as the time between two MoE layers: neither free nor hopeless.
-        setting.times = {1e-3, 5e-5, 1e-4, 1e-3};
+        setting.times = {1e-3, 1e-3 * held_up, 1e-4, 1e-3};
         cases.push_back(setting);
       }
     }

@@ -255,6 +255,8 @@ std::string BufferedDevice::describe() const {
                      experts::name_of(self.choice.replacement), self.loader.describe(), self.switched_off);
 }
 
+void BufferedDevice::load_all() { implementation_->pipeline->load_all(); }
+
 void BufferedDevice::force_routing(routing::ForcedRouting routing) {
   implementation_->forced.emplace(std::move(routing));
 }
@@ -278,6 +280,8 @@ BufferReport BufferedDevice::Implementation::report(const PipelineStatistics& co
   report.storage.chunks = now.chunks - since.chunks;
   report.storage.retries = now.retries - since.retries;
   report.storage.busy_seconds = now.busy_seconds - since.busy_seconds;
+  report.storage.read_seconds = now.read_seconds - since.read_seconds;
+  if (report.storage.busy_seconds > 0.0) report.queue_depth = report.storage.read_seconds / report.storage.busy_seconds;
   report.slots = pipeline->pool().slots();
   report.slot_bytes = bundle->slot_bytes();
   report.load_seconds = pipeline->costs().load_seconds();

@@ -23,6 +23,7 @@ namespace flame::experts {
 struct BufferReport {
   PipelineStatistics pipeline;
   io::ReadQueueStatistics storage;
+  double queue_depth = 0.0;  ///< loads queued or under way, the mean over the time that the storage was busy
   std::size_t slots = 0;
   std::uint64_t slot_bytes = 0;
   double load_seconds = 0.0;          ///< one whole expert, by measurement (or assumption before the first)
@@ -56,6 +57,9 @@ class BufferedDevice final : public model::MoeDevice {
   /// Writes the timeline, where there is one.
   void finish() override;
   [[nodiscard]] std::string describe() const override;
+
+  /// Loads every expert now, where there is a slot for each. Throws DeviceError.
+  void load_all();
 
   /// From now on tokens are routed as in a trace instead of by the routers.
   void force_routing(routing::ForcedRouting routing);

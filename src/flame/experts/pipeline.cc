@@ -502,6 +502,20 @@ void ExpertPipeline::speculate() {
   }
 }
 
+void ExpertPipeline::load_all() {
+  assert(pool_.slots() == grid_.size());
+  settle();
+  for (ExpertIndex expert = 0; expert < grid_.size(); ++expert) {
+    pending_[expert] = 1;  // so that a load that fails is an error
+    if (!pool_.find(expert)) start_demand(expert);
+  }
+  while (!all_resident()) {
+    loader_.wait();
+    collect();
+  }
+  std::fill(pending_.begin(), pending_.end(), std::uint8_t{0});
+}
+
 void ExpertPipeline::begin_statistics() {
   statistics_ = {};
   for (SlotRecord& record : records_) record.bytes = 0;

@@ -98,6 +98,9 @@ class ExpertPipeline {
   /// The same between batches. A batch that ended with an exception may have left experts wanted: they are no longer.
   void settle();
 
+  /// Loads every expert, where there is a slot for each. Throws DeviceError.
+  void load_all();
+
   void begin_statistics();
   [[nodiscard]] PipelineStatistics statistics() const;
   [[nodiscard]] const SlotPool& pool() const { return pool_; }

@@ -120,6 +120,7 @@ class ReadQueue::Worker {
       entry.request = request;
       entry.priority = priority;
       entry.order = next_order_++;
+      entry.asked_at = Clock::now();
       entry.next = 0;
       entry.in_flight = 0;
       entry.cancelled = false;
@@ -215,6 +216,7 @@ class ReadQueue::Worker {
     std::atomic<std::uint64_t> ready_bytes = 0;
     ReadRequest request;
     ReadPriority priority = ReadPriority::kDemand;
+    Clock::time_point asked_at;
     std::uint64_t order = 0;    ///< first come, first served within a priority
     std::uint64_t next = 0;     ///< the first byte that no chunk was made for
     std::size_t in_flight = 0;  ///< chunks
@@ -443,6 +445,7 @@ class ReadQueue::Worker {
 
   void end(Entry& entry, ReadState state) {
     entry.delivery.end = Clock::now();
+    statistics_.read_seconds += seconds(entry.delivery.end - entry.asked_at);
     if (state == ReadState::kDone && entry.alone) {
       entry.delivery.seconds = seconds(entry.delivery.end - entry.delivery.begin);
     }
