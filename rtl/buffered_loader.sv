@@ -9,6 +9,7 @@ module buffered_loader #(
     parameter int unsigned MaxSlots = 64,
     parameter int unsigned MaxLayers = 12,
     parameter int unsigned BurstBeats = 64,
+    parameter int unsigned AxiBytes = 64,
     localparam int unsigned AddressBits = $clog2(BankWords),
     localparam int unsigned SlotBits = $clog2(MaxSlots),
     localparam int unsigned ContextBits = $clog2(NumContexts)
@@ -58,7 +59,7 @@ module buffered_loader #(
     // Slot memory, per bank.
     output logic [            Positions-1:0] write_o,
     output logic [AddressBits*Positions-1:0] write_address_o,
-    output logic [        512*Positions-1:0] write_data_o,
+    output logic [8*AxiBytes*Positions-1:0] write_data_o,
     // AXI4 read channels.
     output logic [             Channels-1:0] arvalid_o,
     input  logic [             Channels-1:0] arready_i,
@@ -66,7 +67,7 @@ module buffered_loader #(
     output logic [           8*Channels-1:0] arlen_o,
     input  logic [             Channels-1:0] rvalid_i,
     output logic [             Channels-1:0] rready_o,
-    input  logic [         512*Channels-1:0] rdata_i,
+    input  logic [8*AxiBytes*Channels-1:0] rdata_i,
     input  logic [           2*Channels-1:0] rresp_i,
     input  logic [             Channels-1:0] rlast_i
 );
@@ -144,7 +145,8 @@ module buffered_loader #(
       .Positions(Positions),
       .BankWords(BankWords),
       .MaxSlots(MaxSlots),
-      .BurstBeats(BurstBeats)
+      .BurstBeats(BurstBeats),
+      .AxiBytes(AxiBytes)
   ) u_loader (
       .clk_i,
       .rst_ni,

@@ -10,6 +10,9 @@ module cepr #(
     parameter int unsigned TopK = 4,
     parameter int unsigned MaxLayers = 12,
     parameter int unsigned TableAddressBits = 16,
+    parameter int unsigned AxiBytes = 64,
+    localparam int unsigned Words = AxiBytes / 4,
+    localparam int unsigned WordBits = $clog2(Words),
     localparam int unsigned SequenceBits = $clog2(NumSequences),
     localparam int unsigned LayerBits = $clog2(MaxLayers),
     localparam int unsigned EntryBits = 1 + 4 * TopK
@@ -19,10 +22,10 @@ module cepr #(
     input  logic [                 2:0] order_i,        // m, 0 .. MaxOrder
     input  logic [                 2:0] expert_bits_i,  // ceil(log2 E), 1 .. 4
     input  logic [       LayerBits-1:0] layers_i,       // L of the circular path
-    // Table: sixteen 32-bit entries a beat.
+    // Table: 32-bit entries, as many as a beat has.
     input  logic                        write_i,
-    input  logic [TableAddressBits-5:0] write_beat_i,
-    input  logic [               511:0] write_data_i,
+    input  logic [TableAddressBits-WordBits-1:0] write_beat_i,
+    input  logic [      8*AxiBytes-1:0] write_data_i,
     // History.
     input  logic                        clear_i,
     input  logic                        copy_i,
@@ -54,12 +57,12 @@ module cepr #(
   logic [HistoryBits-1:0] context_history_q, pushed_history;
   logic [2:0] tried_q, pushed_length;
   logic [LayerBits-1:0] next_layer_q;
-  logic [16*EntryBits-1:0] write_entries, read_entries;
+  logic [Words*EntryBits-1:0] write_entries, read_entries;
   logic [EntryBits-1:0] entry;
   logic [TableAddressBits-1:0] address;
-  logic [3:0] select_q;
+  logic [WordBits-1:0] select_q;
 
-  for (genvar i = 0; i < 16; i++) begin : g_pack
+  for (genvar i = 0; i < Words; i++) begin : g_pack
     assign write_entries[EntryBits*i+:EntryBits] = write_data_i[32*i+:EntryBits];
   end
 
@@ -78,22 +81,22 @@ module cepr #(
   end
 
   ram_1r1w #(
-      .Width(16 * EntryBits),
-      .Depth(2 ** (TableAddressBits - 4))
+      .Width(Words * EntryBits),
+      .Depth(2 ** (TableAddressBits - WordBits))
   ) u_table (
       .clk_i,
       .write_i,
       .write_address_i(write_beat_i),
       .write_data_i(write_entries),
       .read_i(state_q == StateRead),
-      .read_address_i(address[TableAddressBits-1:4]),
+      .read_address_i(address[TableAddressBits-1:WordBits]),
       .read_data_o(read_entries)
   );
 
   always_comb begin
     entry = '0;
-    for (int unsigned i = 0; i < 16; i++) begin
-      if (select_q == 4'(i)) entry = read_entries[EntryBits*i+:EntryBits];
+    for (int unsigned i = 0; i < Words; i++) begin
+      if (select_q == WordBits'(i)) entry = read_entries[EntryBits*i+:EntryBits];
     end
   end
 
@@ -115,7 +118,7 @@ module cepr #(
         end
         StateRead: begin
           state_q  <= StateCheck;
-          select_q <= address[3:0];
+          select_q <= address[WordBits-1:0];
         end
         StateCheck:
         if (predict_o || none_o) begin

@@ -14,9 +14,11 @@ module expert_engine #(
     parameter int unsigned MaxDModel = 1024,
     parameter int unsigned MaxDff = 4096,
     parameter int unsigned BankWords = 4096,
+    parameter int unsigned AxiBytes = 64,
+    localparam int unsigned Rows = AxiBytes,
     localparam int unsigned AddressBits = $clog2(BankWords),
-    localparam int unsigned OutputBeatBits = $clog2(MaxDModel / 16),
-    localparam int unsigned InputBeatBits = $clog2(MaxDModel / 64)
+    localparam int unsigned OutputBeatBits = $clog2(4 * MaxDModel / AxiBytes),
+    localparam int unsigned InputBeatBits = $clog2(MaxDModel / AxiBytes)
 ) (
     input  logic                      clk_i,
     input  logic                      rst_ni,
@@ -27,7 +29,7 @@ module expert_engine #(
     input  logic [              12:0] input_steps_i,    // steps of one block of wi
     input  logic [               7:0] output_blocks_i,  // d_model / 64
     input  logic [              12:0] output_steps_i,
-    input  logic [               7:0] header_words_i,
+    input  logic [               9:0] header_words_i,
     // One run.
     input  logic                      start_i,
     input  logic [   AddressBits-1:0] base_i,           // first word of the slot, even
@@ -40,19 +42,19 @@ module expert_engine #(
     // Token codes, written before start or at the latest before they are used.
     input  logic                      token_write_i,
     input  logic [ InputBeatBits-1:0] token_beat_i,
-    input  logic [             511:0] token_data_i,
+    input  logic [    8*AxiBytes-1:0] token_data_i,
     // Slot memory banks.
     output logic                      read_even_o,
     output logic [   AddressBits-2:0] read_even_address_o,
-    input  logic [ 512*Positions-1:0] read_even_data_i,
+    input  logic [8*AxiBytes*Positions-1:0] read_even_data_i,
     output logic                      read_odd_o,
     output logic [   AddressBits-2:0] read_odd_address_o,
-    input  logic [ 512*Positions-1:0] read_odd_data_i,
-    // Result memory: sixteen int32 a beat, one cycle latency. While the engine is busy, the first `result_beats_o` are there.
+    input  logic [8*AxiBytes*Positions-1:0] read_odd_data_i,
+    // Result memory: a beat of int32, one cycle latency. While the engine is busy, the first `result_beats_o` are there.
     output logic [  OutputBeatBits:0] result_beats_o,
     input  logic                      result_read_i,
     input  logic [OutputBeatBits-1:0] result_beat_i,
-    output logic [             511:0] result_data_o
+    output logic [    8*AxiBytes-1:0] result_data_o
 );
 
   localparam int unsigned Window = (Positions * 4 > 8) ? Positions * 4 : 8;
@@ -62,8 +64,14 @@ module expert_engine #(
   localparam int unsigned HiddenWordBits = $clog2(MaxDff / Window);
   localparam int unsigned TokenWordBits = $clog2(MaxDModel / Window);
   localparam int unsigned HiddenParts = Window / 8;
-  localparam int unsigned HeaderDepth = MaxDff / 32 / Positions;
+  localparam int unsigned ScaleOctets = AxiBytes / 16;  // eights of row scales in a header word
+  localparam int unsigned ScaleOctetBits = $clog2(ScaleOctets);
+  localparam int unsigned HeaderDepth = MaxDff / 8 / ScaleOctets / Positions;
   localparam int unsigned HeaderBits = $clog2(HeaderDepth);
+  // Blocks are of 64 rows in the shape, of `Rows` rows in the array.
+  localparam int unsigned RowBlockBits = $clog2(64 / Rows);
+  localparam int unsigned BlockBits = 8 + RowBlockBits;
+  localparam logic [3:0] DrainCycles = 4'(Rows / 8);
   localparam int unsigned OctetBits = $clog2(MaxDff / 8);
 
   typedef enum logic [2:0] {
@@ -105,18 +113,20 @@ module expert_engine #(
   logic [AddressBits:0] value_word_q, index_word_q;
   logic [2:0] group_step_q;
   logic [12:0] step_q, steps;
-  logic [7:0] block_q, blocks;
+  logic [BlockBits-1:0] block_q, blocks, input_blocks, output_blocks;
   logic [1:0] groups_ahead_q;  // groups whose indices have been issued, beyond the last finished one
   logic value_group_q, index_group_q;
   logic [1:0] plane_q;
-  logic [7:0] header_word_q;  // next of the header's words
+  logic [9:0] header_word_q;  // next of the header's words
   logic [3:0] cooldown_q;
   logic working, last_step, value_present, index_ready, may_issue, issue_value, finish_group;
   logic index_wanted, issue_index, index_group_done, header_pending, issue_header, value_parity;
 
   assign working = state_q == StateInput || state_q == StateOutput;
   assign steps = (state_q == StateInput) ? input_steps_i : output_steps_i;
-  assign blocks = (state_q == StateInput) ? input_blocks_i : output_blocks_i;
+  assign input_blocks = BlockBits'(input_blocks_i) << RowBlockBits;
+  assign output_blocks = BlockBits'(output_blocks_i) << RowBlockBits;
+  assign blocks = (state_q == StateInput) ? input_blocks : output_blocks;
   assign last_step = step_q + 1'b1 == steps;
   assign value_present = value_word_q < available_i;
   assign index_ready = log2_m_i == '0 || groups_ahead_q != '0;
@@ -206,7 +216,7 @@ module expert_engine #(
         if (last_step) begin
           step_q     <= '0;
           block_q    <= block_q + 1'b1;
-          cooldown_q <= 4'd7;
+          cooldown_q <= DrainCycles - 1'b1;
         end
       end
 
@@ -280,7 +290,7 @@ module expert_engine #(
   assign read_even_address_o = value_even ? pipe3_q.address[AddressBits-1:1] : index3_q.address[AddressBits-1:1];
   assign read_odd_address_o = value_odd ? pipe3_q.address[AddressBits-1:1] : index3_q.address[AddressBits-1:1];
 
-  logic [512*Positions-1:0] value_q, index_word_data_q;
+  logic [8*AxiBytes*Positions-1:0] value_q, index_word_data_q;
   always_ff @(posedge clk_i) begin
     if (pipe4_q.valid) value_q <= pipe4_q.address[0] ? read_odd_data_i : read_even_data_i;
     if (index4_q.valid) index_word_data_q <= index4_q.address[0] ? read_odd_data_i : read_even_data_i;
@@ -290,7 +300,8 @@ module expert_engine #(
   logic [8*Window-1:0] token_window, hidden_window, window;
   activation_memory #(
       .MaxCodes(MaxDModel),
-      .Window  (Window)
+      .Window(Window),
+      .AxiBytes(AxiBytes)
   ) u_token (
       .clk_i,
       .write_i(token_write_i),
@@ -343,17 +354,19 @@ module expert_engine #(
 
   // ---- At v+4: pick each position's eight candidate bytes and its index bit planes; registered for v+5.
   logic [64*Positions-1:0] candidates_q;
-  logic [192*Positions-1:0] planes_q;
+  logic [3*Rows*Positions-1:0] planes_q;
   for (genvar p = 0; p < Positions; p++) begin : g_position
     logic [WindowBits-1:0] offset;
-    logic [191:0] planes;
+    logic [3*Rows-1:0] planes;
     assign offset = pipe4_q.offsets[WindowBits*p+:WindowBits];
-    index_buffer u_index (
+    index_buffer #(
+        .AxiBytes(AxiBytes)
+    ) u_index (
         .clk_i,
         .write_i(index5_q.valid && !index5_q.header),
         .write_group_i(index5_q.group),
         .write_plane_i(index5_q.plane),
-        .write_data_i(index_word_data_q[512*p+:512]),
+        .write_data_i(index_word_data_q[8*AxiBytes*p+:8*AxiBytes]),
         .read_group_i(pipe5_q.group),
         .read_step_i(pipe5_q.step),
         .planes_o(planes)
@@ -367,16 +380,16 @@ module expert_engine #(
     end
     // The group's bytes start inside the eight candidates at the offset's low bits, a multiple of M.
     for (genvar plane = 0; plane < 3; plane++) begin : g_plane
-      assign planes_q[64*(3*p+plane)+:64] =
-          (2'(plane) < log2_m_i ? planes[64*plane+:64] : 64'd0) | {64{offset_low_q[plane]}};
+      assign planes_q[Rows*(3*p+plane)+:Rows] =
+          (2'(plane) < log2_m_i ? planes[Rows*plane+:Rows] : '0) | {Rows{offset_low_q[plane]}};
     end
   end
 
-  logic drain;
-  logic [2:0] drain_index;
+  logic drain, drain_last;
   logic [255:0] drain_data;
   pe_array #(
-      .Positions(Positions)
+      .Positions(Positions),
+      .AxiBytes(AxiBytes)
   ) u_array (
       .clk_i,
       .rst_ni,
@@ -387,31 +400,38 @@ module expert_engine #(
       .planes_i(planes_q),
       .candidates_i(candidates_q),
       .drain_o(drain),
-      .drain_index_o(drain_index),
+      .drain_last_o(drain_last),
       .drain_data_o(drain_data)
   );
 
-  // ---- Row scales of wi: 32 a word, words dealt over the banks in turn.
+  // ---- Row scales of wi, words of them dealt over the banks in turn.
   logic [OctetBits-1:0] drain_octet_q;
   logic drain_output_q;
   logic [127:0] scales;
-  logic [PositionBits+1:0] scale_select_q;
-  logic [512*Positions-1:0] scale_words;
+  logic [8*AxiBytes*Positions-1:0] scale_words;
   for (genvar p = 0; p < Positions; p++) begin : g_scale
     ram_1r1w #(
-        .Width(512),
+        .Width(8 * AxiBytes),
         .Depth(HeaderDepth)
     ) u_scale (
         .clk_i,
         .write_i(index5_q.valid && index5_q.header),
         .write_address_i(index5_q.header_word),
-        .write_data_i(index_word_data_q[512*p+:512]),
+        .write_data_i(index_word_data_q[8*AxiBytes*p+:8*AxiBytes]),
         .read_i(drain && !drain_output_q),
-        .read_address_i(HeaderBits'(drain_octet_q >> (2 + PositionBits))),
-        .read_data_o(scale_words[512*p+:512])
+        .read_address_i(HeaderBits'(drain_octet_q >> (ScaleOctetBits + PositionBits))),
+        .read_data_o(scale_words[8*AxiBytes*p+:8*AxiBytes])
     );
   end
-  assign scales = scale_words[{scale_select_q, 7'd0}+:128];
+  if (ScaleOctets * Positions == 1) begin : g_scales
+    assign scales = scale_words;
+  end else begin : g_scale_part
+    logic [ScaleOctetBits+PositionBits-1:0] scale_select_q;
+    always_ff @(posedge clk_i) begin
+      if (drain) scale_select_q <= (ScaleOctetBits + PositionBits)'(drain_octet_q);
+    end
+    assign scales = scale_words[{scale_select_q, 7'd0}+:128];
+  end
 
   // ---- Drain: eight sums a cycle. wi: times row scale, ReLU, to the hidden memory. wo: to the result memory.
   logic scale1_valid_q, scale2_valid_q, scale3_valid_q;
@@ -421,7 +441,7 @@ module expert_engine #(
   logic [8*47-1:0] product_q, product_d;
   logic [255:0] hidden_d, hidden_q;
   logic [31:0] pair_maximum_q[4], four_maximum_q[2], octet_maximum_q, maximum_q;
-  logic [7:0] drained_blocks_q;
+  logic [BlockBits-1:0] drained_blocks_q;
 
   always_comb begin
     product_d = '0;
@@ -466,9 +486,9 @@ module expert_engine #(
       if (maximum_valid_q[2] && octet_maximum_q > maximum_q) maximum_q <= octet_maximum_q;
       if (drain) begin
         drain_octet_q <= drain_octet_q + 1'b1;
-        if (drain_index == 3'd7) begin
+        if (drain_last) begin
           drained_blocks_q <= drained_blocks_q + 1'b1;
-          if (!drain_output_q && drained_blocks_q + 1'b1 == input_blocks_i) begin
+          if (!drain_output_q && drained_blocks_q + 1'b1 == input_blocks) begin
             drain_output_q   <= 1'b1;
             drain_octet_q    <= '0;
             drained_blocks_q <= '0;
@@ -482,7 +502,6 @@ module expert_engine #(
     if (drain) begin
       drain1_q <= drain_data;
       octet1_q <= drain_octet_q;
-      scale_select_q <= (PositionBits + 2)'(drain_octet_q);
     end
     if (scale1_valid_q) begin
       product_q <= product_d;
@@ -499,7 +518,7 @@ module expert_engine #(
   assign hidden_write_data = hidden_q;
   assign hidden_maximum_o = maximum_q;
   assign turn_ready = drain_output_q && !scale1_valid_q && !scale2_valid_q && !scale3_valid_q && maximum_valid_q == '0;
-  assign flush_ready = drain_output_q && drained_blocks_q == output_blocks_i;
+  assign flush_ready = drain_output_q && drained_blocks_q == output_blocks;
   assign result_beats_o = (state_q == StateOutput || state_q == StateFlush) ? (OutputBeatBits + 1)'({drained_blocks_q, 2'b00}) : '0;
 
   reciprocal u_reciprocal (
@@ -512,19 +531,33 @@ module expert_engine #(
       .reciprocal_o(hidden_reciprocal)
   );
 
-  for (genvar half = 0; half < 2; half++) begin : g_result
+  // A beat of results is one or two octets, or half of one.
+  localparam int unsigned ResultOctets = (AxiBytes > 32) ? AxiBytes / 32 : 1;
+  localparam int unsigned ResultParts = (AxiBytes < 32) ? 32 / AxiBytes : 1;
+  localparam int unsigned ResultDepth = MaxDModel / 8 / ResultOctets;
+  logic [256*ResultOctets-1:0] result_word;
+  for (genvar part = 0; part < ResultOctets; part++) begin : g_result
     ram_1r1w #(
         .Width(256),
-        .Depth(MaxDModel / 16)
+        .Depth(ResultDepth)
     ) u_result (
         .clk_i,
-        .write_i(drain && drain_output_q && drain_octet_q[0] == 1'(half)),
-        .write_address_i(OutputBeatBits'(drain_octet_q >> 1)),
+        .write_i(drain && drain_output_q && (ResultOctets == 1 || drain_octet_q[0] == 1'(part))),
+        .write_address_i(($clog2(ResultDepth))'(drain_octet_q >> (ResultOctets - 1))),
         .write_data_i(drain_data),
         .read_i(result_read_i),
-        .read_address_i(result_beat_i),
-        .read_data_o(result_data_o[256*half+:256])
+        .read_address_i(($clog2(ResultDepth))'(result_beat_i >> (ResultParts - 1))),
+        .read_data_o(result_word[256*part+:256])
     );
+  end
+  if (ResultParts == 1) begin : g_result_whole
+    assign result_data_o = result_word;
+  end else begin : g_result_part
+    logic result_part_q;
+    always_ff @(posedge clk_i) begin
+      if (result_read_i) result_part_q <= result_beat_i[0];
+    end
+    assign result_data_o = result_word[{result_part_q, 7'd0}+:128];
   end
 
 `ifndef SYNTHESIS

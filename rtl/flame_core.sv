@@ -1,5 +1,5 @@
 /// The accelerator: control registers, sequencer, router, CEPR unit, expert buffer, loader, slot memory and expert engine.
-/// `flame_kernel` wraps it with the port names that XRT expects. Lanes = 64 rows x `Positions`.
+/// `flame_kernel` wraps it with the port names that XRT expects. Lanes = `AxiBytes` rows x `Positions`.
 module flame_core #(
     parameter int unsigned Positions = 1,
     parameter int unsigned Channels = 1,
@@ -13,7 +13,8 @@ module flame_core #(
     parameter int unsigned MaxOrder = 4,
     parameter int unsigned TopK = 4,
     parameter int unsigned TableAddressBits = 16,
-    parameter int unsigned BurstBeats = 64
+    parameter int unsigned BurstBeats = 64,
+    parameter int unsigned AxiBytes = 64
 ) (
     input  logic                    clk_i,
     input  logic                    rst_ni,
@@ -43,7 +44,7 @@ module flame_core #(
     output logic [  8*Channels-1:0] m_arlen_o,
     input  logic [    Channels-1:0] m_rvalid_i,
     output logic [    Channels-1:0] m_rready_o,
-    input  logic [512*Channels-1:0] m_rdata_i,
+    input  logic [8*AxiBytes*Channels-1:0] m_rdata_i,
     input  logic [  2*Channels-1:0] m_rresp_i,
     input  logic [    Channels-1:0] m_rlast_i,
     // AXI4 of commands, tokens and results.
@@ -53,7 +54,7 @@ module flame_core #(
     output logic [             7:0] h_arlen_o,
     input  logic                    h_rvalid_i,
     output logic                    h_rready_o,
-    input  logic [           511:0] h_rdata_i,
+    input  logic [    8*AxiBytes-1:0] h_rdata_i,
     input  logic [             1:0] h_rresp_i,
     input  logic                    h_rlast_i,
     output logic                    h_awvalid_o,
@@ -62,7 +63,7 @@ module flame_core #(
     output logic [             7:0] h_awlen_o,
     output logic                    h_wvalid_o,
     input  logic                    h_wready_i,
-    output logic [           511:0] h_wdata_o,
+    output logic [    8*AxiBytes-1:0] h_wdata_o,
     output logic                    h_wlast_o,
     input  logic                    h_bvalid_i,
     output logic                    h_bready_o,
@@ -74,8 +75,10 @@ module flame_core #(
   localparam int unsigned LayerBits = $clog2(MaxLayers);
   localparam int unsigned ExpertBits = $clog2(MaxExperts);
   localparam int unsigned SequenceBits = $clog2(NumSequences);
-  localparam int unsigned RouterBeatBits = $clog2(MaxDModel / 16);
-  localparam int unsigned TokenBeatBits = $clog2(MaxDModel / 64);
+  localparam int unsigned RouterBeatBits = $clog2(4 * MaxDModel / AxiBytes);
+  localparam int unsigned TokenBeatBits = $clog2(MaxDModel / AxiBytes);
+  localparam int unsigned TableBeatBits = TableAddressBits - $clog2(AxiBytes / 4);
+  localparam int unsigned LineBeatBits = $clog2(flame_pkg::LineBytes / AxiBytes);
   localparam int unsigned NumContexts = 4;
 
   // ---- Control.
@@ -155,7 +158,7 @@ module flame_core #(
     shape_fits_q <= log2_n <= log2_m && !bank_words[0] && stride[11:0] == '0 &&
                     (20'(steps[12:0]) << (5'(fold) + 5'(PositionBits))) == {6'd0, model_blocks, 6'd0} &&
                     (20'(steps[28:16]) << (5'(fold) + 5'(PositionBits))) == {6'd0, ff_blocks, 6'd0} &&
-                    header_words == ({23'd0, ff_blocks, 1'b0} + 32'(Positions - 1)) >> PositionBits;
+                    header_words == ((32'(ff_blocks) << (LineBeatBits + 1)) + 32'(Positions - 1)) >> PositionBits;
     predictor_fits_q <= order <= 3'(MaxOrder) && predictor[15:12] != '0 && {1'b0, predictor[15:12]} <= layers &&
                         expert_bits != '0 && expert_bits <= 3'd4 && experts <= 5'd1 << expert_bits;
   end
@@ -170,18 +173,18 @@ module flame_core #(
   logic read, read_ready, data_valid, read_error, load_error;
   logic [63:0] read_address;
   logic [15:0] read_beats;
-  logic [511:0] data;
+  logic [8*AxiBytes-1:0] data;
   logic write, write_ready, write_idle, write_data_valid, write_data_ready, write_error;
   logic [63:0] write_address;
   logic [15:0] write_beats;
-  logic [511:0] write_data;
+  logic [8*AxiBytes-1:0] write_data;
   logic router_write, router_start, router_beat_valid, router_done;
   logic [LayerBits-1:0] layer;
   logic [ExpertBits-1:0] router_write_expert, router_choice;
   logic [RouterBeatBits-1:0] router_beat;
   logic [32*MaxExperts-1:0] router_logits;
   logic table_write, sequence_clear, sequence_copy, observe, observe_ready;
-  logic [TableAddressBits-5:0] table_beat;
+  logic [TableBeatBits-1:0] table_beat;
   logic [SequenceBits-1:0] sequence_source, sequence_id;
   logic decide, decide_count, decide_hold, answer, pin;
   logic [7:0] decide_key, hint_key;
@@ -196,7 +199,7 @@ module flame_core #(
   logic result_read;
   logic [RouterBeatBits-1:0] result_beat;
   logic [RouterBeatBits:0] result_beats;
-  logic [511:0] result_data;
+  logic [8*AxiBytes-1:0] result_data;
 
   sequencer #(
       .MaxExperts(MaxExperts),
@@ -205,7 +208,8 @@ module flame_core #(
       .MaxDff(MaxDff),
       .MaxSlots(MaxSlots),
       .NumSequences(NumSequences),
-      .TableAddressBits(TableAddressBits)
+      .TableAddressBits(TableAddressBits),
+      .AxiBytes(AxiBytes)
   ) u_sequencer (
       .clk_i,
       .rst_ni,
@@ -288,7 +292,9 @@ module flame_core #(
       .result_data_i(result_data)
   );
 
-  host_port u_host (
+  host_port #(
+      .AxiBytes(AxiBytes)
+  ) u_host (
       .clk_i,
       .rst_ni,
       .read_i(read),
@@ -332,12 +338,13 @@ module flame_core #(
   router #(
       .MaxExperts(MaxExperts),
       .MaxLayers(MaxLayers),
-      .MaxDModel(MaxDModel)
+      .MaxDModel(MaxDModel),
+      .AxiBytes(AxiBytes)
   ) u_router (
       .clk_i,
       .rst_ni,
       .experts_i(experts[ExpertBits:0]),
-      .beats_i((RouterBeatBits + 1)'({model_blocks, 2'b00})),
+      .beats_i((RouterBeatBits + 1)'({model_blocks, 2'b00}) << LineBeatBits),
       .write_i(router_write),
       .write_layer_i(layer),
       .write_expert_i(router_write_expert),
@@ -363,7 +370,8 @@ module flame_core #(
       .MaxOrder(MaxOrder),
       .TopK(TopK),
       .MaxLayers(MaxLayers),
-      .TableAddressBits(TableAddressBits)
+      .TableAddressBits(TableAddressBits),
+      .AxiBytes(AxiBytes)
   ) u_cepr (
       .clk_i,
       .rst_ni,
@@ -410,7 +418,7 @@ module flame_core #(
   logic [2:0] load_beats;
   logic [Positions-1:0] slot_write;
   logic [AddressBits*Positions-1:0] slot_write_address;
-  logic [512*Positions-1:0] slot_write_data;
+  logic [8*AxiBytes*Positions-1:0] slot_write_data;
   logic [AddressBits-1:0] run_base_q;
   assign predict_valid = ranked_left_q != '0 || hint;
   buffered_loader #(
@@ -420,7 +428,8 @@ module flame_core #(
       .BankWords(BankWords),
       .MaxSlots(MaxSlots),
       .MaxLayers(MaxLayers),
-      .BurstBeats(BurstBeats)
+      .BurstBeats(BurstBeats),
+      .AxiBytes(AxiBytes)
   ) u_loader (
       .clk_i,
       .rst_ni,
@@ -478,7 +487,7 @@ module flame_core #(
   logic [2:0] start_delay_q;
   logic read_even, read_odd;
   logic [AddressBits-2:0] read_even_address, read_odd_address;
-  logic [512*Positions-1:0] read_even_data, read_odd_data;
+  logic [8*AxiBytes*Positions-1:0] read_even_data, read_odd_data;
   always_ff @(posedge clk_i) begin
     if (!rst_ni) start_delay_q <= '0;
     else start_delay_q <= {start_delay_q[1:0], engine_start};
@@ -493,7 +502,8 @@ module flame_core #(
       .Positions(Positions),
       .MaxDModel(MaxDModel),
       .MaxDff(MaxDff),
-      .BankWords(BankWords)
+      .BankWords(BankWords),
+      .AxiBytes(AxiBytes)
   ) u_engine (
       .clk_i,
       .rst_ni,
@@ -503,7 +513,7 @@ module flame_core #(
       .input_steps_i(steps[12:0]),
       .output_blocks_i(model_blocks),
       .output_steps_i(steps[28:16]),
-      .header_words_i(header_words[7:0]),
+      .header_words_i(header_words[9:0]),
       .start_i(start_delay_q[2]),
       .base_i(run_base_q),
       .available_i(available),
@@ -529,18 +539,19 @@ module flame_core #(
 
   for (genvar p = 0; p < Positions; p++) begin : g_bank
     slot_memory #(
-        .Words(BankWords)
+        .Words(BankWords),
+        .AxiBytes(AxiBytes)
     ) u_bank (
         .clk_i,
         .write_i(slot_write[p]),
         .write_address_i(slot_write_address[AddressBits*p+:AddressBits]),
-        .write_data_i(slot_write_data[512*p+:512]),
+        .write_data_i(slot_write_data[8*AxiBytes*p+:8*AxiBytes]),
         .read_even_i(read_even),
         .read_even_address_i(read_even_address),
-        .read_even_data_o(read_even_data[512*p+:512]),
+        .read_even_data_o(read_even_data[8*AxiBytes*p+:8*AxiBytes]),
         .read_odd_i(read_odd),
         .read_odd_address_i(read_odd_address),
-        .read_odd_data_o(read_odd_data[512*p+:512])
+        .read_odd_data_o(read_odd_data[8*AxiBytes*p+:8*AxiBytes])
     );
   end
 
@@ -585,6 +596,7 @@ module flame_core #(
           8'hA0: status_data = 32'hF1A3_0001;
           8'hA4: status_data = {8'(TopK), 8'(MaxOrder), 8'(TableAddressBits), 8'(BurstBeats)};
           8'hA8: status_data = {27'd0, engine_busy, load_active};
+          8'hAC: status_data = 32'(AxiBytes);
           default: status_data = 32'd0;
         endcase
       end
@@ -600,6 +612,7 @@ module flame_core #(
 `ifndef SYNTHESIS
   // Addresses are put together from bits, so these have to be powers of two.
   initial begin
+    assert (AxiBytes == 16 || AxiBytes == 32 || AxiBytes == 64) else $fatal(1, "flame_core: AxiBytes");
     assert ($onehot(Positions) && $onehot(Channels) && Channels <= Positions) else $fatal(1, "flame_core: Channels, Positions");
     assert ($onehot(MaxDModel) && MaxDModel >= 128 && $onehot(MaxDff) && MaxDff >= MaxDModel) else $fatal(1, "flame_core: MaxDModel, MaxDff");
     assert ($onehot(MaxExperts) && MaxExperts >= 2 && MaxExperts <= 16) else $fatal(1, "flame_core: MaxExperts");

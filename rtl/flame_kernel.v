@@ -12,7 +12,8 @@ module flame_kernel #(
     parameter integer MaxLayers = 12,
     parameter integer MaxSlots = 64,
     parameter integer TableAddressBits = 16,
-    parameter integer BurstBeats = 64
+    parameter integer BurstBeats = 64,
+    parameter integer AxiBytes = 64
 ) (
     input  wire         ap_clk,
     input  wire         ap_rst_n,
@@ -50,8 +51,8 @@ module flame_kernel #(
     output wire [  3:0] m_axi_gmem0_AWREGION,
     output wire         m_axi_gmem0_WVALID,
     input  wire         m_axi_gmem0_WREADY,
-    output wire [511:0] m_axi_gmem0_WDATA,
-    output wire [ 63:0] m_axi_gmem0_WSTRB,
+    output wire [8*AxiBytes-1:0] m_axi_gmem0_WDATA,
+    output wire [AxiBytes-1:0] m_axi_gmem0_WSTRB,
     output wire         m_axi_gmem0_WLAST,
     input  wire         m_axi_gmem0_BVALID,
     output wire         m_axi_gmem0_BREADY,
@@ -71,7 +72,7 @@ module flame_kernel #(
     output wire [  3:0] m_axi_gmem0_ARREGION,
     input  wire         m_axi_gmem0_RVALID,
     output wire         m_axi_gmem0_RREADY,
-    input  wire [511:0] m_axi_gmem0_RDATA,
+    input  wire [8*AxiBytes-1:0] m_axi_gmem0_RDATA,
     input  wire         m_axi_gmem0_RLAST,
     input  wire [  1:0] m_axi_gmem0_RRESP,
     input  wire [  0:0] m_axi_gmem0_RID,
@@ -90,8 +91,8 @@ module flame_kernel #(
     output wire [  3:0] m_axi_gmem1_AWREGION,
     output wire         m_axi_gmem1_WVALID,
     input  wire         m_axi_gmem1_WREADY,
-    output wire [511:0] m_axi_gmem1_WDATA,
-    output wire [ 63:0] m_axi_gmem1_WSTRB,
+    output wire [8*AxiBytes-1:0] m_axi_gmem1_WDATA,
+    output wire [AxiBytes-1:0] m_axi_gmem1_WSTRB,
     output wire         m_axi_gmem1_WLAST,
     input  wire         m_axi_gmem1_BVALID,
     output wire         m_axi_gmem1_BREADY,
@@ -111,7 +112,7 @@ module flame_kernel #(
     output wire [  3:0] m_axi_gmem1_ARREGION,
     input  wire         m_axi_gmem1_RVALID,
     output wire         m_axi_gmem1_RREADY,
-    input  wire [511:0] m_axi_gmem1_RDATA,
+    input  wire [8*AxiBytes-1:0] m_axi_gmem1_RDATA,
     input  wire         m_axi_gmem1_RLAST,
     input  wire [  1:0] m_axi_gmem1_RRESP,
     input  wire [  0:0] m_axi_gmem1_RID,
@@ -130,8 +131,8 @@ module flame_kernel #(
     output wire [  3:0] m_axi_gmem2_AWREGION,
     output wire         m_axi_gmem2_WVALID,
     input  wire         m_axi_gmem2_WREADY,
-    output wire [511:0] m_axi_gmem2_WDATA,
-    output wire [ 63:0] m_axi_gmem2_WSTRB,
+    output wire [8*AxiBytes-1:0] m_axi_gmem2_WDATA,
+    output wire [AxiBytes-1:0] m_axi_gmem2_WSTRB,
     output wire         m_axi_gmem2_WLAST,
     input  wire         m_axi_gmem2_BVALID,
     output wire         m_axi_gmem2_BREADY,
@@ -151,7 +152,7 @@ module flame_kernel #(
     output wire [  3:0] m_axi_gmem2_ARREGION,
     input  wire         m_axi_gmem2_RVALID,
     output wire         m_axi_gmem2_RREADY,
-    input  wire [511:0] m_axi_gmem2_RDATA,
+    input  wire [8*AxiBytes-1:0] m_axi_gmem2_RDATA,
     input  wire         m_axi_gmem2_RLAST,
     input  wire [  1:0] m_axi_gmem2_RRESP,
     input  wire [  0:0] m_axi_gmem2_RID,
@@ -170,8 +171,8 @@ module flame_kernel #(
     output wire [  3:0] m_axi_gmem3_AWREGION,
     output wire         m_axi_gmem3_WVALID,
     input  wire         m_axi_gmem3_WREADY,
-    output wire [511:0] m_axi_gmem3_WDATA,
-    output wire [ 63:0] m_axi_gmem3_WSTRB,
+    output wire [8*AxiBytes-1:0] m_axi_gmem3_WDATA,
+    output wire [AxiBytes-1:0] m_axi_gmem3_WSTRB,
     output wire         m_axi_gmem3_WLAST,
     input  wire         m_axi_gmem3_BVALID,
     output wire         m_axi_gmem3_BREADY,
@@ -191,7 +192,7 @@ module flame_kernel #(
     output wire [  3:0] m_axi_gmem3_ARREGION,
     input  wire         m_axi_gmem3_RVALID,
     output wire         m_axi_gmem3_RREADY,
-    input  wire [511:0] m_axi_gmem3_RDATA,
+    input  wire [8*AxiBytes-1:0] m_axi_gmem3_RDATA,
     input  wire         m_axi_gmem3_RLAST,
     input  wire [  1:0] m_axi_gmem3_RRESP,
     input  wire [  0:0] m_axi_gmem3_RID,
@@ -210,8 +211,8 @@ module flame_kernel #(
     output wire [  3:0] m_axi_gmem_host_AWREGION,
     output wire         m_axi_gmem_host_WVALID,
     input  wire         m_axi_gmem_host_WREADY,
-    output wire [511:0] m_axi_gmem_host_WDATA,
-    output wire [ 63:0] m_axi_gmem_host_WSTRB,
+    output wire [8*AxiBytes-1:0] m_axi_gmem_host_WDATA,
+    output wire [AxiBytes-1:0] m_axi_gmem_host_WSTRB,
     output wire         m_axi_gmem_host_WLAST,
     input  wire         m_axi_gmem_host_BVALID,
     output wire         m_axi_gmem_host_BREADY,
@@ -231,7 +232,7 @@ module flame_kernel #(
     output wire [  3:0] m_axi_gmem_host_ARREGION,
     input  wire         m_axi_gmem_host_RVALID,
     output wire         m_axi_gmem_host_RREADY,
-    input  wire [511:0] m_axi_gmem_host_RDATA,
+    input  wire [8*AxiBytes-1:0] m_axi_gmem_host_RDATA,
     input  wire         m_axi_gmem_host_RLAST,
     input  wire [  1:0] m_axi_gmem_host_RRESP,
     input  wire [  0:0] m_axi_gmem_host_RID
@@ -241,12 +242,13 @@ module flame_kernel #(
   reg reset_n_q;
   always @(posedge ap_clk) reset_n_q <= ap_rst_n;
 
+  wire [2:0] beat_size = (AxiBytes == 64) ? 3'd6 : (AxiBytes == 32) ? 3'd5 : 3'd4;
   wire [3:0] arvalid, rready;
   wire [255:0] araddr;
   wire [31:0] arlen;
   wire [3:0] arready = {m_axi_gmem3_ARREADY, m_axi_gmem2_ARREADY, m_axi_gmem1_ARREADY, m_axi_gmem0_ARREADY};
   wire [3:0] rvalid = {m_axi_gmem3_RVALID, m_axi_gmem2_RVALID, m_axi_gmem1_RVALID, m_axi_gmem0_RVALID};
-  wire [2047:0] rdata = {m_axi_gmem3_RDATA, m_axi_gmem2_RDATA, m_axi_gmem1_RDATA, m_axi_gmem0_RDATA};
+  wire [32*AxiBytes-1:0] rdata = {m_axi_gmem3_RDATA, m_axi_gmem2_RDATA, m_axi_gmem1_RDATA, m_axi_gmem0_RDATA};
   wire [7:0] rresp = {m_axi_gmem3_RRESP, m_axi_gmem2_RRESP, m_axi_gmem1_RRESP, m_axi_gmem0_RRESP};
   wire [3:0] rlast = {m_axi_gmem3_RLAST, m_axi_gmem2_RLAST, m_axi_gmem1_RLAST, m_axi_gmem0_RLAST};
 
@@ -260,7 +262,8 @@ module flame_kernel #(
       .MaxLayers(MaxLayers),
       .MaxSlots(MaxSlots),
       .TableAddressBits(TableAddressBits),
-      .BurstBeats(BurstBeats)
+      .BurstBeats(BurstBeats),
+      .AxiBytes(AxiBytes)
   ) u_core (
       .clk_i(ap_clk),
       .rst_ni(reset_n_q),
@@ -288,7 +291,7 @@ module flame_kernel #(
       .m_arlen_o(arlen[8*Channels-1:0]),
       .m_rvalid_i(rvalid[Channels-1:0]),
       .m_rready_o(rready[Channels-1:0]),
-      .m_rdata_i(rdata[512*Channels-1:0]),
+      .m_rdata_i(rdata[8*AxiBytes*Channels-1:0]),
       .m_rresp_i(rresp[2*Channels-1:0]),
       .m_rlast_i(rlast[Channels-1:0]),
       .h_arvalid_o(m_axi_gmem_host_ARVALID),
@@ -327,7 +330,7 @@ module flame_kernel #(
   assign m_axi_gmem0_ARLEN = arlen[7:0];
   assign m_axi_gmem0_RREADY = rready[0];
   assign m_axi_gmem0_ARID = 1'b0;
-  assign m_axi_gmem0_ARSIZE = 3'd6;
+  assign m_axi_gmem0_ARSIZE = beat_size;
   assign m_axi_gmem0_ARBURST = 2'b01;
   assign m_axi_gmem0_ARLOCK = 2'b00;
   assign m_axi_gmem0_ARCACHE = 4'b0011;
@@ -335,19 +338,19 @@ module flame_kernel #(
   assign m_axi_gmem0_ARQOS = 4'd0;
   assign m_axi_gmem0_ARREGION = 4'd0;
   assign m_axi_gmem0_AWID = 1'b0;
-  assign m_axi_gmem0_AWSIZE = 3'd6;
+  assign m_axi_gmem0_AWSIZE = beat_size;
   assign m_axi_gmem0_AWBURST = 2'b01;
   assign m_axi_gmem0_AWLOCK = 2'b00;
   assign m_axi_gmem0_AWCACHE = 4'b0011;
   assign m_axi_gmem0_AWPROT = 3'b000;
   assign m_axi_gmem0_AWQOS = 4'd0;
   assign m_axi_gmem0_AWREGION = 4'd0;
-  assign m_axi_gmem0_WSTRB = {64{1'b1}};
+  assign m_axi_gmem0_WSTRB = {AxiBytes{1'b1}};
   assign m_axi_gmem0_AWVALID = 1'b0;
   assign m_axi_gmem0_AWADDR = 64'd0;
   assign m_axi_gmem0_AWLEN = 8'd0;
   assign m_axi_gmem0_WVALID = 1'b0;
-  assign m_axi_gmem0_WDATA = 512'd0;
+  assign m_axi_gmem0_WDATA = {8 * AxiBytes{1'b0}};
   assign m_axi_gmem0_WLAST = 1'b0;
   assign m_axi_gmem0_BREADY = 1'b1;
 
@@ -356,7 +359,7 @@ module flame_kernel #(
   assign m_axi_gmem1_ARLEN = arlen[15:8];
   assign m_axi_gmem1_RREADY = rready[1];
   assign m_axi_gmem1_ARID = 1'b0;
-  assign m_axi_gmem1_ARSIZE = 3'd6;
+  assign m_axi_gmem1_ARSIZE = beat_size;
   assign m_axi_gmem1_ARBURST = 2'b01;
   assign m_axi_gmem1_ARLOCK = 2'b00;
   assign m_axi_gmem1_ARCACHE = 4'b0011;
@@ -364,19 +367,19 @@ module flame_kernel #(
   assign m_axi_gmem1_ARQOS = 4'd0;
   assign m_axi_gmem1_ARREGION = 4'd0;
   assign m_axi_gmem1_AWID = 1'b0;
-  assign m_axi_gmem1_AWSIZE = 3'd6;
+  assign m_axi_gmem1_AWSIZE = beat_size;
   assign m_axi_gmem1_AWBURST = 2'b01;
   assign m_axi_gmem1_AWLOCK = 2'b00;
   assign m_axi_gmem1_AWCACHE = 4'b0011;
   assign m_axi_gmem1_AWPROT = 3'b000;
   assign m_axi_gmem1_AWQOS = 4'd0;
   assign m_axi_gmem1_AWREGION = 4'd0;
-  assign m_axi_gmem1_WSTRB = {64{1'b1}};
+  assign m_axi_gmem1_WSTRB = {AxiBytes{1'b1}};
   assign m_axi_gmem1_AWVALID = 1'b0;
   assign m_axi_gmem1_AWADDR = 64'd0;
   assign m_axi_gmem1_AWLEN = 8'd0;
   assign m_axi_gmem1_WVALID = 1'b0;
-  assign m_axi_gmem1_WDATA = 512'd0;
+  assign m_axi_gmem1_WDATA = {8 * AxiBytes{1'b0}};
   assign m_axi_gmem1_WLAST = 1'b0;
   assign m_axi_gmem1_BREADY = 1'b1;
 
@@ -385,7 +388,7 @@ module flame_kernel #(
   assign m_axi_gmem2_ARLEN = arlen[23:16];
   assign m_axi_gmem2_RREADY = rready[2];
   assign m_axi_gmem2_ARID = 1'b0;
-  assign m_axi_gmem2_ARSIZE = 3'd6;
+  assign m_axi_gmem2_ARSIZE = beat_size;
   assign m_axi_gmem2_ARBURST = 2'b01;
   assign m_axi_gmem2_ARLOCK = 2'b00;
   assign m_axi_gmem2_ARCACHE = 4'b0011;
@@ -393,19 +396,19 @@ module flame_kernel #(
   assign m_axi_gmem2_ARQOS = 4'd0;
   assign m_axi_gmem2_ARREGION = 4'd0;
   assign m_axi_gmem2_AWID = 1'b0;
-  assign m_axi_gmem2_AWSIZE = 3'd6;
+  assign m_axi_gmem2_AWSIZE = beat_size;
   assign m_axi_gmem2_AWBURST = 2'b01;
   assign m_axi_gmem2_AWLOCK = 2'b00;
   assign m_axi_gmem2_AWCACHE = 4'b0011;
   assign m_axi_gmem2_AWPROT = 3'b000;
   assign m_axi_gmem2_AWQOS = 4'd0;
   assign m_axi_gmem2_AWREGION = 4'd0;
-  assign m_axi_gmem2_WSTRB = {64{1'b1}};
+  assign m_axi_gmem2_WSTRB = {AxiBytes{1'b1}};
   assign m_axi_gmem2_AWVALID = 1'b0;
   assign m_axi_gmem2_AWADDR = 64'd0;
   assign m_axi_gmem2_AWLEN = 8'd0;
   assign m_axi_gmem2_WVALID = 1'b0;
-  assign m_axi_gmem2_WDATA = 512'd0;
+  assign m_axi_gmem2_WDATA = {8 * AxiBytes{1'b0}};
   assign m_axi_gmem2_WLAST = 1'b0;
   assign m_axi_gmem2_BREADY = 1'b1;
 
@@ -414,7 +417,7 @@ module flame_kernel #(
   assign m_axi_gmem3_ARLEN = arlen[31:24];
   assign m_axi_gmem3_RREADY = rready[3];
   assign m_axi_gmem3_ARID = 1'b0;
-  assign m_axi_gmem3_ARSIZE = 3'd6;
+  assign m_axi_gmem3_ARSIZE = beat_size;
   assign m_axi_gmem3_ARBURST = 2'b01;
   assign m_axi_gmem3_ARLOCK = 2'b00;
   assign m_axi_gmem3_ARCACHE = 4'b0011;
@@ -422,24 +425,24 @@ module flame_kernel #(
   assign m_axi_gmem3_ARQOS = 4'd0;
   assign m_axi_gmem3_ARREGION = 4'd0;
   assign m_axi_gmem3_AWID = 1'b0;
-  assign m_axi_gmem3_AWSIZE = 3'd6;
+  assign m_axi_gmem3_AWSIZE = beat_size;
   assign m_axi_gmem3_AWBURST = 2'b01;
   assign m_axi_gmem3_AWLOCK = 2'b00;
   assign m_axi_gmem3_AWCACHE = 4'b0011;
   assign m_axi_gmem3_AWPROT = 3'b000;
   assign m_axi_gmem3_AWQOS = 4'd0;
   assign m_axi_gmem3_AWREGION = 4'd0;
-  assign m_axi_gmem3_WSTRB = {64{1'b1}};
+  assign m_axi_gmem3_WSTRB = {AxiBytes{1'b1}};
   assign m_axi_gmem3_AWVALID = 1'b0;
   assign m_axi_gmem3_AWADDR = 64'd0;
   assign m_axi_gmem3_AWLEN = 8'd0;
   assign m_axi_gmem3_WVALID = 1'b0;
-  assign m_axi_gmem3_WDATA = 512'd0;
+  assign m_axi_gmem3_WDATA = {8 * AxiBytes{1'b0}};
   assign m_axi_gmem3_WLAST = 1'b0;
   assign m_axi_gmem3_BREADY = 1'b1;
 
   assign m_axi_gmem_host_ARID = 1'b0;
-  assign m_axi_gmem_host_ARSIZE = 3'd6;
+  assign m_axi_gmem_host_ARSIZE = beat_size;
   assign m_axi_gmem_host_ARBURST = 2'b01;
   assign m_axi_gmem_host_ARLOCK = 2'b00;
   assign m_axi_gmem_host_ARCACHE = 4'b0011;
@@ -447,14 +450,14 @@ module flame_kernel #(
   assign m_axi_gmem_host_ARQOS = 4'd0;
   assign m_axi_gmem_host_ARREGION = 4'd0;
   assign m_axi_gmem_host_AWID = 1'b0;
-  assign m_axi_gmem_host_AWSIZE = 3'd6;
+  assign m_axi_gmem_host_AWSIZE = beat_size;
   assign m_axi_gmem_host_AWBURST = 2'b01;
   assign m_axi_gmem_host_AWLOCK = 2'b00;
   assign m_axi_gmem_host_AWCACHE = 4'b0011;
   assign m_axi_gmem_host_AWPROT = 3'b000;
   assign m_axi_gmem_host_AWQOS = 4'd0;
   assign m_axi_gmem_host_AWREGION = 4'd0;
-  assign m_axi_gmem_host_WSTRB = {64{1'b1}};
+  assign m_axi_gmem_host_WSTRB = {AxiBytes{1'b1}};
 
 endmodule
 

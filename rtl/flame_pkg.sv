@@ -1,8 +1,10 @@
 // Constants shared by the accelerator's modules and, through docs/accelerator.md, by the host driver.
 package flame_pkg;
 
-  // Rows of the PE array: one AXI beat of 64 bytes feeds one weight to each row.
-  localparam int unsigned Rows = 64;
+  // Every address of the host is a multiple of a line, whatever the width of the AXI ports; commands and each part of a
+  // result record are one line. A module's parameter `AxiBytes` (16, 32 or 64) is the bytes of a beat, of a word of slot memory,
+  // and with that the rows of the PE array: one beat feeds one weight to each row.
+  localparam int unsigned LineBytes = 64;
   // Steps (columns of kept weights) that share one group of index words.
   localparam int unsigned GroupSteps = 8;
 
@@ -42,7 +44,7 @@ package flame_pkg;
   localparam logic [7:0] ErrorAxiWrite = 8'd7;
   localparam logic [7:0] ErrorSequence = 8'd8;
   localparam logic [7:0] ErrorPredictor = 8'd9;
-  localparam logic [7:0] ErrorAddress = 8'd10;  // not a multiple of 64
+  localparam logic [7:0] ErrorAddress = 8'd10;  // not a multiple of a line
   localparam logic [7:0] ErrorCount = 8'd11;    // more entries than a table has
 
   // Where a cycle went; the counters of all of these add up to the cycles between start and done.

@@ -1,8 +1,10 @@
 /// AXI4 master for commands, tokens, tables and results: one read request and one write request at a time, each split into
-/// INCR bursts of at most 64 beats that stay within 4 KiB. Addresses are multiples of 64.
+/// INCR bursts of at most 64 beats that end on multiples of 64 beats and so stay within 4 KiB. Addresses are multiples of a line.
 /// Read data leave as they come (the user takes every beat); write data are taken with valid/ready. A write's bursts follow one
 /// another, and the next request's follow these, without waiting for responses; `write_idle_o` says that none is due.
-module host_port (
+module host_port #(
+    parameter int unsigned AxiBytes = 64
+) (
     input  logic         clk_i,
     input  logic         rst_ni,
     // Read request.
@@ -11,7 +13,7 @@ module host_port (
     input  logic [ 63:0] read_address_i,
     input  logic [ 15:0] read_beats_i,
     output logic         data_valid_o,
-    output logic [511:0] data_o,
+    output logic [8*AxiBytes-1:0] data_o,
     output logic         read_error_o,
     // Write request.
     input  logic         write_i,
@@ -21,7 +23,7 @@ module host_port (
     input  logic [ 15:0] write_beats_i,
     input  logic         write_data_valid_i,
     output logic         write_data_ready_o,
-    input  logic [511:0] write_data_i,
+    input  logic [8*AxiBytes-1:0] write_data_i,
     output logic         write_error_o,
     // AXI4.
     output logic         arvalid_o,
@@ -30,7 +32,7 @@ module host_port (
     output logic [  7:0] arlen_o,
     input  logic         rvalid_i,
     output logic         rready_o,
-    input  logic [511:0] rdata_i,
+    input  logic [8*AxiBytes-1:0] rdata_i,
     input  logic [  1:0] rresp_i,
     input  logic         rlast_i,
     output logic         awvalid_o,
@@ -39,12 +41,14 @@ module host_port (
     output logic [  7:0] awlen_o,
     output logic         wvalid_o,
     input  logic         wready_i,
-    output logic [511:0] wdata_o,
+    output logic [8*AxiBytes-1:0] wdata_o,
     output logic         wlast_o,
     input  logic         bvalid_i,
     output logic         bready_o,
     input  logic [  1:0] bresp_i
 );
+
+  localparam int unsigned ByteBits = $clog2(AxiBytes);
 
   // ---- Reads.
   logic [63:0] read_address_q;
@@ -56,12 +60,12 @@ module host_port (
   logic [2:0] bursts_q;
   logic read_issue;
 
-  function automatic logic [6:0] burst_beats(input logic [5:0] beat_in_page, input logic [15:0] beats);
-    burst_beats = 7'd64 - 7'(beat_in_page);
+  function automatic logic [6:0] burst_beats(input logic [5:0] beat_of_64, input logic [15:0] beats);
+    burst_beats = 7'd64 - 7'(beat_of_64);
     if (16'(burst_beats) > beats) burst_beats = 7'(beats);
   endfunction
 
-  assign read_burst = burst_beats(read_address_q[11:6], read_request_q);
+  assign read_burst = burst_beats(read_address_q[ByteBits+:6], read_request_q);
   assign read_issue = read_request_q != '0 && (!arvalid_q || arready_i) && bursts_q != 3'd4;
   assign read_ready_o = read_waiting_q == '0;
 
@@ -86,7 +90,7 @@ module host_port (
         arvalid_q      <= 1'b1;
         araddr_q       <= read_address_q;
         arlen_q        <= 8'(read_burst - 1'b1);
-        read_address_q <= read_address_q + (64'(read_burst) << 6);
+        read_address_q <= read_address_q + (64'(read_burst) << ByteBits);
         read_request_q <= read_request_q - 16'(read_burst);
       end else if (arready_i) begin
         arvalid_q <= 1'b0;
@@ -116,7 +120,7 @@ module host_port (
   logic [6:0] write_burst_q, write_burst;
   logic [2:0] responses_q;  // still to come
   logic address_sent, response_taken;
-  assign write_burst = burst_beats(write_address_q[11:6], write_left_q);
+  assign write_burst = burst_beats(write_address_q[ByteBits+:6], write_left_q);
   assign address_sent = awvalid_o && awready_i;
   assign response_taken = bvalid_i && bready_o;
 
@@ -140,7 +144,7 @@ module host_port (
         WriteAddress:
         if (address_sent) begin
           write_burst_q   <= write_burst;
-          write_address_q <= write_address_q + (64'(write_burst) << 6);
+          write_address_q <= write_address_q + (64'(write_burst) << ByteBits);
           write_left_q    <= write_left_q - 16'(write_burst);
           write_state_q   <= WriteData;
         end
@@ -169,7 +173,7 @@ module host_port (
 `ifndef SYNTHESIS
   logic read_held_q, address_held_q, data_held_q;
   logic [71:0] read_request_held_q, address_request_held_q;
-  logic [512:0] data_offer_held_q;
+  logic [8*AxiBytes:0] data_offer_held_q;
   always_ff @(posedge clk_i) begin
     read_held_q            <= rst_ni && arvalid_o && !arready_i;
     read_request_held_q    <= {arlen_o, araddr_o};

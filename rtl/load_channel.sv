@@ -8,6 +8,7 @@ module load_channel #(
     parameter int unsigned BanksPerChannel = 1,
     parameter int unsigned BankWords = 4096,
     parameter int unsigned BurstBeats = 64,
+    parameter int unsigned AxiBytes = 64,
     parameter int unsigned MaxOutstanding = 4,
     parameter int unsigned PrefetchBurstBeats = BurstBeats / 4,
     parameter int unsigned MaxOutstandingPrefetch = 4,
@@ -36,7 +37,7 @@ module load_channel #(
     // Slot memory.
     output logic [          BanksPerChannel-1:0] write_o,
     output logic [              AddressBits-1:0] write_address_o,
-    output logic [                        511:0] write_data_o,
+    output logic [               8*AxiBytes-1:0] write_data_o,
     // AXI4 read channels.
     output logic                                 arvalid_o,
     input  logic                                 arready_i,
@@ -44,7 +45,7 @@ module load_channel #(
     output logic [                          7:0] arlen_o,
     input  logic                                 rvalid_i,
     output logic                                 rready_o,
-    input  logic [                        511:0] rdata_i,
+    input  logic [               8*AxiBytes-1:0] rdata_i,
     input  logic [                          1:0] rresp_i,
     input  logic                                 rlast_i
 );
@@ -111,7 +112,7 @@ module load_channel #(
       arlen_q   <= '0;
     end else if (issue) begin
       arvalid_q <= 1'b1;
-      araddr_q  <= channel_base_i + offset_i[64*chosen+:64] + (64'(issued_q[chosen]) << 6);
+      araddr_q  <= channel_base_i + offset_i[64*chosen+:64] + (64'(issued_q[chosen]) << $clog2(AxiBytes));
       arlen_q   <= 8'(burst - 1'b1);
     end else if (arready_i) begin
       arvalid_q <= 1'b0;
@@ -136,7 +137,7 @@ module load_channel #(
   // ---- Beats to the banks, one cycle later.
   logic [BanksPerChannel-1:0] write_q;
   logic [AddressBits-1:0] write_address_q;
-  logic [511:0] write_data_q;
+  logic [8*AxiBytes-1:0] write_data_q;
   logic error_q;
   logic [BeatCountBits-1:0] position;
   assign position = received_q[queue_context];
@@ -183,7 +184,7 @@ module load_channel #(
       assert (write_q == '0 || 32'(write_address_q) < BankWords) else $error("load_channel: a word beyond the bank");
       assert (!(waiting_q && (!arvalid_q || araddr_q != waiting_address_q || arlen_q != waiting_length_q)))
       else $error("load_channel: a request changed before it was taken");
-      assert (!arvalid_q || 64'(araddr_q[11:6]) + 64'(arlen_q) < 64)
+      assert (!arvalid_q || 32'(araddr_q[11:0]) + AxiBytes * (32'(arlen_q) + 32'd1) <= 32'd4096)
       else $error("load_channel: a burst crosses a 4 KiB boundary");
     end
   end

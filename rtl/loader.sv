@@ -8,6 +8,7 @@ module loader #(
     parameter int unsigned BankWords = 4096,
     parameter int unsigned MaxSlots = 64,
     parameter int unsigned BurstBeats = 64,
+    parameter int unsigned AxiBytes = 64,
     localparam int unsigned ContextBits = $clog2(NumContexts),
     localparam int unsigned AddressBits = $clog2(BankWords),
     localparam int unsigned SlotBits = $clog2(MaxSlots),
@@ -52,7 +53,7 @@ module loader #(
     // Slot memory, per bank.
     output logic [            Positions-1:0] write_o,
     output logic [AddressBits*Positions-1:0] write_address_o,
-    output logic [        512*Positions-1:0] write_data_o,
+    output logic [8*AxiBytes*Positions-1:0] write_data_o,
     // AXI4 read channels.
     output logic [             Channels-1:0] arvalid_o,
     input  logic [             Channels-1:0] arready_i,
@@ -60,7 +61,7 @@ module loader #(
     output logic [           8*Channels-1:0] arlen_o,
     input  logic [             Channels-1:0] rvalid_i,
     output logic [             Channels-1:0] rready_o,
-    input  logic [         512*Channels-1:0] rdata_i,
+    input  logic [8*AxiBytes*Channels-1:0] rdata_i,
     input  logic [           2*Channels-1:0] rresp_i,
     input  logic [             Channels-1:0] rlast_i
 );
@@ -88,12 +89,13 @@ module loader #(
   for (genvar ch = 0; ch < Channels; ch++) begin : g_channel
     logic [BanksPerChannel-1:0] write;
     logic [AddressBits-1:0] write_address;
-    logic [511:0] write_data;
+    logic [8*AxiBytes-1:0] write_data;
     load_channel #(
         .NumContexts(NumContexts),
         .BanksPerChannel(BanksPerChannel),
         .BankWords(BankWords),
-        .BurstBeats(BurstBeats)
+        .BurstBeats(BurstBeats),
+        .AxiBytes(AxiBytes)
     ) u_channel (
         .clk_i,
         .rst_ni,
@@ -120,14 +122,14 @@ module loader #(
         .arlen_o(arlen_o[8*ch+:8]),
         .rvalid_i(rvalid_i[ch]),
         .rready_o(rready_o[ch]),
-        .rdata_i(rdata_i[512*ch+:512]),
+        .rdata_i(rdata_i[8*AxiBytes*ch+:8*AxiBytes]),
         .rresp_i(rresp_i[2*ch+:2]),
         .rlast_i(rlast_i[ch])
     );
     for (genvar b = 0; b < BanksPerChannel; b++) begin : g_bank
       assign write_o[BanksPerChannel*ch+b] = write[b];
       assign write_address_o[AddressBits*(BanksPerChannel*ch+b)+:AddressBits] = write_address;
-      assign write_data_o[512*(BanksPerChannel*ch+b)+:512] = write_data;
+      assign write_data_o[8*AxiBytes*(BanksPerChannel*ch+b)+:8*AxiBytes] = write_data;
     end
   end
 

@@ -1,27 +1,29 @@
-/// The N:M PE array: 64 rows x `Positions` multipliers. Every cycle with `step_i` it takes one column of kept weights (a
+/// The N:M PE array: `AxiBytes` rows x `Positions` multipliers. Every cycle with `step_i` it takes one column of kept weights (a
 /// byte a row and position), the index bit planes of those weights, and for each position the eight activation bytes the
 /// weights of that position may choose from. Sums stay in the rows until the last step of a block; then they move to a
 /// shadow register and leave eight rows a cycle, while the array works on the next block.
 ///
-/// Rate: one step a cycle, no bubbles between blocks. Blocks must be at least eight steps apart (the caller's duty).
+/// Rate: one step a cycle, no bubbles between blocks. A block must not end before the one before it has left (the caller's duty).
 /// Latency: the first eight rows appear on `drain_data_o` six cycles after the last step.
 module pe_array #(
-    parameter int unsigned Positions = 1
+    parameter int unsigned Positions = 1,
+    parameter int unsigned AxiBytes = 64,
+    localparam int unsigned Rows = AxiBytes
 ) (
     input  logic                        clk_i,
     input  logic                        rst_ni,
     input  logic                        step_i,
     input  logic                        first_i,
     input  logic                        last_i,
-    input  logic [512*Positions-1:0]    weights_i,     // position-major: byte 64*p + row
-    input  logic [3*64*Positions-1:0]   planes_i,      // bit 64*(3*p + plane) + row
+    input  logic [8*Rows*Positions-1:0] weights_i,     // position-major: byte Rows*p + row
+    input  logic [3*Rows*Positions-1:0] planes_i,      // bit Rows*(3*p + plane) + row
     input  logic [64*Positions-1:0]     candidates_i,  // eight bytes a position
     output logic                        drain_o,
-    output logic [2:0]                  drain_index_o,
-    output logic [255:0]                drain_data_o   // eight int32, rows 8*index .. 8*index+7
+    output logic                        drain_last_o,  // of the block
+    output logic [255:0]                drain_data_o   // eight int32: rows 0 .. 7 of the block, then 8 .. 15, ...
 );
 
-  localparam int unsigned Rows = flame_pkg::Rows;
+  localparam logic [2:0] LastDrain = 3'(Rows / 8 - 1);
 
   logic multiply_q, multiply_first_q, multiply_last_q;
   logic sum_q, sum_first_q, sum_last_q;
@@ -56,7 +58,7 @@ module pe_array #(
         drain_index_q <= '0;
       end else if (drain_q) begin
         drain_index_q <= drain_index_q + 1'b1;
-        if (drain_index_q == 3'd7) drain_q <= 1'b0;
+        if (drain_index_q == LastDrain) drain_q <= 1'b0;
       end
     end
   end
@@ -101,13 +103,13 @@ module pe_array #(
   end
 
   assign drain_o = drain_q;
-  assign drain_index_o = drain_index_q;
+  assign drain_last_o = drain_index_q == LastDrain;
   assign drain_data_o = shadow_q[255:0];
 
 `ifndef SYNTHESIS
   always_ff @(posedge clk_i) begin
     if (rst_ni && capture_q) begin
-      assert (!drain_q || drain_index_q == 3'd7) else $error("pe_array: a block ended before the last one was drained");
+      assert (!drain_q || drain_index_q == LastDrain) else $error("pe_array: a block ended before the last one was drained");
     end
   end
 `endif

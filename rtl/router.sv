@@ -1,48 +1,50 @@
 /// Router of one token: logits of all experts in fixed point, and the expert of the largest (equal ones: the lowest id).
-/// The token comes as beats of sixteen 32-bit numbers of which 27 bits count; weights are 18 bits, one scale a layer.
+/// The token comes as beats of 32-bit numbers of which 27 bits count; weights are 18 bits, one scale a layer.
 /// Sums are exact, so the choice differs from an exact one only where quantising the operands does.
 ///
-/// Rate: one beat a cycle. Sixteen products a cycle and expert are registered, then added in two steps, then accumulated; the
+/// Rate: one beat a cycle. The products of a beat (sixteen an expert at 64 bytes) are registered, then added in two steps, then accumulated; the
 /// largest sum is found by a tree, a level a cycle. `done_o` comes 5 + log2(`MaxExperts`) cycles after the last beat;
 /// results stay until the next start.
 module router #(
     parameter int unsigned MaxExperts = 8,
     parameter int unsigned MaxLayers = 12,
     parameter int unsigned MaxDModel = 1024,
+    parameter int unsigned AxiBytes = 64,
+    localparam int unsigned Words = AxiBytes / 4,  // numbers of a beat: 4, 8 or 16
     localparam int unsigned LayerBits = $clog2(MaxLayers),
     localparam int unsigned ExpertBits = $clog2(MaxExperts),
-    localparam int unsigned BeatsBits = $clog2(MaxDModel / 16)
+    localparam int unsigned BeatsBits = $clog2(MaxDModel / Words)
 ) (
     input  logic                     clk_i,
     input  logic                     rst_ni,
     input  logic [     ExpertBits:0] experts_i,
     input  logic [      BeatsBits:0] beats_i,        // of one token
-    // Weights: one beat holds sixteen weights of one expert.
+    // Weights: one beat holds as many weights of one expert.
     input  logic                     write_i,
     input  logic [    LayerBits-1:0] write_layer_i,
     input  logic [   ExpertBits-1:0] write_expert_i,
     input  logic [    BeatsBits-1:0] write_beat_i,
-    input  logic [            511:0] write_data_i,
+    input  logic [   8*AxiBytes-1:0] write_data_i,
     // One token.
     input  logic                     start_i,
     input  logic [    LayerBits-1:0] layer_i,
     input  logic                     beat_valid_i,
-    input  logic [            511:0] beat_data_i,
+    input  logic [   8*AxiBytes-1:0] beat_data_i,
     output logic                     done_o,
     output logic [   ExpertBits-1:0] expert_o,
     output logic [32*MaxExperts-1:0] logits_o        // sum / 2^19
 );
 
-  localparam int unsigned Depth = MaxLayers * (MaxDModel / 16);
+  localparam int unsigned Depth = MaxLayers * (MaxDModel / Words);
   localparam int unsigned DepthBits = $clog2(Depth);
   localparam int unsigned Leaves = 2 ** ExpertBits;
-  localparam int unsigned SumBits = 49 + BeatsBits;
+  localparam int unsigned SumBits = 45 + $clog2(MaxDModel);
 
   logic [BeatsBits:0] beat_q;
   logic [LayerBits-1:0] layer_q;
-  logic [4:1] valid_q, first_q, last_q;  // of the beat in stage i: operands, products, sums of four, sum of sixteen
+  logic [4:1] valid_q, first_q, last_q;  // of the beat in stage i: operands, products, sums of four, the beat's sum
   logic [ExpertBits:0] settled_q;  // bit i: the sums are final, and so are the i lowest levels of the tree
-  logic [511:0] beat1_q;
+  logic [8*AxiBytes-1:0] beat1_q;
   logic [DepthBits-1:0] read_address, write_address;
   logic signed [SumBits-1:0] sums[Leaves];
 
@@ -70,16 +72,16 @@ module router #(
 
   for (genvar e = 0; e < Leaves; e++) begin : g_expert
     if (e < MaxExperts) begin : g_unit
-      logic [287:0] write_weights, weights;
-      logic signed [44:0] products_q[16];
-      logic signed [46:0] fours_q[4];
-      logic signed [48:0] sixteen_q;
+      logic [18*Words-1:0] write_weights, weights;
+      logic signed [44:0] products_q[Words];
+      logic signed [46:0] fours_q[4];  // zero beyond the beat's numbers
+      logic signed [48:0] beat_sum_q;
       logic signed [SumBits-1:0] sum_q;
-      for (genvar i = 0; i < 16; i++) begin : g_pack
+      for (genvar i = 0; i < Words; i++) begin : g_pack
         assign write_weights[18*i+:18] = write_data_i[32*i+:18];
       end
       ram_1r1w #(
-          .Width(288),
+          .Width(18 * Words),
           .Depth(Depth)
       ) u_weights (
           .clk_i,
@@ -92,17 +94,18 @@ module router #(
       );
       always_ff @(posedge clk_i) begin
         if (valid_q[1]) begin
-          for (int unsigned i = 0; i < 16; i++) begin
+          for (int unsigned i = 0; i < Words; i++) begin
             products_q[i] <= 45'($signed(beat1_q[32*i+:27])) * 45'($signed(weights[18*i+:18]));
           end
         end
         if (valid_q[2]) begin
-          for (int unsigned i = 0; i < 4; i++) begin
+          for (int unsigned i = Words / 4; i < 4; i++) fours_q[i] <= '0;
+          for (int unsigned i = 0; i < Words / 4; i++) begin
             fours_q[i] <= (47'(products_q[4*i]) + 47'(products_q[4*i+1])) + (47'(products_q[4*i+2]) + 47'(products_q[4*i+3]));
           end
         end
-        if (valid_q[3]) sixteen_q <= (49'(fours_q[0]) + 49'(fours_q[1])) + (49'(fours_q[2]) + 49'(fours_q[3]));
-        if (valid_q[4]) sum_q <= first_q[4] ? SumBits'(sixteen_q) : sum_q + SumBits'(sixteen_q);
+        if (valid_q[3]) beat_sum_q <= (49'(fours_q[0]) + 49'(fours_q[1])) + (49'(fours_q[2]) + 49'(fours_q[3]));
+        if (valid_q[4]) sum_q <= first_q[4] ? SumBits'(beat_sum_q) : sum_q + SumBits'(beat_sum_q);
       end
       assign sums[e] = sum_q;
       assign logits_o[32*e+:32] = sum_q[50:19];

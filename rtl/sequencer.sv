@@ -12,12 +12,15 @@ module sequencer #(
     parameter int unsigned MaxSlots = 64,
     parameter int unsigned NumSequences = 64,
     parameter int unsigned TableAddressBits = 16,
+    parameter int unsigned AxiBytes = 64,
+    localparam int unsigned Words = AxiBytes / 4,  // 32-bit words of a beat
     localparam int unsigned SlotBits = $clog2(MaxSlots),
     localparam int unsigned LayerBits = $clog2(MaxLayers),
     localparam int unsigned ExpertBits = $clog2(MaxExperts),
     localparam int unsigned SequenceBits = $clog2(NumSequences),
-    localparam int unsigned RouterBeatBits = $clog2(MaxDModel / 16),
-    localparam int unsigned TokenBeatBits = $clog2(MaxDModel / 64)
+    localparam int unsigned RouterBeatBits = $clog2(MaxDModel / Words),
+    localparam int unsigned TokenBeatBits = $clog2(MaxDModel / AxiBytes),
+    localparam int unsigned TableBeatBits = TableAddressBits - $clog2(Words)
 ) (
     input  logic                          clk_i,
     input  logic                          rst_ni,
@@ -44,7 +47,7 @@ module sequencer #(
     output logic [                  63:0] read_address_o,
     output logic [                  15:0] read_beats_o,
     input  logic                          data_valid_i,
-    input  logic [                 511:0] data_i,
+    input  logic [        8*AxiBytes-1:0] data_i,
     output logic                          write_o,
     input  logic                          write_ready_i,
     input  logic                          write_idle_i,          // no write is on its way
@@ -52,7 +55,7 @@ module sequencer #(
     output logic [                  15:0] write_beats_o,
     output logic                          write_data_valid_o,
     input  logic                          write_data_ready_i,
-    output logic [                 511:0] write_data_o,
+    output logic [        8*AxiBytes-1:0] write_data_o,
     input  logic                          read_error_i,
     input  logic                          load_error_i,          // of the loader's reads
     input  logic                          write_error_i,
@@ -68,7 +71,7 @@ module sequencer #(
     input  logic [     32*MaxExperts-1:0] router_logits_i,
     // Predictor.
     output logic                          table_write_o,
-    output logic [  TableAddressBits-5:0] table_beat_o,
+    output logic [     TableBeatBits-1:0] table_beat_o,
     output logic                          sequence_clear_o,
     output logic                          sequence_copy_o,
     output logic [      SequenceBits-1:0] sequence_source_o,
@@ -103,8 +106,11 @@ module sequencer #(
     input  logic [      RouterBeatBits:0] result_beats_i,        // beats of sums that the engine has finished
     output logic                          result_read_o,
     output logic [    RouterBeatBits-1:0] result_beat_o,
-    input  logic [                 511:0] result_data_i
+    input  logic [        8*AxiBytes-1:0] result_data_i
 );
+
+  localparam int unsigned LineBeats = flame_pkg::LineBytes / AxiBytes;
+  localparam int unsigned LineBeatBits = $clog2(LineBeats);
 
   typedef enum logic [3:0] {
     StateIdle,
@@ -165,8 +171,8 @@ module sequencer #(
   assign observe = flags[flame_pkg::FlagObserve];
   assign compute = flags[flame_pkg::FlagCompute];
 
-  assign router_beats = (RouterBeatBits + 1)'({model_blocks_i, 2'b00});
-  assign token_beats = (TokenBeatBits + 1)'(model_blocks_i);
+  assign router_beats = (RouterBeatBits + 1)'({model_blocks_i, 2'b00}) << LineBeatBits;
+  assign token_beats = (TokenBeatBits + 1)'(model_blocks_i) << LineBeatBits;
   assign wanted_beats = (route ? 16'(router_beats) : 16'd0) + (compute ? 16'(token_beats) : 16'd0);
   assign token_complete = beat_q == wanted_beats;
 
@@ -184,7 +190,7 @@ module sequencer #(
       if (sequence_id >= 8'(NumSequences)) command_error = flame_pkg::ErrorSequence;
     end
     if (opcode == flame_pkg::OpLoadRouter && layer >= 8'(layers_i)) command_error = flame_pkg::ErrorLayer;
-    if (opcode == flame_pkg::OpLoadTable && (count[31:16] != '0 || 32'(current[63:48]) + count > 32'(2 ** (TableAddressBits - 4)))) begin
+    if (opcode == flame_pkg::OpLoadTable && (count[31:16] != '0 || 32'(current[63:48]) + count > 32'(2 ** TableBeatBits))) begin
       command_error = flame_pkg::ErrorCount;
     end
     if (opcode == flame_pkg::OpLoadKeep && count > 32'd16) command_error = flame_pkg::ErrorCount;
@@ -208,12 +214,19 @@ module sequencer #(
   end
 
   logic take_read;
-  logic [223:0] data_command;
   assign take_read = read_o && read_ready_i;
-  assign data_command = data_i[223:0];
 
+  // Of a command's line the first 28 bytes count.
+  logic [2:0] fetched_command;
+  assign fetched_command = 3'(beat_q >> LineBeatBits);
   always_ff @(posedge clk_i) begin
-    if (state_q == StateFetchWait && data_valid_i) fetched_q[beat_q[2:0]] <= data_command;
+    if (state_q == StateFetchWait && data_valid_i) begin
+      for (int unsigned word = 0; word < 7; word++) begin
+        if ((beat_q & 16'(LineBeats - 1)) == 16'(word / Words)) begin
+          fetched_q[fetched_command][32*word+:32] <= data_i[32*(word%Words)+:32];
+        end
+      end
+    end
   end
 
   logic results_sent, load_done;
@@ -257,7 +270,7 @@ module sequencer #(
             state_q <= StateFetchWait;
           end
         end
-        StateFetchWait: if (beat_q == 16'd8) state_q <= StateDecode;
+        StateFetchWait: if (beat_q == 16'(8 * LineBeats)) state_q <= StateDecode;
 
         StateDecode: begin
           beat_q        <= '0;
@@ -409,7 +422,7 @@ module sequencer #(
     if (state_q == StateFetch) begin
       read_o = error_q == flame_pkg::ErrorNone && command_q != command_count_i && command_q[2:0] == '0;
       read_address_o = commands_i + (64'(command_q) << 6);
-      read_beats_o = 16'd8;
+      read_beats_o = 16'(8 * LineBeats);
     end else if (state_q == StateDecode && command_error == flame_pkg::ErrorNone) begin
       read_o = reads;
       if (opcode != flame_pkg::OpLayer) begin
@@ -430,7 +443,7 @@ module sequencer #(
   assign router_expert_o = ExpertBits'(load_expert_q);
   assign router_beat_o = RouterBeatBits'(beat_q);
   assign table_write_o = data_valid_i && state_q == StateTables && opcode == flame_pkg::OpLoadTable;
-  assign table_beat_o = (TableAddressBits - 4)'(32'(current[63:48]) + 32'(beat_q));
+  assign table_beat_o = TableBeatBits'(32'(current[63:48]) + 32'(beat_q));
   assign keep_write_o = data_valid_i && state_q == StateTables && opcode == flame_pkg::OpLoadKeep;
   assign keep_layer_o = beat_q[3:0];
   assign sequence_clear_o = state_q == StateDecode && opcode == flame_pkg::OpClearSequence &&
@@ -449,11 +462,14 @@ module sequencer #(
   assign flush_o = state_q == StateFlush;
   assign engine_start_o = state_q == StateArm && compute && (!observe || armed_q) && token_complete;
 
-  // ---- Results: the sums as soon as all blocks but the last are there, then two beats about the command; one word of
+  // ---- Results: the sums as soon as all blocks but the last are there, then two lines about the command; one word of
   // look-ahead hides the memory's latency.
+  localparam int unsigned RecordBeats = 2 * LineBeats;
   logic [15:0] sum_beats, next_result_q, sent_q;
-  logic sums_asked_q, pushing_q, status_q, logits_q, queue_ready, queue_valid;
-  logic [511:0] queue_data, status_beat, logits_beat;
+  logic sums_asked_q, pushing_q, record_q, queue_ready, queue_valid;
+  logic [2:0] record_beat_q;
+  logic [8*AxiBytes-1:0] queue_data;
+  logic [1023:0] record;
   logic [2:0] queued;
   logic ask_sums, ask_record, sums_due, request;
   assign sum_beats = compute ? 16'(router_beats) : 16'd0;
@@ -461,12 +477,11 @@ module sequencer #(
   assign ask_record = state_q == StateResult;
   assign sums_due = sums_asked_q && next_result_q < sum_beats &&
                     (state_q != StateCompute || next_result_q < 16'(result_beats_i));
-  assign request = (sums_due || (state_q == StateResultWait && next_result_q >= sum_beats && next_result_q < sum_beats + 16'd2)) &&
+  assign request = (sums_due || (state_q == StateResultWait && next_result_q >= sum_beats && next_result_q < sum_beats + 16'(RecordBeats))) &&
                    queued + 3'(pushing_q) < 3'd3;
   assign result_read_o = request && next_result_q < sum_beats;
   assign result_beat_o = RouterBeatBits'(next_result_q);
-  assign status_beat = {384'd0, cycles_q, hidden_maximum_i, 16'd0, 6'd0, class_q, expert_q, 32'hF1A3_0001};
-  assign logits_beat = 512'(router_logits_i);
+  assign record = {512'(router_logits_i), 384'd0, cycles_q, hidden_maximum_i, 16'd0, 6'd0, class_q, expert_q, 32'hF1A3_0001};
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni || state_q == StateDecode) begin
@@ -474,22 +489,22 @@ module sequencer #(
       sent_q        <= '0;
       sums_asked_q  <= 1'b0;
       pushing_q     <= 1'b0;
-      status_q      <= 1'b0;
-      logits_q      <= 1'b0;
+      record_q      <= 1'b0;
+      record_beat_q <= '0;
     end else begin
-      pushing_q <= request;
-      status_q  <= next_result_q == sum_beats;
-      logits_q  <= next_result_q == sum_beats + 16'd1;
+      pushing_q     <= request;
+      record_q      <= next_result_q >= sum_beats;
+      record_beat_q <= 3'(next_result_q - sum_beats);
       if (ask_sums && write_ready_i) sums_asked_q <= 1'b1;
       if (request) next_result_q <= next_result_q + 1'b1;
       if (write_data_valid_o && write_data_ready_i) sent_q <= sent_q + 1'b1;
     end
   end
-  assign queue_data = status_q ? status_beat : logits_q ? logits_beat : result_data_i;
-  assign results_sent = sent_q == sum_beats + 16'd2;
+  assign queue_data = record_q ? record[8*AxiBytes*32'(record_beat_q)+:8*AxiBytes] : result_data_i;
+  assign results_sent = sent_q == sum_beats + 16'(RecordBeats);
 
   fifo #(
-      .Width(512),
+      .Width(8 * AxiBytes),
       .Depth(4)
   ) u_results (
       .clk_i,
@@ -505,8 +520,8 @@ module sequencer #(
   );
   assign write_data_valid_o = queue_valid;
   assign write_o = ask_sums || ask_record;
-  assign write_address_o = ask_sums ? output_address + 64'd128 : output_address;
-  assign write_beats_o = ask_sums ? sum_beats : 16'd2;
+  assign write_address_o = ask_sums ? output_address + 64'(2 * flame_pkg::LineBytes) : output_address;
+  assign write_beats_o = ask_sums ? sum_beats : 16'(RecordBeats);
 
   assign done_o = state_q == StateDone && !hint_held_q && !broken_q;
   assign idle_o = state_q == StateIdle;

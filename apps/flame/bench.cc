@@ -531,8 +531,10 @@ void add_bench_command(CLI::App& app) {
                    "cpu, or fpga-sim: the accelerator's RTL (MODEL may be a bare config.json or switch-base-8, …)")
       ->check(CLI::IsMember({"cpu", "fpga-sim"}))
       ->capture_default_str();
-  command->add_option("--lanes", options->lanes, "fpga-sim: 64 (one DDR4 channel) or 256 (four)")
-      ->check(CLI::IsMember({"64", "256"}))
+  command
+      ->add_option("--lanes", options->lanes,
+                   "fpga-sim: 64 (one DDR4 channel) or 256 (four), or 16 (one channel of 128 bits, for small models)")
+      ->check(CLI::IsMember({"16", "64", "256"}))
       ->capture_default_str();
   command->add_flag("--transactions", options->transactions,
                     "fpga-sim: the transaction-level model instead of the RTL");

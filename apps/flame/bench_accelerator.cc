@@ -66,7 +66,7 @@ Json to_json(const accel::AcceleratorRow& row, const BenchAcceleratorOptions& op
         {"prefetched", result.counters.prefetch_loads},
         {"prefetch_used", result.counters.prefetch_used},
         {"prefetch_dropped", result.counters.prefetch_dropped}}},
-      {"bytes_loaded", result.counters.load_beats * accel::kBeatBytes},
+      {"bytes_loaded", result.counters.load_bytes},
       {"cycles", cycles}};
 }
 
@@ -167,7 +167,7 @@ void bench_accelerator(const BenchAcceleratorOptions& options, const routing::Tr
                  {"clock_mhz", table.ddr4.kernel_clock_mhz},
                  {"clock", "assumed"},
                  {"results", list_of(rows, options)},
-                 {"ceilings", {{"sequential_beats_per_cycle", accel::sequential_beats_per_cycle(table.ddr4)}}}};
+                 {"ceilings", {{"sequential_beats_per_cycle", accel::sequential_lines_per_cycle(table.ddr4)}}}};
     if (!sweep.empty()) json["sweep"] = list_of(sweep, options);
     print(to_text(json) + "\n");
     return;

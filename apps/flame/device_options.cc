@@ -26,8 +26,10 @@ void add_device_options(CLI::App& command, DeviceOptions& options) {
       ->capture_default_str()
       ->group(kGroup);
   command
-      .add_option("--lanes", options.lanes, "fpga-sim: multipliers of the array, 64 (one DDR4 channel) or 256 (four)")
-      ->check(CLI::IsMember({"64", "256"}))
+      .add_option("--lanes", options.lanes,
+                  "fpga-sim: multipliers of the array, 64 (one DDR4 channel) or 256 (four), or 16 (one channel of 128 "
+                  "bits: the kernel that fits an ECP5, for small models)")
+      ->check(CLI::IsMember({"16", "64", "256"}))
       ->capture_default_str()
       ->group(kGroup);
   command
@@ -55,6 +57,7 @@ void add_device_options(CLI::App& command, DeviceOptions& options) {
 }
 
 accel::RtlConfiguration configuration_of(const std::string& lanes) {
+  if (lanes == "16") return accel::RtlConfiguration::kLanes16;
   return lanes == "64" ? accel::RtlConfiguration::kLanes64 : accel::RtlConfiguration::kLanes256;
 }
 

@@ -2,6 +2,7 @@
 module engine_bench #(
     parameter int unsigned Positions = 1,
     parameter int unsigned BankWords = 16384,
+    parameter int unsigned AxiBytes = 64,
     localparam int unsigned AddressBits = $clog2(BankWords)
 ) (
     input  logic                     clk_i,
@@ -12,7 +13,7 @@ module engine_bench #(
     input  logic [             12:0] input_steps_i,
     input  logic [              7:0] output_blocks_i,
     input  logic [             12:0] output_steps_i,
-    input  logic [              7:0] header_words_i,
+    input  logic [              9:0] header_words_i,
     input  logic                     start_i,
     input  logic [             31:0] base_i,
     input  logic [             31:0] available_i,
@@ -22,24 +23,28 @@ module engine_bench #(
     output logic                     issue_o,
     output logic                     starved_o,
     input  logic                     token_write_i,
-    input  logic [              3:0] token_beat_i,
-    input  logic [            511:0] token_data_i,
+    input  logic [              7:0] token_beat_i,
+    input  logic [   8*AxiBytes-1:0] token_data_i,
     input  logic [    Positions-1:0] write_i,
     input  logic [             31:0] write_address_i,
-    input  logic [            511:0] write_data_i,
-    output logic [              6:0] result_beats_o,
+    input  logic [   8*AxiBytes-1:0] write_data_i,
+    output logic [             15:0] result_beats_o,
     input  logic                     result_read_i,
-    input  logic [              5:0] result_beat_i,
-    output logic [            511:0] result_data_o
+    input  logic [              7:0] result_beat_i,
+    output logic [   8*AxiBytes-1:0] result_data_o
 );
 
   logic read_even, read_odd;
   logic [AddressBits-2:0] read_even_address, read_odd_address;
-  logic [512*Positions-1:0] read_even_data, read_odd_data;
+  localparam int unsigned TokenBeatBits = $clog2(1024 / AxiBytes);
+  localparam int unsigned ResultBeatBits = $clog2(4096 / AxiBytes);
+  logic [ResultBeatBits:0] result_beats;
+  logic [8*AxiBytes*Positions-1:0] read_even_data, read_odd_data;
 
   expert_engine #(
       .Positions(Positions),
-      .BankWords(BankWords)
+      .BankWords(BankWords),
+      .AxiBytes(AxiBytes)
   ) u_engine (
       .clk_i,
       .rst_ni,
@@ -59,7 +64,7 @@ module engine_bench #(
       .issue_o,
       .starved_o,
       .token_write_i,
-      .token_beat_i,
+      .token_beat_i(token_beat_i[TokenBeatBits-1:0]),
       .token_data_i,
       .read_even_o(read_even),
       .read_even_address_o(read_even_address),
@@ -67,15 +72,18 @@ module engine_bench #(
       .read_odd_o(read_odd),
       .read_odd_address_o(read_odd_address),
       .read_odd_data_i(read_odd_data),
-      .result_beats_o,
+      .result_beats_o(result_beats),
       .result_read_i,
-      .result_beat_i,
+      .result_beat_i(result_beat_i[ResultBeatBits-1:0]),
       .result_data_o
   );
 
+  assign result_beats_o = 16'(result_beats);
+
   for (genvar p = 0; p < Positions; p++) begin : g_bank
     slot_memory #(
-        .Words(BankWords)
+        .Words(BankWords),
+        .AxiBytes(AxiBytes)
     ) u_bank (
         .clk_i,
         .write_i(write_i[p]),
@@ -83,10 +91,10 @@ module engine_bench #(
         .write_data_i,
         .read_even_i(read_even),
         .read_even_address_i(read_even_address),
-        .read_even_data_o(read_even_data[512*p+:512]),
+        .read_even_data_o(read_even_data[8*AxiBytes*p+:8*AxiBytes]),
         .read_odd_i(read_odd),
         .read_odd_address_i(read_odd_address),
-        .read_odd_data_o(read_odd_data[512*p+:512])
+        .read_odd_data_o(read_odd_data[8*AxiBytes*p+:8*AxiBytes])
     );
   end
 

@@ -1,4 +1,4 @@
-# Packages flame_kernel as an RTL kernel: vivado -mode batch -source rtl/vitis/package.tcl -tclargs OUTPUT.xo [lanes64|lanes256]
+# Packages flame_kernel as an RTL kernel: vivado -mode batch -source rtl/vitis/package.tcl -tclargs OUTPUT.xo [NAME in rtl/configurations]
 # Written after AMD's documentation of RTL kernels; it has not been run (no Vivado where FLAME is built).
 set output [lindex $argv 0]
 set configuration [expr {[llength $argv] > 1 ? [lindex $argv 1] : "lanes256"}]
@@ -14,7 +14,6 @@ foreach line [split [read $list] "\n"] {
 }
 close $list
 if {[llength $parameters] == 0} { error "rtl/configurations has no $configuration" }
-set channels [dict get $parameters Channels]
 
 create_project -force flame $project -part xcu200-fsgd2104-2-e
 add_files [concat [glob $rtl/*.sv] [glob $rtl/*.v]]

@@ -21,7 +21,7 @@ class Decoder {
   [[nodiscard]] const std::uint8_t* word(std::size_t bank, std::size_t index) const {
     const std::size_t per_channel = layout_.positions / layout_.channels;
     const std::size_t beat = index * per_channel + bank % per_channel;
-    return channels_[bank / per_channel].data() + beat * kBeatBytes;
+    return channels_[bank / per_channel].data() + beat * layout_.axi_bytes;
   }
 
   [[nodiscard]] std::vector<std::int8_t> matrix(bool output) const {
@@ -34,15 +34,16 @@ class Decoder {
     for (std::size_t row = 0; row < rows; ++row) {
       for (std::size_t kept = 0; kept < steps * layout_.positions; ++kept) {
         const std::size_t bank = kept % layout_.positions;
-        const std::size_t step = first + row / kRows * steps + kept / layout_.positions;
+        const std::size_t step = first + row / layout_.rows() * steps + kept / layout_.positions;
         const std::size_t group = layout_.header_words() + step / kGroupSteps * (planes + kGroupSteps);
         std::size_t index = 0;
         for (std::size_t plane = 0; plane < planes; ++plane) {
-          const std::size_t bit = step % kGroupSteps * kRows + row % kRows;
+          const std::size_t bit = step % kGroupSteps * layout_.rows() + row % layout_.rows();
           index |= (word(bank, group + plane)[bit / 8] >> (bit % 8) & 1U) << plane;
         }
         const std::size_t column = kept / layout_.pattern.n() * layout_.pattern.m() + index;
-        const auto value = static_cast<std::int8_t>(word(bank, group + planes + step % kGroupSteps)[row % kRows]);
+        const auto value =
+            static_cast<std::int8_t>(word(bank, group + planes + step % kGroupSteps)[row % layout_.rows()]);
         if (value != 0) result[row * columns + column] = value;
       }
     }
@@ -50,8 +51,9 @@ class Decoder {
   }
 
   [[nodiscard]] std::uint16_t multiplier(std::size_t row) const {
-    const std::size_t index = row / kScalesPerWord;
-    const std::uint8_t* at = word(index % layout_.positions, index / layout_.positions) + row % kScalesPerWord * 2;
+    const std::size_t index = row / layout_.scales_per_word();
+    const std::uint8_t* at =
+        word(index % layout_.positions, index / layout_.positions) + row % layout_.scales_per_word() * 2;
     return static_cast<std::uint16_t>(at[0] | at[1] << 8);
   }
 
@@ -63,13 +65,19 @@ class Decoder {
 TEST(ExpertLayout, AnImageHoldsEveryWeightAndScaleOnceForAllPatternsAndArrays) {
   std::mt19937 random(1);
   for (const auto& [n, m] : {std::pair{1U, 1U}, {1U, 2U}, {1U, 4U}, {2U, 4U}, {2U, 8U}, {4U, 8U}}) {
-    for (const auto& [positions, channels] : {std::pair{1U, 1U}, {2U, 1U}, {4U, 2U}, {4U, 4U}}) {
+    for (const auto& [positions, channels, axi_bytes] : {std::tuple{1U, 1U, 64U},
+                                                         {2U, 1U, 64U},
+                                                         {4U, 2U, 64U},
+                                                         {4U, 4U, 64U},
+                                                         {1U, 1U, 16U},
+                                                         {2U, 2U, 32U},
+                                                         {4U, 2U, 16U}}) {
       const DevicePattern pattern = DevicePattern::from(n, m);
       const RandomExpert expert(72, 200, pattern, random);
-      const ExpertLayout layout = ExpertLayout::make(72, 200, pattern, positions, channels);
+      const ExpertLayout layout = ExpertLayout::make(72, 200, pattern, positions, channels, axi_bytes);
       const Decoder decoder(layout, expert);
       SCOPED_TRACE(pattern.name() + " positions " + std::to_string(positions) + " channels " +
-                   std::to_string(channels));
+                   std::to_string(channels) + " bytes " + std::to_string(axi_bytes));
       EXPECT_EQ(decoder.matrix(false), expert.wi);
       EXPECT_EQ(decoder.matrix(true), expert.wo);
       for (std::size_t row = 0; row < 200; ++row) ASSERT_EQ(decoder.multiplier(row), expert.multiplier[row]);

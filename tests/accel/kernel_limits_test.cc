@@ -14,7 +14,8 @@ const KernelLimits kLimits = limits_of(RtlConfiguration::kLanes256);
 
 #ifdef FLAME_TEST_RTL
 TEST(KernelLimits, AreWhatTheRtlSaysOfItself) {
-  for (const RtlConfiguration configuration : {RtlConfiguration::kLanes64, RtlConfiguration::kLanes256}) {
+  for (const RtlConfiguration configuration :
+       {RtlConfiguration::kLanes16, RtlConfiguration::kLanes64, RtlConfiguration::kLanes256}) {
     SimulatedCardOptions options;
     options.configuration = configuration;
     EXPECT_EQ(Driver(std::make_unique<SimulatedCard>(options)).limits(), limits_of(configuration));

@@ -16,6 +16,8 @@
 #include "Vengine_bench1.h"
 #include "Vengine_bench2.h"
 #include "Vengine_bench4.h"
+#include "Vengine_bench_half.h"
+#include "Vengine_bench_narrow.h"
 #include "Vfifo.h"
 #include "Vrequantise_bench.h"
 #include "Vrouter.h"
@@ -255,27 +257,27 @@ class EngineBench {
       for (std::size_t word = 0; word < layout.bank_words(); ++word) {
         top_->write_i = static_cast<std::uint8_t>(1U << p);
         top_->write_address_i = static_cast<std::uint32_t>(base + word);
-        std::memcpy(&top_->write_data_i, image.data() + word * kBeatBytes, kBeatBytes);
+        std::memcpy(&top_->write_data_i, image.data() + word * layout.axi_bytes, layout.axi_bytes);
         top_.tick();
       }
     }
     top_->write_i = 0;
     std::vector<std::int8_t> codes(layout.padded_d_model());
     std::copy(expert.token.begin(), expert.token.end(), codes.begin());
-    for (std::size_t beat = 0; beat < codes.size() / 64; ++beat) {
+    for (std::size_t beat = 0; beat < codes.size() / layout.axi_bytes; ++beat) {
       top_->token_write_i = 1;
       top_->token_beat_i = static_cast<std::uint8_t>(beat);
-      std::memcpy(&top_->token_data_i, codes.data() + 64 * beat, 64);
+      std::memcpy(&top_->token_data_i, codes.data() + layout.axi_bytes * beat, layout.axi_bytes);
       top_.tick();
     }
     top_->token_write_i = 0;
     top_->log2_n_i = static_cast<std::uint8_t>(layout.pattern.log2_n);
     top_->log2_m_i = static_cast<std::uint8_t>(layout.pattern.log2_m);
-    top_->input_blocks_i = static_cast<std::uint8_t>(layout.input_blocks());
+    top_->input_blocks_i = static_cast<std::uint8_t>(layout.padded_d_ff() / kShapeUnit);
     top_->input_steps_i = static_cast<std::uint16_t>(layout.input_steps());
-    top_->output_blocks_i = static_cast<std::uint8_t>(layout.output_blocks());
+    top_->output_blocks_i = static_cast<std::uint8_t>(layout.padded_d_model() / kShapeUnit);
     top_->output_steps_i = static_cast<std::uint16_t>(layout.output_steps());
-    top_->header_words_i = static_cast<std::uint8_t>(layout.header_words());
+    top_->header_words_i = static_cast<std::uint16_t>(layout.header_words());
     top_->base_i = static_cast<std::uint32_t>(base);
     std::size_t available = arrival >= 256 ? layout.bank_words() : 0;
     top_->available_i = static_cast<std::uint32_t>(available);
@@ -298,13 +300,13 @@ class EngineBench {
   [[nodiscard]] kernels::Int8ExpertResult result(const ExpertLayout& layout) {
     kernels::Int8ExpertResult result;
     result.hidden_maximum = top_->hidden_maximum_o;
-    for (std::size_t beat = 0; beat < layout.padded_d_model() / 16; ++beat) {
+    for (std::size_t beat = 0; beat < layout.padded_d_model() * 4 / layout.axi_bytes; ++beat) {
       top_->result_read_i = 1;
       top_->result_beat_i = static_cast<std::uint8_t>(beat);
       top_.tick();
       std::int32_t words[16];
-      std::memcpy(words, &top_->result_data_o, 64);
-      result.accumulators.insert(result.accumulators.end(), words, words + 16);
+      std::memcpy(words, &top_->result_data_o, layout.axi_bytes);
+      result.accumulators.insert(result.accumulators.end(), words, words + layout.axi_bytes / 4);
     }
     top_->result_read_i = 0;
     result.accumulators.resize(layout.d_model);
@@ -319,14 +321,14 @@ class EngineBench {
 };
 
 template <class Top>
-void engine_equals_reference(std::size_t positions) {
+void engine_equals_reference(std::size_t positions, std::size_t axi_bytes = 64) {
   EngineBench<Top> bench(positions, 5);
   std::mt19937 random(6);
   constexpr std::size_t kBankWords = 16384;
   for (const auto& [n, m] : {std::pair{1U, 1U}, {1U, 2U}, {1U, 4U}, {2U, 4U}, {2U, 8U}, {4U, 8U}}) {
     const DevicePattern pattern = DevicePattern::from(n, m);
     for (const auto& [d_model, d_ff] : {std::pair{64U, 64U}, {128U, 512U}, {72U, 200U}, {192U, 320U}}) {
-      const ExpertLayout layout = ExpertLayout::make(d_model, d_ff, pattern, positions, positions);
+      const ExpertLayout layout = ExpertLayout::make(d_model, d_ff, pattern, positions, positions, axi_bytes);
       for (const unsigned arrival : {256U, 200U, 60U}) {
         RandomExpert expert(d_model, d_ff, pattern, random);
         const std::size_t base = random() % (kBankWords - layout.bank_words()) & ~std::size_t{1};
@@ -345,6 +347,8 @@ void engine_equals_reference(std::size_t positions) {
 TEST(RtlEngine, EqualsTheReferenceWith64Lanes) { engine_equals_reference<Vengine_bench1>(1); }
 TEST(RtlEngine, EqualsTheReferenceWith128Lanes) { engine_equals_reference<Vengine_bench2>(2); }
 TEST(RtlEngine, EqualsTheReferenceWith256Lanes) { engine_equals_reference<Vengine_bench4>(4); }
+TEST(RtlEngine, EqualsTheReferenceWithWordsOf128Bits) { engine_equals_reference<Vengine_bench_narrow>(1, 16); }
+TEST(RtlEngine, EqualsTheReferenceWithWordsOf256Bits) { engine_equals_reference<Vengine_bench_half>(2, 32); }
 
 TEST(RtlEngine, ExtremeValuesNeitherOverflowNorDivideByZero) {
   EngineBench<Vengine_bench1> bench(1, 7);

@@ -72,6 +72,26 @@ TEST(TransactionModel, IsWithinFivePercentOfTheRtlAndCountsTheSameWithoutPredict
   }
 }
 
+TEST(TransactionModel, IsWithinFivePercentOfTheRtlWithNarrowPortsToo) {
+  const Source source;
+  for (const auto& [n, m] : {std::pair{1U, 1U}, {2U, 4U}}) {
+    for (const std::size_t prefetches : {0U, 2U}) {
+      AcceleratorBenchOptions options;
+      options.configuration = RtlConfiguration::kLanes16;
+      options.d_model = 128;
+      options.d_ff = 256;
+      options.slots = 3;
+      options.pattern = DevicePattern::from(n, m);
+      options.policy = {.order = 2, .prefetch_count = prefetches, .path_layers = 3};
+      options.table = source.table;
+      const AcceleratorBenchResult rtl = run_accelerator_bench(options, source.replay);
+      const AcceleratorBenchResult model = run_transaction_model(options, source.replay);
+      SCOPED_TRACE(options.pattern.name() + " prefetches " + std::to_string(prefetches));
+      EXPECT_NEAR(model.cycles_per_token / rtl.cycles_per_token, 1.0, 0.05);
+    }
+  }
+}
+
 TEST(AcceleratorBench, BeladyIsAtLeastAnyOtherReplacementAndExactOnATextbookCase) {
   // Three experts in turn and two slots: every other lookup can be saved once the slots are full.
   RoutingReplay replay{1, 3, {0, 1, 2, 0, 1, 2, 0, 1, 2, 0}, std::vector<std::int32_t>(10, 0)};

@@ -138,6 +138,26 @@ TEST_F(AcceleratorCommands, GenerateWritesATimelineOfTheSimulatedCard) {
   EXPECT_GT(wave.seekg(0, std::ios::end).tellg(), 1000);
 }
 
+TEST_F(AcceleratorCommands, EveryArrayGivesTheTokensOfTheProcessor) {
+  expect_ok({"pack", tiny_model().string(), "-o", path("bundle"), "--pattern", "2:4", "--dtype", "int8"});
+  const std::vector<std::string> command{"generate", path("bundle"), "--text",  "One text.", "--max-new-tokens",
+                                         "6",        "--json",       "--device"};
+  const auto tokens_with = [&](const std::vector<std::string>& more) -> json {
+    std::vector<std::string> words = command;
+    words.insert(words.end(), more.begin(), more.end());
+    const ProgramResult result = run_flame(words);
+    if (result.standard_error.find("built without Verilator") != std::string::npos) return nullptr;
+    EXPECT_EQ(result.exit_code, 0) << result.standard_error;
+    return json::parse(result.standard_output).at("tokens");
+  };
+  const json expected = tokens_with({"cpu"});
+  for (const char* lanes : {"16", "64", "256"}) {
+    const json tokens = tokens_with({"fpga-sim", "--lanes", lanes});
+    if (tokens.is_null()) GTEST_SKIP() << "built without Verilator";
+    EXPECT_EQ(tokens, expected) << lanes << " lanes";
+  }
+}
+
 TEST_F(AcceleratorCommands, GenerateCountsCyclesPerTokenOutWhateverTheBeams) {
   expect_ok({"pack", tiny_model().string(), "-o", path("bundle"), "--pattern", "2:4", "--dtype", "int8"});
   const ProgramResult result = run_flame({"generate", path("bundle"), "--text", "One text.", "--max-new-tokens", "3",

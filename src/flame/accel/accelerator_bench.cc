@@ -67,16 +67,22 @@ double belady_hit_ratio(const RoutingReplay& replay, std::size_t slots, std::siz
   return count == first ? 0.0 : static_cast<double>(hits) / static_cast<double>(count - first);
 }
 
-double sequential_beats_per_cycle(const Ddr4Parameters& parameters) {
+double sequential_lines_per_cycle(const Ddr4Parameters& parameters) {
   Ddr4Timing timing(parameters);
-  constexpr std::uint64_t kBeats = 1 << 18;  // 16 MiB: many refreshes
+  constexpr std::uint64_t kLines = 1 << 18;  // 16 MiB: many refreshes
   std::uint64_t first = 0;
   std::uint64_t last = 0;
-  for (std::uint64_t beat = 0; beat < kBeats; ++beat) {
-    last = timing.schedule(beat * kBeatBytes, false, 0);
-    if (beat == 0) first = last;
+  for (std::uint64_t line = 0; line < kLines; ++line) {
+    last = timing.schedule(line * kLineBytes, false, 0);
+    if (line == 0) first = last;
   }
-  return static_cast<double>(kBeats - 1) / static_cast<double>(last - first);
+  return static_cast<double>(kLines - 1) / static_cast<double>(last - first);
+}
+
+double sequential_load_cycles(const ExpertLayout& layout, const Ddr4Parameters& parameters) {
+  const auto beats = static_cast<double>(layout.channel_beats());
+  const double beats_per_line = static_cast<double>(kLineBytes) / static_cast<double>(layout.axi_bytes);
+  return beats / std::min(1.0, sequential_lines_per_cycle(parameters) * beats_per_line);
 }
 
 AcceleratorBenchResult run_accelerator_bench(const AcceleratorBenchOptions& options, const RoutingReplay& replay) {
@@ -166,7 +172,7 @@ AcceleratorBenchResult summarise(const AcceleratorBenchOptions& options, const E
   result.cycles_per_token = cycles / tokens;
   result.seconds_per_token = result.cycles_per_token / (options.ddr4.kernel_clock_mhz * 1e6);
   result.moe_cycles_per_token = (cycles - static_cast<double>(result.counters[CycleKind::kDelay])) / tokens;
-  const double load = static_cast<double>(layout.channel_beats()) / sequential_beats_per_cycle(options.ddr4);
+  const double load = sequential_load_cycles(layout, options.ddr4);
   result.load_cycles_per_expert = load;
   const auto steps = static_cast<double>(result.steps_per_expert);
   const KernelCounters::Lookups lookups = result.counters.lookups();

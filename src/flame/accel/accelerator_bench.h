@@ -71,7 +71,10 @@ AcceleratorBenchResult summarise(const AcceleratorBenchOptions& options, const E
 /// (Belady) filled `slots`, loading on demand.
 double belady_hit_ratio(const RoutingReplay& replay, std::size_t slots, std::size_t warm_up);
 
-/// 64-byte beats per kernel cycle that one channel of `parameters` gives a long sequential read.
-double sequential_beats_per_cycle(const Ddr4Parameters& parameters);
+/// Lines of 64 bytes per kernel cycle that one channel of `parameters` gives a long sequential read.
+double sequential_lines_per_cycle(const Ddr4Parameters& parameters);
+
+/// Kernel cycles that an expert takes at that rate, or at a beat a cycle where the port is narrower than the memory.
+double sequential_load_cycles(const ExpertLayout& layout, const Ddr4Parameters& parameters);
 
 }  // namespace flame::accel

@@ -304,7 +304,7 @@ model::MoeStatistics AcceleratorDevice::statistics() const {
   result.bytes_prefetch_used = counters.prefetch_used * expert_bytes;
   // What arrived beyond that was fetched for nothing, whole experts and parts of dropped ones alike.
   const std::uint64_t useful = result.bytes_demand + result.bytes_prefetch_used;
-  const std::uint64_t moved = counters.load_beats * kBeatBytes;
+  const std::uint64_t moved = counters.load_bytes;
   result.bytes_prefetch_wasted = moved > useful ? moved - useful : 0;
   result.wait_seconds =
       static_cast<double>(counters[CycleKind::kMemory]) / (implementation_->driver.backend().clock_mhz() * 1e6);

@@ -40,8 +40,8 @@ std::string AcceleratorReport::describe(std::uint64_t output_tokens) const {
                         100.0 * static_cast<double>(counters[which]) / static_cast<double>(counters.busy_cycles()));
   }
   text.back() = '\n';
-  text += fmt::format("  bytes: experts {}, tokens and tables {}, results {}\n", counters.load_beats * kBeatBytes,
-                      counters.read_beats * kBeatBytes, counters.write_beats * kBeatBytes);
+  text += fmt::format("  bytes: experts {}, tokens and tables {}, results {}\n", counters.load_bytes,
+                      counters.read_bytes, counters.write_bytes);
   const KernelCounters::Lookups lookups = counters.lookups();
   text += fmt::format("  lookups: {} hits ({:.1f} %), {} late, {} misses\n", lookups.hits, 100.0 * lookups.hit_ratio(),
                       lookups.late, lookups.misses);
@@ -76,9 +76,9 @@ Json to_json(const AcceleratorReport& report, std::uint64_t output_tokens) {
             {"prefetch_used", counters.prefetch_used},
             {"prefetch_dropped", counters.prefetch_dropped}}},
           {"bytes",
-           {{"experts", counters.load_beats * kBeatBytes},
-            {"tokens_and_tables", counters.read_beats * kBeatBytes},
-            {"results", counters.write_beats * kBeatBytes}}},
+           {{"experts", counters.load_bytes},
+            {"tokens_and_tables", counters.read_bytes},
+            {"results", counters.write_bytes}}},
           {"decoder_expert_runs", report.decoder_layer_runs},
           {"router_decisions", report.router_decisions},
           {"router_disagreements", report.router_disagreements}};

@@ -110,8 +110,10 @@ std::uint64_t dense_layer_cycles(const model::SwitchConfig& config, const Accele
   const std::uint64_t attention = blocks * 6 * config.d_model * config.inner_dim();
   const std::uint64_t feed_forward = (blocks - std::min(blocks, moe_layers)) * 2 * config.d_model * config.d_ff;
   const std::uint64_t bytes = (attention + feed_forward) / moe_layers;
-  const std::size_t channels = options.configuration == RtlConfiguration::kLanes64 ? 1 : 4;
-  const double per_cycle = sequential_beats_per_cycle(options.ddr4) * static_cast<double>(channels * kBeatBytes);
+  const KernelLimits limits = limits_of(options.configuration);
+  const double per_channel = std::min(sequential_lines_per_cycle(options.ddr4) * static_cast<double>(kLineBytes),
+                                      static_cast<double>(limits.axi_bytes));
+  const double per_cycle = per_channel * static_cast<double>(limits.channels);
   return static_cast<std::uint64_t>(static_cast<double>(bytes) / per_cycle);
 }
 

@@ -12,6 +12,7 @@ namespace flame::accel {
 
 namespace {
 constexpr std::size_t kPage = 4096;
+constexpr std::size_t kLine = 64;
 }  // namespace
 
 std::uint64_t MemoryBank::allocate(std::size_t bytes) {
@@ -60,10 +61,10 @@ void AxiPort::fail(const char* rule, std::uint64_t cycle) const {
 bool AxiPort::withhold(unsigned rate) { return rate != 0 && (random_() & 0xFF) < rate; }
 
 void AxiPort::check_burst(std::uint64_t address, unsigned beats, const char* what, std::uint64_t cycle) const {
-  if (address % kPage + std::uint64_t{beats} * sizeof(Beat) > kPage) fail("a burst crosses a 4 KiB boundary", cycle);
-  if (address % sizeof(Beat) != 0) fail("an address is not a multiple of the beat", cycle);
+  if (address % kPage + std::uint64_t{beats} * beat_bytes_ > kPage) fail("a burst crosses a 4 KiB boundary", cycle);
+  if (address % beat_bytes_ != 0) fail("an address is not a multiple of the beat", cycle);
   const std::uint64_t offset = address - base_;
-  if (address < base_ || offset > bank_.size() || bank_.size() - offset < beats * sizeof(Beat)) {
+  if (address < base_ || offset > bank_.size() || bank_.size() - offset < beats * beat_bytes_) {
     throw DeviceError(
         fmt::format("AXI port {}, cycle {}: {} of {} beats at {:#x} lies outside the {} bytes of its bank at {:#x}",
                     number_, cycle, what, beats, address, bank_.size(), base_));
@@ -90,16 +91,18 @@ void AxiPort::respond(const AxiMasterSignals& kernel, std::uint64_t cycle, AxiSl
     const unsigned beats = kernel.ar_length + 1U;
     check_burst(kernel.ar_address, beats, "a read", cycle);
     if (observer_ != nullptr) observer_->read_requested(number_, kernel.ar_address, cycle);
+    std::uint64_t ready = 0;
     for (unsigned i = 0; i < beats; ++i) {
-      const std::uint64_t address = kernel.ar_address - base_ + i * sizeof(Beat);
-      reads_.push_back({address, bank_.timing().schedule(address, false, cycle), i + 1 == beats});
+      const std::uint64_t address = kernel.ar_address - base_ + i * beat_bytes_;
+      if (i == 0 || address % kLine == 0) ready = bank_.timing().schedule(address, false, cycle);
+      reads_.push_back({address, ready, i + 1 == beats});
     }
   }
 
   if (!r_held_) memory.r_valid = !reads_.empty() && reads_.front().ready <= cycle && !withhold(stalls_.r);
   if (memory.r_valid) {
     const ReadBeat& beat = reads_.front();
-    std::memcpy(memory.r_data.data(), bank_.bytes().data() + beat.address, sizeof(Beat));
+    std::memcpy(memory.r_data.data(), bank_.bytes().data() + beat.address, beat_bytes_);
     memory.r_last = beat.last;
     const bool bad = beat.address >= error_first_ && beat.address < error_last_;
     memory.r_response = bad ? 2 : 0;
@@ -126,10 +129,12 @@ void AxiPort::respond(const AxiMasterSignals& kernel, std::uint64_t cycle, AxiSl
       }
     }
     if (open == nullptr) fail("write data before its address", cycle);
-    const std::uint64_t address = open->address + open->done * sizeof(Beat);
-    std::memcpy(bank_.bytes().data() + address, kernel.w_data->data(), sizeof(Beat));
-    open->response = bank_.timing().schedule(address, true, cycle);
+    const std::uint64_t address = open->address + open->done * beat_bytes_;
+    std::memcpy(bank_.bytes().data() + address, kernel.w_data->data(), beat_bytes_);
     ++open->done;
+    if ((address + beat_bytes_) % kLine == 0 || open->done == open->beats) {
+      open->response = bank_.timing().schedule(address, true, cycle);
+    }
     if (kernel.w_last != (open->done == open->beats)) fail("WLAST is not on the burst's last beat", cycle);
   }
 

@@ -64,8 +64,10 @@ class AxiObserver {
 /// no response before its data.
 class AxiPort {
  public:
-  /// `bank` outlives the port. Bank-relative addresses are those of the kernel minus `base`.
-  AxiPort(std::size_t number, MemoryBank& bank, std::uint64_t base) : number_(number), bank_(bank), base_(base) {}
+  /// `bank` outlives the port. Bank-relative addresses are those of the kernel minus `base`. A beat has `beat_bytes`;
+  /// the memory behind serves lines of 64 bytes, so that the beats of one line cost one access.
+  AxiPort(std::size_t number, MemoryBank& bank, std::uint64_t base, std::size_t beat_bytes = sizeof(Beat))
+      : number_(number), bank_(bank), base_(base), beat_bytes_(beat_bytes) {}
 
   void set_stalls(const StallRates& rates, std::uint64_t seed);
   /// Reads that touch [first, last) answer SLVERR.
@@ -98,6 +100,7 @@ class AxiPort {
   std::size_t number_;
   MemoryBank& bank_;
   std::uint64_t base_;
+  std::size_t beat_bytes_;
   AxiObserver* observer_ = nullptr;
   StallRates stalls_;
   std::mt19937_64 random_;

@@ -16,7 +16,7 @@ namespace {
 constexpr std::size_t kRouterBits = 27;        // of a token's fixed-point element
 constexpr std::size_t kRouterWeightBits = 18;  // of a router weight
 constexpr unsigned kLogitShift = 19;           // the kernel hands out sums / 2^19
-constexpr std::size_t kEntriesPerBeat = 16;
+constexpr std::size_t kEntriesPerLine = kLineBytes / 4;
 
 const char* describe_error(std::uint32_t code) {
   switch (code) {
@@ -77,6 +77,11 @@ Driver::Driver(std::unique_ptr<KernelBackend> backend) : backend_(std::move(back
                     "version's rtl/",
                     version, registers::kExpectedVersion));
   }
+  limits_.axi_bytes = backend_->read_register(registers::kAxiBytes);
+  if (limits_.axi_bytes != 16 && limits_.axi_bytes != 32 && limits_.axi_bytes != 64) {
+    throw DeviceError(fmt::format("the kernel says that a beat of its memory ports has {} bytes, not 16, 32 or 64",
+                                  limits_.axi_bytes));
+  }
   const std::uint32_t capabilities = backend_->read_register(registers::kCapabilities);
   limits_.positions = capabilities & 0xFF;
   limits_.channels = capabilities >> 8 & 0xFF;
@@ -84,8 +89,8 @@ Driver::Driver(std::unique_ptr<KernelBackend> backend) : backend_(std::move(back
   limits_.max_experts = capabilities >> 24;
   limits_.bank_words = backend_->read_register(registers::kCapacity);
   const std::uint32_t shape = backend_->read_register(registers::kLimits);
-  limits_.max_d_model = (shape & 0xFF) * kRows;
-  limits_.max_d_ff = (shape >> 8 & 0xFF) * kRows;
+  limits_.max_d_model = (shape & 0xFF) * kShapeUnit;
+  limits_.max_d_ff = (shape >> 8 & 0xFF) * kShapeUnit;
   limits_.max_layers = shape >> 16 & 0xFF;
   limits_.sequences = shape >> 24;
   const std::uint32_t predictor = backend_->read_register(registers::kPredictorLimits);
@@ -117,7 +122,7 @@ void Driver::configure(std::size_t d_model, std::size_t d_ff, DevicePattern patt
   }
   const auto word = [](std::size_t value) { return static_cast<std::uint32_t>(value); };
   backend_->write_register(registers::kShape,
-                           word(layout_.output_blocks() | layout_.input_blocks() << 8 |
+                           word(layout_.padded_d_model() / kShapeUnit | layout_.padded_d_ff() / kShapeUnit << 8 |
                                 std::size_t{pattern.log2_n} << 16 | std::size_t{pattern.log2_m} << 18 | experts << 24));
   backend_->write_register(registers::kSteps, word(layout_.input_steps() | layout_.output_steps() << 16));
   backend_->write_register(registers::kHeaderWords, word(layout_.header_words()));
@@ -207,8 +212,8 @@ std::size_t Driver::table_address(std::size_t layer, std::span<const std::uint8_
 
 void Driver::load_table(std::span<const TableEntry> entries) {
   const std::size_t used =
-      std::max<std::size_t>(policy_.path_layers << (policy_.order * expert_bits(experts_) + 1), kEntriesPerBeat);
-  std::vector<std::int32_t> words((used + kEntriesPerBeat - 1) / kEntriesPerBeat * kEntriesPerBeat);
+      std::max<std::size_t>(policy_.path_layers << (policy_.order * expert_bits(experts_) + 1), kEntriesPerLine);
+  std::vector<std::int32_t> words((used + kEntriesPerLine - 1) / kEntriesPerLine * kEntriesPerLine);
   for (const TableEntry& entry : entries) {
     if (entry.layer >= policy_.path_layers || entry.context.size() > policy_.order || entry.ranked.empty()) {
       throw UsageError("a predictor table entry does not fit the predictor's layers and order");
@@ -223,14 +228,14 @@ void Driver::load_table(std::span<const TableEntry> entries) {
   }
   const std::uint64_t address = upload_scratch(as_bytes(words));
   CommandList commands;
-  commands.load_table(address, 0, words.size() / kEntriesPerBeat);
+  commands.load_table(address, 0, words.size() * 4 / limits_.axi_bytes);
   run(commands);
 }
 
 void Driver::load_keep(std::span<const std::uint8_t> values) {
-  std::vector<std::uint8_t> beats(layers_ * kBeatBytes);
+  std::vector<std::uint8_t> beats(layers_ * limits_.axi_bytes);
   for (std::size_t layer = 0; layer < layers_; ++layer) {
-    for (std::size_t e = 0; e < experts_; ++e) beats[layer * kBeatBytes + e] = values[layer * experts_ + e];
+    for (std::size_t e = 0; e < experts_; ++e) beats[layer * limits_.axi_bytes + e] = values[layer * experts_ + e];
   }
   const std::uint64_t address = upload_scratch(beats);
   CommandList commands;
@@ -263,7 +268,7 @@ float Driver::logit(std::size_t layer, std::int32_t sum, float router_scale) con
 void Driver::reserve(std::size_t tokens) {
   if (tokens <= tokens_capacity_) return;
   const std::size_t padded = layout_.padded_d_model();
-  grow(tokens_, tokens * (padded * 5 + 2 * kBeatBytes + padded * 4));
+  grow(tokens_, tokens * (padded * 5 + 2 * kLineBytes + padded * 4));
   tokens_capacity_ = tokens;
 }
 
@@ -273,7 +278,7 @@ std::uint64_t Driver::token_address(std::size_t token) const {
 
 std::uint64_t Driver::result_address(std::size_t token) const {
   const std::size_t padded = layout_.padded_d_model();
-  return tokens_.address + tokens_capacity_ * padded * 5 + token * (2 * kBeatBytes + padded * 4);
+  return tokens_.address + tokens_capacity_ * padded * 5 + token * (2 * kLineBytes + padded * 4);
 }
 
 void Driver::upload_token(std::size_t token, const TokenRecord& record) {
@@ -281,7 +286,7 @@ void Driver::upload_token(std::size_t token, const TokenRecord& record) {
 }
 
 LayerResult Driver::download_result(std::size_t token, bool computed) {
-  std::vector<std::uint8_t> bytes(2 * kBeatBytes + (computed ? layout_.padded_d_model() * 4 : 0));
+  std::vector<std::uint8_t> bytes(2 * kLineBytes + (computed ? layout_.padded_d_model() * 4 : 0));
   backend_->download(result_address(token), bytes);
   const auto word = [&](std::size_t index) {
     std::int32_t value = 0;
@@ -335,13 +340,13 @@ KernelCounters Driver::counters() {
   for (std::size_t i = 0; i < traffic.size(); ++i) {
     traffic[i] = read64(registers::kTrafficCounters + static_cast<std::uint32_t>(8 * i));
   }
-  result.load_beats = traffic[0];
+  result.load_bytes = traffic[0] * limits_.axi_bytes;
   result.demand_loads = traffic[1];
   result.prefetch_loads = traffic[2];
   result.prefetch_used = traffic[3];
   result.prefetch_dropped = traffic[4];
-  result.read_beats = traffic[5];
-  result.write_beats = traffic[6];
+  result.read_bytes = traffic[5] * limits_.axi_bytes;
+  result.write_bytes = traffic[6] * limits_.axi_bytes;
   for (std::size_t layer = 0; layer < layers_; ++layer) {
     const std::uint32_t base = registers::kClassCounters + static_cast<std::uint32_t>(16 * layer);
     result.layers.push_back(

@@ -53,10 +53,11 @@ KeptRow keep(std::span<const std::int8_t> row, std::size_t padded, DevicePattern
 /// Writes the words of one bank in order.
 class BankImage {
  public:
-  BankImage(std::vector<std::uint8_t>& bytes, std::size_t bank, std::size_t banks, std::size_t planes)
-      : bytes_(bytes), bank_(bank), banks_(banks), planes_(planes) {}
+  BankImage(std::vector<std::uint8_t>& bytes, std::size_t bank, std::size_t banks, std::size_t planes,
+            std::size_t word_bytes)
+      : bytes_(bytes), bank_(bank), banks_(banks), planes_(planes), word_bytes_(word_bytes) {}
 
-  std::uint8_t* word(std::size_t index) { return bytes_.data() + (index * banks_ + bank_) * kBeatBytes; }
+  std::uint8_t* word(std::size_t index) { return bytes_.data() + (index * banks_ + bank_) * word_bytes_; }
 
   void put(std::size_t step, std::size_t first_word, std::size_t row, std::int8_t value, std::uint8_t index) {
     const std::size_t group = first_word + step / kGroupSteps * (planes_ + kGroupSteps);
@@ -64,7 +65,7 @@ class BankImage {
     word(group + planes_ + in_group)[row] = static_cast<std::uint8_t>(value);
     for (std::size_t plane = 0; plane < planes_; ++plane) {
       const auto bit = static_cast<std::uint8_t>(index >> plane & 1U);
-      word(group + plane)[in_group * 8 + row / 8] |= static_cast<std::uint8_t>(bit << (row % 8));
+      word(group + plane)[(in_group * word_bytes_ + row) / 8] |= static_cast<std::uint8_t>(bit << (row % 8));
     }
   }
 
@@ -73,6 +74,7 @@ class BankImage {
   std::size_t bank_;   // within the channel
   std::size_t banks_;  // of the channel
   std::size_t planes_;
+  std::size_t word_bytes_;
 };
 
 }  // namespace
@@ -91,7 +93,8 @@ DevicePattern DevicePattern::from(std::uint32_t n, std::uint32_t m) {
 std::string DevicePattern::name() const { return dense() ? "dense" : fmt::format("{}:{}", n(), m()); }
 
 ExpertLayout ExpertLayout::make(std::size_t d_model, std::size_t d_ff, DevicePattern pattern, std::size_t positions,
-                                std::size_t channels, std::size_t max_d_model, std::size_t max_d_ff) {
+                                std::size_t channels, std::size_t axi_bytes, std::size_t max_d_model,
+                                std::size_t max_d_ff) {
   if (d_model == 0 || d_ff == 0 || d_model > max_d_model || d_ff > max_d_ff) {
     throw UsageError(
         fmt::format("an expert of d_model {} and d_ff {} does not fit the accelerator, built for at most {} and {}",
@@ -100,17 +103,17 @@ ExpertLayout ExpertLayout::make(std::size_t d_model, std::size_t d_ff, DevicePat
   if (channels == 0 || positions % channels != 0) {
     throw UsageError(fmt::format("{} positions cannot be fed by {} channels", positions, channels));
   }
-  return {d_model, d_ff, pattern, positions, channels};
+  return {d_model, d_ff, pattern, positions, channels, axi_bytes};
 }
 
-std::size_t ExpertLayout::padded_d_model() const { return round_up(d_model, kRows); }
-std::size_t ExpertLayout::padded_d_ff() const { return round_up(d_ff, kRows); }
+std::size_t ExpertLayout::padded_d_model() const { return round_up(d_model, kShapeUnit); }
+std::size_t ExpertLayout::padded_d_ff() const { return round_up(d_ff, kShapeUnit); }
 std::size_t ExpertLayout::input_steps() const { return padded_d_model() / pattern.m() * pattern.n() / positions; }
 std::size_t ExpertLayout::output_steps() const { return padded_d_ff() / pattern.m() * pattern.n() / positions; }
 std::size_t ExpertLayout::steps() const { return input_blocks() * input_steps() + output_blocks() * output_steps(); }
 
 std::size_t ExpertLayout::header_words() const {
-  return round_up(padded_d_ff(), kScalesPerWord * positions) / (kScalesPerWord * positions);
+  return round_up(padded_d_ff(), scales_per_word() * positions) / (scales_per_word() * positions);
 }
 
 std::size_t ExpertLayout::bank_words() const {
@@ -118,22 +121,22 @@ std::size_t ExpertLayout::bank_words() const {
   return round_up(header_words() + groups * (kGroupSteps + pattern.log2_m), 2);
 }
 
-std::size_t ExpertLayout::channel_stride() const { return round_up(channel_beats() * kBeatBytes, kStrideBytes); }
+std::size_t ExpertLayout::channel_stride() const { return round_up(channel_beats() * axi_bytes, kStrideBytes); }
 
 std::size_t ExpertLayout::kept_macs() const { return 2 * d_model * d_ff * pattern.n() / pattern.m(); }
 
 std::vector<std::uint8_t> pack_expert_channel(const ExpertLayout& layout, const kernels::Int8ExpertView& expert,
                                               std::size_t channel) {
   const std::size_t banks = layout.positions / layout.channels;
-  std::vector<std::uint8_t> bytes(layout.channel_beats() * kBeatBytes);
+  std::vector<std::uint8_t> bytes(layout.channel_beats() * layout.axi_bytes);
   std::vector<BankImage> images;
-  for (std::size_t b = 0; b < banks; ++b) images.emplace_back(bytes, b, banks, layout.pattern.log2_m);
+  for (std::size_t b = 0; b < banks; ++b) images.emplace_back(bytes, b, banks, layout.pattern.log2_m, layout.axi_bytes);
 
   for (std::size_t r = 0; r < layout.d_ff; ++r) {
-    const std::size_t word = r / kScalesPerWord;
+    const std::size_t word = r / layout.scales_per_word();
     const std::size_t bank = word % layout.positions;
     if (bank / banks != channel) continue;
-    std::uint8_t* target = images[bank % banks].word(word / layout.positions) + r % kScalesPerWord * 2;
+    std::uint8_t* target = images[bank % banks].word(word / layout.positions) + r % layout.scales_per_word() * 2;
     target[0] = static_cast<std::uint8_t>(expert.multiplier[r] & 0xFFU);
     target[1] = static_cast<std::uint8_t>(expert.multiplier[r] >> 8);
   }
@@ -146,8 +149,8 @@ std::vector<std::uint8_t> pack_expert_channel(const ExpertLayout& layout, const 
       for (std::size_t k = 0; k < kept.values.size(); ++k) {
         const std::size_t position = k % layout.positions;
         if (position / banks != channel) continue;
-        const std::size_t step = first_step + row / kRows * steps + k / layout.positions;
-        images[position % banks].put(step, layout.header_words(), row % kRows, kept.values[k], kept.indices[k]);
+        const std::size_t step = first_step + row / layout.rows() * steps + k / layout.positions;
+        images[position % banks].put(step, layout.header_words(), row % layout.rows(), kept.values[k], kept.indices[k]);
       }
     }
   };

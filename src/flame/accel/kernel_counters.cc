@@ -10,13 +10,13 @@ namespace {
 template <class Apply>
 void for_each_count(KernelCounters& to, const KernelCounters& from, const Apply& apply) {
   for (std::size_t kind = 0; kind < kCycleKinds; ++kind) apply(to.cycles[kind], from.cycles[kind]);
-  apply(to.load_beats, from.load_beats);
+  apply(to.load_bytes, from.load_bytes);
   apply(to.demand_loads, from.demand_loads);
   apply(to.prefetch_loads, from.prefetch_loads);
   apply(to.prefetch_used, from.prefetch_used);
   apply(to.prefetch_dropped, from.prefetch_dropped);
-  apply(to.read_beats, from.read_beats);
-  apply(to.write_beats, from.write_beats);
+  apply(to.read_bytes, from.read_bytes);
+  apply(to.write_bytes, from.write_bytes);
   to.layers.resize(std::max(to.layers.size(), from.layers.size()));
   for (std::size_t layer = 0; layer < from.layers.size(); ++layer) {
     apply(to.layers[layer].hits, from.layers[layer].hits);

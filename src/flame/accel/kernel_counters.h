@@ -26,9 +26,9 @@ const char* describe(CycleKind kind);
 
 struct KernelCounters {
   std::array<std::uint64_t, kCycleKinds> cycles{};
-  std::uint64_t load_beats = 0;  ///< 64-byte beats of experts, all channels
+  std::uint64_t load_bytes = 0;  ///< of experts, all channels
   std::uint64_t demand_loads = 0, prefetch_loads = 0, prefetch_used = 0, prefetch_dropped = 0;  ///< experts
-  std::uint64_t read_beats = 0, write_beats = 0;  ///< commands, tokens, tables; results
+  std::uint64_t read_bytes = 0, write_bytes = 0;  ///< commands, tokens, tables; results
   struct Lookups {
     std::uint64_t hits = 0, late = 0, misses = 0;
 

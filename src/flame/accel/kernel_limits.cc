@@ -11,7 +11,7 @@
 namespace flame::accel {
 
 ExpertLayout KernelLimits::layout(std::size_t d_model, std::size_t d_ff, DevicePattern pattern) const {
-  return ExpertLayout::make(d_model, d_ff, pattern, positions, channels, max_d_model, max_d_ff);
+  return ExpertLayout::make(d_model, d_ff, pattern, positions, channels, axi_bytes, max_d_model, max_d_ff);
 }
 
 void KernelLimits::check_model(std::size_t layers, std::size_t experts) const {
@@ -71,20 +71,39 @@ std::size_t expert_bits(std::size_t experts) {
 }
 
 KernelLimits limits_of(RtlConfiguration configuration) {
-  constexpr std::size_t kWords = 425984;  // 26 MiB of slots, over all banks
-  const std::size_t positions = configuration == RtlConfiguration::kLanes64 ? 1 : 4;
-  return {.positions = positions,
-          .channels = positions,
-          .max_slots = 64,
-          .max_experts = 16,
-          .bank_words = kWords / positions,
-          .max_d_model = 1024,
-          .max_d_ff = 4096,
-          .max_layers = 12,
-          .sequences = 64,
-          .table_address_bits = 16,
-          .max_order = 4,
-          .ranked = 4};
+  // What rtl/configurations gives, and flame_kernel.v's own values for the rest (a test holds them to the kernels').
+  KernelLimits limits{.axi_bytes = 64,
+                      .positions = 1,
+                      .channels = 1,
+                      .max_slots = 64,
+                      .max_experts = 16,
+                      .bank_words = 425984,  // 26 MiB of slots
+                      .max_d_model = 1024,
+                      .max_d_ff = 4096,
+                      .max_layers = 12,
+                      .sequences = 64,
+                      .table_address_bits = 16,
+                      .max_order = 4,
+                      .ranked = 4};
+  switch (configuration) {
+    case RtlConfiguration::kLanes16:
+      limits.axi_bytes = 16;
+      limits.max_slots = 8;
+      limits.max_experts = 8;
+      limits.bank_words = 16384;
+      limits.max_d_model = 256;
+      limits.max_d_ff = 256;
+      limits.max_layers = 8;
+      limits.table_address_bits = 13;
+      break;
+    case RtlConfiguration::kLanes64:
+      break;
+    case RtlConfiguration::kLanes256:
+      limits.positions = limits.channels = 4;
+      limits.bank_words /= 4;
+      break;
+  }
+  return limits;
 }
 
 }  // namespace flame::accel

@@ -19,12 +19,13 @@ struct PolicySettings {
 
 /// What the bitstream (or the simulation) was built with, and what that allows.
 struct KernelLimits {
+  std::size_t axi_bytes = 0;  ///< of a beat; rows of the array
   std::size_t positions = 0, channels = 0, max_slots = 0, max_experts = 0;
   std::size_t bank_words = 0, max_d_model = 0, max_d_ff = 0, max_layers = 0, sequences = 0;
   std::size_t table_address_bits = 0, max_order = 0, ranked = 0;
 
-  [[nodiscard]] std::size_t lanes() const { return kRows * positions; }
-  [[nodiscard]] std::size_t slot_bytes() const { return bank_words * positions * kBeatBytes; }
+  [[nodiscard]] std::size_t lanes() const { return axi_bytes * positions; }
+  [[nodiscard]] std::size_t slot_bytes() const { return bank_words * positions * axi_bytes; }
 
   /// Throws UsageError where the kernel was built for smaller experts.
   [[nodiscard]] ExpertLayout layout(std::size_t d_model, std::size_t d_ff, DevicePattern pattern) const;

@@ -36,6 +36,7 @@ inline constexpr std::uint32_t kLimits = 0x09C;        // d_model/64 | d_ff/64 <
 inline constexpr std::uint32_t kVersion = 0x0A0;
 inline constexpr std::uint32_t kPredictorLimits = 0x0A4;  // burst | log2 table entries << 8 | m << 16 | ranked << 24
 inline constexpr std::uint32_t kActivity = 0x0A8;         // loads in progress, bits 0 .. 3; engine busy, bit 4
+inline constexpr std::uint32_t kAxiBytes = 0x0AC;         // of a beat: 16, 32 or 64
 inline constexpr std::uint32_t kExpectedVersion = 0xF1A30001;
 
 inline constexpr std::uint32_t kCycleCounters = 0x100;    // 64 bits each, in the order of CycleKind

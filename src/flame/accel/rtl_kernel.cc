@@ -5,7 +5,15 @@
 namespace flame::accel {
 
 std::string describe(RtlConfiguration configuration) {
-  return configuration == RtlConfiguration::kLanes64 ? "64 lanes, 1 channel" : "256 lanes, 4 channels";
+  switch (configuration) {
+    case RtlConfiguration::kLanes16:
+      return "16 lanes, 1 channel of 128 bits";
+    case RtlConfiguration::kLanes64:
+      return "64 lanes, 1 channel";
+    case RtlConfiguration::kLanes256:
+      break;
+  }
+  return "256 lanes, 4 channels";
 }
 
 #ifndef FLAME_WITH_VERILATOR

@@ -8,7 +8,8 @@
 
 namespace flame::accel {
 
-using Beat = std::array<std::uint32_t, 16>;  ///< 64 bytes, little endian
+using Beat =
+    std::array<std::uint32_t, 16>;  ///< little endian; of a narrower port the first KernelLimits::axi_bytes count
 
 /// What the kernel drives on one AXI4 port; sizes, burst types and IDs are constants of the kernel.
 struct AxiMasterSignals {
@@ -68,6 +69,7 @@ class RtlKernel {
 
 /// The synthesis configurations that were built for simulation.
 enum class RtlConfiguration : std::uint8_t {
+  kLanes16,   ///< 16 rows x 1 position, one memory channel of 128 bits: what fits an ECP5, for small models
   kLanes64,   ///< 64 rows x 1 position, one memory channel
   kLanes256,  ///< 64 rows x 4 positions, four memory channels: sized for the U200
 };

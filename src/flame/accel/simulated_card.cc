@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "flame/accel/kernel_limits.h"
 #include "flame/accel/registers.h"
 #include "flame/accel/waveform_file.h"
 #include "flame/base/error.h"
@@ -39,7 +40,8 @@ SimulatedCard::SimulatedCard(const SimulatedCardOptions& options)
       make_fixed_bandwidth_timing({.bytes_per_cycle = 64.0, .latency_cycles = options.host_latency_cycles}),
       options_.host_bank_bytes));
   for (std::size_t port = 0; port < kPorts; ++port) {
-    ports_[port] = std::make_unique<AxiPort>(port, *banks_[port], std::uint64_t{port} << kBankShift);
+    ports_[port] = std::make_unique<AxiPort>(port, *banks_[port], std::uint64_t{port} << kBankShift,
+                                             limits_of(options_.configuration).axi_bytes);
     ports_[port]->set_stalls(options_.stalls, options_.seed * kPorts + port + 1);
     ports_[port]->set_observer(options_.observer.get());
   }

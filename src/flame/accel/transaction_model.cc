@@ -45,14 +45,14 @@ class Model {
   Model(const AcceleratorBenchOptions& options, const RoutingReplay& replay, const ExpertLayout& layout,
         std::size_t slots)
       : options_(options), replay_(replay), layout_(layout), slots_(slots) {
-    load_cycles_ = static_cast<double>(layout.channel_beats()) / sequential_beats_per_cycle(options.ddr4);
+    load_cycles_ = sequential_load_cycles(layout, options.ddr4);
     for (const TableEntry& entry : options.table) table_[{entry.layer, entry.context}] = &entry;
   }
 
   /// One MoE layer of one token.
   void run_layer(std::size_t layer, std::size_t expert, bool predict) {
     spend(CycleKind::kCommand, kFetchCycles);
-    const auto beats = static_cast<double>(layout_.padded_d_model() / 16 + layout_.padded_d_model() / 64);
+    const auto beats = static_cast<double>(layout_.padded_d_model() * 5 / layout_.axi_bytes);
     spend(CycleKind::kInput, kReadLatencyCycles + beats);
     const std::size_t slot = decide(layer, expert);
     if (predict) push_predictions(layer, expert);
@@ -79,11 +79,11 @@ class Model {
     counters_ = {};
     counters_.layers.resize(replay_.layers);
     counted_from_ = now_;
-    beats_ = 0.0;
+    bytes_ = 0.0;
   }
   [[nodiscard]] KernelCounters counters() const {
     KernelCounters result = counters_;
-    result.load_beats = static_cast<std::uint64_t>(beats_);
+    result.load_bytes = static_cast<std::uint64_t>(bytes_);
     return result;
   }
   [[nodiscard]] double cycles() const { return now_ - counted_from_; }
@@ -123,7 +123,7 @@ class Model {
       if (begin >= until) break;
       const double done = std::min(load->left, until - begin);
       load->left -= done;
-      beats_ += done / load_cycles_ * static_cast<double>(layout_.channel_beats() * layout_.channels);
+      bytes_ += done / load_cycles_ * static_cast<double>(layout_.slot_bytes());
       now_ = begin + done;
       if (load->left <= kDone) {
         slots_[load->slot].state = Slot::State::kReady;
@@ -253,7 +253,7 @@ class Model {
   std::map<std::pair<std::size_t, std::vector<std::uint8_t>>, const TableEntry*> table_;
   std::optional<std::size_t> pinned_;
   KernelCounters counters_;
-  double load_cycles_ = 0.0, now_ = 0.0, wanted_from_ = 0.0, counted_from_ = 0.0, beats_ = 0.0;
+  double load_cycles_ = 0.0, now_ = 0.0, wanted_from_ = 0.0, counted_from_ = 0.0, bytes_ = 0.0;
   std::uint64_t stamp_ = 0;
 };
 

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "Vflame_lanes16.h"
 #include "Vflame_lanes256.h"
 #include "Vflame_lanes64.h"
 #include "flame/accel/rtl_kernel.h"
@@ -23,8 +24,6 @@ void vl_stop(const char* file, int line, const char* /*hierarchy*/) VL_MT_UNSAFE
 namespace flame::accel {
 
 namespace {
-
-static_assert(sizeof(Beat) == 64);
 
 template <class Top>
 class VerilatedKernel final : public RtlKernel {
@@ -108,18 +107,20 @@ class VerilatedKernel final : public RtlKernel {
     host.w_valid = t.m_axi_gmem_host_WVALID != 0;
     host.w_last = t.m_axi_gmem_host_WLAST != 0;
     host.b_ready = t.m_axi_gmem_host_BREADY != 0;
-    if (host.w_valid) std::memcpy(write_data_.data(), &t.m_axi_gmem_host_WDATA, sizeof(Beat));
+    if (host.w_valid) std::memcpy(write_data_.data(), &t.m_axi_gmem_host_WDATA, sizeof t.m_axi_gmem_host_WDATA);
     host.w_data = &write_data_;
   }
 
  private:
+  template <class Data>
   static void drive(const AxiSlaveSignals& in, CData& ar_ready, CData& r_valid, CData& r_last, CData& r_response,
-                    void* r_data) {
+                    Data* r_data) {
+    static_assert(sizeof(Data) <= sizeof(Beat));
     ar_ready = in.ar_ready;
     r_valid = in.r_valid;
     r_last = in.r_last;
     r_response = in.r_response;
-    if (in.r_valid) std::memcpy(r_data, in.r_data.data(), sizeof(Beat));
+    if (in.r_valid) std::memcpy(r_data, in.r_data.data(), sizeof(Data));
   }
   static void sample(AxiMasterSignals& out, CData ar_valid, QData ar_address, CData ar_length, CData r_ready) {
     out.ar_valid = ar_valid != 0;
@@ -138,7 +139,14 @@ class VerilatedKernel final : public RtlKernel {
 }  // namespace
 
 std::unique_ptr<RtlKernel> make_rtl_kernel(RtlConfiguration configuration, std::uint64_t seed) {
-  if (configuration == RtlConfiguration::kLanes64) return std::make_unique<VerilatedKernel<Vflame_lanes64>>(seed);
+  switch (configuration) {
+    case RtlConfiguration::kLanes16:
+      return std::make_unique<VerilatedKernel<Vflame_lanes16>>(seed);
+    case RtlConfiguration::kLanes64:
+      return std::make_unique<VerilatedKernel<Vflame_lanes64>>(seed);
+    case RtlConfiguration::kLanes256:
+      break;
+  }
   return std::make_unique<VerilatedKernel<Vflame_lanes256>>(seed);
 }
 
