@@ -14,10 +14,11 @@ namespace flame::accel {
 namespace {
 
 // Cycles of the RTL that do not depend on the expert (docs/accelerator.md).
-constexpr double kFetchCycles = 7.8;         // a command's share of fetching eight
-constexpr double kReadLatencyCycles = 30.0;  // from a request to its first beat, router's end included
-constexpr double kTurnCycles = 55.0;         // turn from wi to wo, draining, start of the engine
-constexpr double kWriteCycles = 42.0;        // the record's address, beats and response; sums go while the array works
+constexpr double kFetchCycles = 6.8;         // a command's share of fetching eight, besides its beats
+constexpr double kReadLatencyCycles = 30.0;  // from a request to its first beat
+constexpr double kRouterEndCycles = 12.0;    // from the router's last beat to its choice; the codes come meanwhile
+constexpr double kTurnCycles = 39.0;         // turn from wi to wo, start of the engine, besides two blocks' draining
+constexpr double kWriteCycles = 40.0;        // the record's address and response; sums go while the array works
 constexpr double kObserveCycles = 8.0;       // from a decision to the first prefetch's request
 constexpr double kLoadLatencyCycles = 50.0;  // from a load's request to its first beat
 constexpr double kLookupCycles = 4.0;
@@ -51,26 +52,27 @@ class Model {
 
   /// One MoE layer of one token.
   void run_layer(std::size_t layer, std::size_t expert, bool predict) {
-    spend(CycleKind::kCommand, kFetchCycles);
-    const auto beats = static_cast<double>(layout_.padded_d_model() * 5 / layout_.axi_bytes);
-    spend(CycleKind::kInput, kReadLatencyCycles + beats);
+    spend(CycleKind::kCommand, kFetchCycles + beats(kLineBytes));
+    spend(CycleKind::kInput, kReadLatencyCycles + beats(4 * layout_.padded_d_model()) +
+                                 std::max(beats(layout_.padded_d_model()), kRouterEndCycles));
     const std::size_t slot = decide(layer, expert);
     if (predict) push_predictions(layer, expert);
 
     // The engine: a step a cycle, or at the pace of the load.
     const double started = now_;
     if (const Load* load = load_of(slot); load != nullptr && load->first_beat > now_) advance(load->first_beat);
-    const double full = static_cast<double>(layout_.steps()) + kTurnCycles;
+    const double turn = kTurnCycles + 2.0 * static_cast<double>(layout_.rows()) / 8.0;  // eight rows drain a cycle
+    const double full = static_cast<double>(layout_.steps()) + turn;
     pinned_ = slot;
     while (options_.policy.wait_for_whole && slots_[slot].state == Slot::State::kLoading) advance(next_event());
     advance(now_ + full);
     while (slots_[slot].state == Slot::State::kLoading) advance(next_event());
     pinned_.reset();
     counters_.cycles[static_cast<std::size_t>(CycleKind::kCompute)] += layout_.steps();
-    counters_.cycles[static_cast<std::size_t>(CycleKind::kOverhead)] += static_cast<std::uint64_t>(kTurnCycles);
+    counters_.cycles[static_cast<std::size_t>(CycleKind::kOverhead)] += static_cast<std::uint64_t>(turn);
     counters_.cycles[static_cast<std::size_t>(CycleKind::kMemory)] +=
         static_cast<std::uint64_t>(std::max(0.0, now_ - started - full));
-    spend(CycleKind::kOutput, kWriteCycles);
+    spend(CycleKind::kOutput, kWriteCycles + beats(2 * kLineBytes));
     spend(CycleKind::kDelay, static_cast<double>(options_.dense_cycles));
   }
 
@@ -89,6 +91,11 @@ class Model {
   [[nodiscard]] double cycles() const { return now_ - counted_from_; }
 
  private:
+  /// Beats of the host port.
+  [[nodiscard]] double beats(std::size_t bytes) const {
+    return static_cast<double>(bytes) / static_cast<double>(layout_.axi_bytes);
+  }
+
   void spend(CycleKind kind, double cycles) {
     counters_.cycles[static_cast<std::size_t>(kind)] += static_cast<std::uint64_t>(std::llround(cycles));
     advance(now_ + cycles);
