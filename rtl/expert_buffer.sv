@@ -97,6 +97,7 @@ module expert_buffer #(
 
   state_e state_q;
 
+  // Tables are memories with one write port each, read in the same cycle: distributed RAM.
   // Where each expert is.
   logic [SlotBits:0] where_q[256];  // {present, slot}
   // The slots.
@@ -104,7 +105,7 @@ module expert_buffer #(
   logic [7:0] slot_key_q[MaxSlots];
   logic [31:0] slot_stamp_q[MaxSlots];
   logic [MaxSlots-1:0] slot_predicted_q, slot_unused_q;
-  logic [7:0] keep_q[256];
+  logic [127:0] keep_q[16];  // of a layer's experts
 
   logic [7:0] key_q, scan_index_q;
   logic demand_q, count_q, hold_q, cancel_all_q;
@@ -115,7 +116,8 @@ module expert_buffer #(
   logic best_valid_q, best_empty_q;
   logic [SlotBits-1:0] best_slot_q;
   logic [40:0] best_rank_q;
-  logic [31:0] counters_q[64];
+  logic [31:0] counters_q[64];  // of lookups that were counted since the counters were cleared; else they are zero
+  logic [63:0] counting_q;
   logic [31:0] demand_loads_q, prefetch_loads_q, prefetch_used_q, prefetch_dropped_q;
 
   // ---- Predictions wait in a queue; those for a layer other than the newest's are stale, and so are all that a decision
@@ -185,7 +187,7 @@ module expert_buffer #(
     scan2_last_q      <= scan1_last_q;
     scan2_empty_q     <= scan1_empty_q;
     scan2_evictable_q <= scan1_evictable_q;
-    scan2_rank_q      <= {scan1_predicted_q, keep_q[scan1_key_q], scan1_stamp_q};
+    scan2_rank_q      <= {scan1_predicted_q, keep_q[scan1_key_q[7:4]][{scan1_key_q[3:0], 3'd0}+:8], scan1_stamp_q};
   end
 
   logic lookup_done, hit, late;
@@ -216,6 +218,48 @@ module expert_buffer #(
   assign answer_o = state_q == StateAnswer;
   assign answer_slot_o = slot_q;
   assign answer_class_o = class_q;
+
+  // ---- Writes of the tables.
+  logic where_write, stamp_write;
+  logic [7:0] where_key;
+  logic [SlotBits:0] where_value;
+  logic [SlotBits-1:0] stamp_slot;
+  always_comb begin
+    where_write = 1'b0;
+    where_key   = key_q;
+    where_value = '0;
+    stamp_write = 1'b0;
+    stamp_slot  = present_slot;
+    unique case (state_q)
+      StateClear: begin
+        where_write = 1'b1;
+        where_key   = scan_index_q;
+      end
+      StateCancel: begin
+        where_write = abort_o;
+        where_key   = context_key;
+      end
+      StateLookup: stamp_write = hit || late;
+      StateVictim: begin
+        where_write = !preempt && best_valid_q && !best_empty_q;
+        where_key   = slot_key_q[best_slot_q];
+      end
+      StateLoad: begin
+        where_write = 1'b1;
+        where_value = {1'b1, slot_q};
+        stamp_write = 1'b1;
+        stamp_slot  = slot_q;
+      end
+      StatePredict: stamp_write = !preempt && queue_valid && predict_fresh && predict_present;
+      default: ;
+    endcase
+  end
+  always_ff @(posedge clk_i) begin
+    if (where_write) where_q[where_key] <= where_value;
+  end
+  always_ff @(posedge clk_i) begin
+    if (stamp_write) slot_stamp_q[stamp_slot] <= now_q;
+  end
 
   always_ff @(posedge clk_i) begin
     if (!rst_ni) begin
@@ -248,7 +292,6 @@ module expert_buffer #(
 
       unique case (state_q)
         StateClear: begin
-          where_q[scan_index_q] <= '0;
           slot_state_q[scan_index_q[SlotBits-1:0]] <= SlotEmpty;
           slot_predicted_q <= '0;
           slot_unused_q <= '0;
@@ -282,7 +325,6 @@ module expert_buffer #(
         StateCancel: begin
           if (abort_o) begin
             slot_state_q[context_slot] <= SlotAborting;
-            where_q[context_key] <= '0;
             slot_predicted_q[context_slot] <= 1'b0;
             slot_unused_q[context_slot] <= 1'b0;
           end
@@ -297,7 +339,6 @@ module expert_buffer #(
           best_valid_q <= 1'b0;
           if (hit || late) begin
             slot_q <= present_slot;
-            slot_stamp_q[present_slot] <= now_q;
             slot_predicted_q[present_slot] <= 1'b0;
             slot_unused_q[present_slot] <= 1'b0;
             class_q <= hit ? flame_pkg::ClassHit : flame_pkg::ClassLate;
@@ -333,7 +374,6 @@ module expert_buffer #(
             state_q <= StateIdle;
           end else if (best_valid_q) begin
             slot_q <= best_slot_q;
-            if (!best_empty_q) where_q[slot_key_q[best_slot_q]] <= '0;
             state_q <= StateLoad;
           end else if (demand_q) begin
             // Every slot is on its way for a guess: give the guesses up and look again.
@@ -349,8 +389,6 @@ module expert_buffer #(
           // The slot changes hands before the loader takes it, so that an eviction is never half done.
           slot_state_q[slot_q] <= SlotLoading;
           slot_key_q[slot_q] <= key_q;
-          where_q[key_q] <= {1'b1, slot_q};
-          slot_stamp_q[slot_q] <= now_q;
           slot_predicted_q[slot_q] <= !demand_q;
           slot_unused_q[slot_q] <= !demand_q;
           if (load_ready_i) state_q <= demand_q ? StateAnswer : StateIdle;
@@ -368,7 +406,6 @@ module expert_buffer #(
             state_q <= StateIdle;
           end else if (queue_valid && predict_fresh && predict_present) begin
             slot_predicted_q[present_slot] <= 1'b1;
-            slot_stamp_q[present_slot] <= now_q;
             state_q <= StateIdle;
           end else if (predict_start) begin
             key_q   <= queue_key;
@@ -403,10 +440,8 @@ module expert_buffer #(
     else if (flushed_o) fresh_q <= 1'b0;
   end
   always_ff @(posedge clk_i) begin
-    if (keep_write_i) begin
-      for (int unsigned e = 0; e < 16; e++) keep_q[{keep_layer_i, 4'(e)}] <= keep_data_i[8*e+:8];
-    end else if (fresh_q && state_q == StateClear) begin
-      keep_q[scan_index_q] <= '0;
+    if (keep_write_i || (fresh_q && state_q == StateClear)) begin
+      keep_q[keep_write_i?keep_layer_i : scan_index_q[7:4]] <= keep_write_i ? keep_data_i : '0;
     end
   end
 
@@ -417,13 +452,13 @@ module expert_buffer #(
   assign lookup_class = hit ? flame_pkg::ClassHit : late ? flame_pkg::ClassLate : flame_pkg::ClassMiss;
   always_ff @(posedge clk_i) begin
     if (!rst_ni || counters_clear_i) begin
-      for (int unsigned i = 0; i < 64; i++) counters_q[i] <= '0;
+      counting_q         <= '0;
       demand_loads_q     <= '0;
       prefetch_loads_q   <= '0;
       prefetch_used_q    <= '0;
       prefetch_dropped_q <= '0;
     end else begin
-      if (counted_q) counters_q[counted_class_q] <= counters_q[counted_class_q] + 1'b1;
+      if (counted_q) counting_q[counted_class_q] <= 1'b1;
       if (lookup_done && (hit || late) && slot_unused_q[present_slot]) prefetch_used_q <= prefetch_used_q + 1'b1;
       if (load_o && load_ready_i && demand_q) demand_loads_q <= demand_loads_q + 1'b1;
       if (load_o && load_ready_i && !demand_q) prefetch_loads_q <= prefetch_loads_q + 1'b1;
@@ -434,7 +469,10 @@ module expert_buffer #(
     counted_q       <= rst_ni && lookup_done && count_q;
     counted_class_q <= {key_q[7:4], lookup_class};
   end
-  assign counter_o = counters_q[counter_select_i];
+  always_ff @(posedge clk_i) begin
+    if (counted_q) counters_q[counted_class_q] <= (counting_q[counted_class_q] ? counters_q[counted_class_q] : 32'd0) + 1'b1;
+  end
+  assign counter_o = counting_q[counter_select_i] ? counters_q[counter_select_i] : 32'd0;
   assign demand_loads_o = demand_loads_q;
   assign prefetch_loads_o = prefetch_loads_q;
   assign prefetch_used_o = prefetch_used_q;
