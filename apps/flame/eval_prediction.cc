@@ -103,7 +103,7 @@ void add_eval_prediction_command(CLI::App& eval) {
       ->delimiter(',');
   command->add_option("--depth", options->request.depths, "Layers ahead, with commas between")
       ->delimiter(',')
-      ->check(CLI::Range(1, 3))
+      ->check(CLI::Range(1U, routing::kFittedDepth))
       ->capture_default_str();
   command->add_option("--budget", options->budgets, "Table sizes to compare predictors at")
       ->delimiter(',')

@@ -89,7 +89,7 @@ std::vector<Job> jobs_of(const PredictionRequest& request, const Trace& trace, c
   std::vector<Job> jobs;
   for (const std::string& name : names) {
     PredictorOptions options;
-    options.depth = depth;
+    options.depth = std::min(depth, routing::farthest_depth(name, profile));
     if (routing::has_order(name)) {
       for (const std::uint32_t order : orders) {
         options.context = order;

@@ -1,24 +1,9 @@
 #include "flame/experts/predictor_choice.h"
 
 #include <algorithm>
-#include <array>
-#include <string_view>
 #include <utility>
 
 namespace flame::experts {
-namespace {
-
-/// Layers ahead that predictors tell apart by what was routed before.
-constexpr std::uint32_t kDepth = 3;
-
-/// Those that go by the token tell every layer of its step from its usage; to the others, layers beyond kDepth are
-/// what usage says of them.
-constexpr std::array<std::string_view, 5> kSeeFarther{"token", "token-path", "mix", "mix-hidden", "oracle"};
-
-std::uint32_t depth_of(const routing::Profile& profile) { return std::min(kDepth, profile.options().max_depth); }
-
-}  // namespace
-
 PredictorChoice choose_predictor(const std::string& name, Replacement replacement, const routing::Profile* profile) {
   if (name == "auto" && profile == nullptr) return {"", replacement};
   if (name == "auto") {
@@ -63,15 +48,14 @@ std::shared_ptr<routing::Predictor> make_predictor(const std::string& name, std:
                                                    std::uint64_t seed, const routing::Profile& profile) {
   routing::PredictorOptions options;
   options.context = context_of(context, profile);
-  options.depth = depth_of(profile);
+  options.depth = routing::farthest_depth(name, profile);
   options.seed = seed;
   return routing::make_predictor(name, options, profile);
 }
 
 std::unique_ptr<Forecaster> make_forecaster(std::shared_ptr<routing::Predictor> predictor,
                                             const routing::Profile& profile, const ExpertGrid& grid) {
-  const bool farther = std::find(kSeeFarther.begin(), kSeeFarther.end(), predictor->name()) != kSeeFarther.end();
-  const std::uint32_t depth = farther ? Outlook::kDepths : depth_of(profile);
+  const std::uint32_t depth = std::min(Outlook::kDepths, routing::farthest_depth(predictor->name(), profile));
   return std::make_unique<Forecaster>(std::move(predictor), grid, depth);
 }
 

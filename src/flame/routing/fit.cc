@@ -139,26 +139,27 @@ Mixture fit_mixture(std::string name, std::vector<std::string> parts, std::uint3
 }
 
 Fitted fit(const Trace& trace, const ProfileOptions& options, std::uint32_t context, std::vector<LinearMap> routers) {
+  const std::uint32_t depth = std::min(kFittedDepth, trace.info.decoder_layers);
   const Trace counted = part_of(trace, false);
   const Trace held_out = part_of(trace, true);
   Profile profile(trace.info, options);
   profile.add(counted);
   Fitted partial;
-  partial.maps = fit_maps(counted, false, options.max_depth);
-  partial.approach = fit_maps(counted, true, options.max_depth);
+  partial.maps = fit_maps(counted, false, depth);
+  partial.approach = fit_maps(counted, true, depth);
   partial.router = routers;
   profile.set_fitted(std::move(partial));
 
   Fitted fitted;
   std::vector<std::string> parts = {"backoff", "online", "token", "token-path", "previous-token"};
-  fitted.mixtures.push_back(fit_mixture("mix", parts, context, options.max_depth, profile, held_out));
+  fitted.mixtures.push_back(fit_mixture("mix", parts, context, depth, profile, held_out));
   if (!profile.fitted().maps.empty()) parts.emplace_back("lookahead");
   if (!profile.fitted().approach.empty()) parts.emplace_back("pre-attention");
   if (parts.size() > 5) {
-    fitted.mixtures.push_back(fit_mixture("mix-hidden", parts, context, options.max_depth, profile, held_out));
+    fitted.mixtures.push_back(fit_mixture("mix-hidden", parts, context, depth, profile, held_out));
   }
-  fitted.maps = fit_maps(trace, false, options.max_depth);
-  fitted.approach = fit_maps(trace, true, options.max_depth);
+  fitted.maps = fit_maps(trace, false, depth);
+  fitted.approach = fit_maps(trace, true, depth);
   fitted.router = std::move(routers);
   return fitted;
 }

@@ -6,6 +6,9 @@
 
 namespace flame::routing {
 
+/// Layers ahead that is fitted for at most.
+inline constexpr std::uint32_t kFittedDepth = 6;
+
 /// An affine map from a hidden state to the logits of one layer's experts:
 /// logits[e] = bias[e] + sum_i weight[i][e] * x[i] / s, where s is rms(x) if `normalise`, else 1.
 struct LinearMap {

@@ -24,10 +24,15 @@ MixPredictor::MixPredictor(std::string name, std::vector<std::unique_ptr<Predict
       features_(parts_.size() * profile.experts()),
       score_(profile.experts()),
       ranked_(profile.experts()) {
-  for (const MixWeights& entry : weights) {
-    if (entry.depth == 0 || entry.depth > depth) continue;
-    const std::size_t place = (std::size_t{entry.depth - 1} * layers_ + entry.layer) * parts_.size();
-    std::copy(entry.weight.begin(), entry.weight.end(), weights_.begin() + static_cast<std::ptrdiff_t>(place));
+  const std::size_t row = std::size_t{layers_} * parts_.size();
+  for (std::uint32_t d = 1; d <= depth; ++d) {
+    const auto place = weights_.begin() + static_cast<std::ptrdiff_t>((d - 1) * row);
+    if (d > 1) std::copy_n(place - static_cast<std::ptrdiff_t>(row), row, place);
+    for (const MixWeights& entry : weights) {
+      if (entry.depth != d) continue;
+      std::copy(entry.weight.begin(), entry.weight.end(),
+                place + static_cast<std::ptrdiff_t>(entry.layer * parts_.size()));
+    }
   }
 }
 
@@ -113,7 +118,8 @@ std::vector<std::unique_ptr<Predictor>> make_parts(std::span<const std::string> 
   std::vector<std::unique_ptr<Predictor>> parts;
   for (const std::string& part : names) {
     if (part.starts_with("mix")) throw UsageError("a mixture cannot be a part of a mixture");
-    parts.push_back(make_predictor(part, {.context = context, .depth = depth}, profile));
+    const std::uint32_t part_depth = std::min(depth, farthest_depth(part, profile));
+    parts.push_back(make_predictor(part, {.context = context, .depth = part_depth}, profile));
   }
   return parts;
 }

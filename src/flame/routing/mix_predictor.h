@@ -15,7 +15,7 @@ namespace flame::routing {
 /// log P(e) = sum over parts of weight[layer][depth][part] * log P_part(e), normalised.
 class MixPredictor final : public Predictor {
  public:
-  /// Layers and depths without an entry in `weights` take all parts alike.
+  /// Layers without an entry in `weights` take all parts alike, depths without one those of the depth before.
   MixPredictor(std::string name, std::vector<std::unique_ptr<Predictor>> parts, const std::vector<MixWeights>& weights,
                std::uint32_t depth, const Profile& profile);
 

@@ -69,6 +69,13 @@ bool has_order(std::string_view name) {
   return name == "cepr" || name == "incremental" || name == "backoff" || name == "online";
 }
 
+std::uint32_t farthest_depth(std::string_view name, const Profile& profile) {
+  constexpr std::array<std::string_view, 8> kFar{"token",       "token-path", "next-router", "lookahead",
+                                                 "pre-attention", "mix",        "mix-hidden",  "oracle"};
+  const bool far = std::find(kFar.begin(), kFar.end(), name) != kFar.end();
+  return far ? kFittedDepth : profile.options().max_depth;
+}
+
 std::size_t dense_bytes(double contexts, std::size_t k, std::uint32_t expert_bits) {
   return static_cast<std::size_t>(std::ceil(contexts * static_cast<double>(k * expert_bits) / 8));
 }
@@ -88,9 +95,10 @@ std::unique_ptr<Predictor> make_predictor(std::string_view name, const Predictor
   if (name == "edgemoe" && counted.max_order < 2) {
     throw UsageError("edgemoe: it looks at two layers, the profile counted contexts of one");
   }
-  if (options.depth == 0 || options.depth > counted.max_depth) {
-    throw UsageError(fmt::format("{}: layers 1 to {} ahead can be predicted with this profile, not {}", name,
-                                 counted.max_depth, options.depth));
+  const std::uint32_t farthest = farthest_depth(name, profile);
+  if (options.depth == 0 || options.depth > farthest) {
+    throw UsageError(fmt::format("{}: layers 1 to {} ahead can be predicted with this profile, not {}", name, farthest,
+                                 options.depth));
   }
   return entry->make(name, options, profile);
 }

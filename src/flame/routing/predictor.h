@@ -58,8 +58,8 @@ class Predictor {
   virtual void observe(std::size_t sequence, std::uint32_t layer, std::uint16_t expert) = 0;
 
   /// The experts that `layer`, the next of its number to come, will most likely activate for row `sequence`: the first
-  /// out.size() of the ranking, best first. How far ahead that is follows from what has been observed; 1 to 3 layers
-  /// (PredictorOptions::depth) are told apart, further ones are ranked by popularity. Returns the number written: less
+  /// out.size() of the ranking, best first. How far ahead that is follows from what has been observed; as many layers
+  /// as PredictorOptions::depth says are told apart, further ones are ranked by popularity. Returns the number written: less
   /// than out.size() only when that is above the number of experts, or for predictors of mere reuse (lru, lifo,
   /// belady), which name only experts they have met. Probabilities of a full ranking sum to 1.
   /// Never allocates. Logically const.
@@ -85,7 +85,7 @@ class Predictor {
 
 struct PredictorOptions {
   std::uint32_t context = 3;  ///< m: experts of history looked at (those that has_order)
-  std::uint32_t depth = 3;    ///< the furthest layer ahead that is told apart, 1 to 3
+  std::uint32_t depth = 3;    ///< the furthest layer ahead that is told apart, 1 to farthest_depth()
   std::size_t bytes = 0;      ///< room for the tables of `token`; 0: no limit
   std::uint32_t entries = 2;  ///< k: experts kept a context, where `bytes` limits how many contexts there are
   std::uint64_t seed = 1;     ///< of `random`
@@ -102,6 +102,10 @@ struct PredictorOptions {
 
 /// True for those whose accuracy depends on PredictorOptions::context.
 [[nodiscard]] bool has_order(std::string_view name);
+
+/// The furthest layer ahead that predictor `name` can tell apart: as far as contexts are counted, for those that go by
+/// them; for those that go by the token, hidden states or the future, kFittedDepth.
+[[nodiscard]] std::uint32_t farthest_depth(std::string_view name, const Profile& profile);
 
 /// Builds predictor `name` from a profile. The profile is only read here, not kept.
 /// Throws UsageError for an unknown name, an order or depth beyond what the profile counted, or a predictor whose

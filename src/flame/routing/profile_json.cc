@@ -125,7 +125,7 @@ std::vector<LinearMap> read_maps(const JsonView& view, const TraceInfo& model) {
     const JsonView entry = view.element(i);
     LinearMap map;
     map.layer = small(entry, "layer", model.decoder_layers - 1);
-    map.depth = small(entry, "depth", 3);
+    map.depth = small(entry, "depth", kFittedDepth);
     map.normalise = entry.at("normalise").as_bool();
     map.weight = float_array(entry.at("weight"), std::size_t{model.experts} * model.d_model);
     map.bias = float_array(entry.at("bias"), model.experts);
@@ -311,7 +311,7 @@ class ProfileJson {
     for (std::size_t i = 0; i < weights.size(); ++i) {
       const JsonView entry = weights.element(i);
       mixture.weights.push_back({small(entry, "layer", profile.layers() - 1),
-                                 small(entry, "depth", profile.options_.max_depth),
+                                 small(entry, "depth", kFittedDepth),
                                  float_array(entry.at("weight"), mixture.parts.size())});
     }
     return mixture;

@@ -78,7 +78,7 @@ void fit_traces(std::span<const std::filesystem::path> traces, std::optional<std
     }
   }
   std::vector<LinearMap> routers;
-  if (model) routers = load_routers(*model, profile.options().max_depth);
+  if (model) routers = load_routers(*model, kFittedDepth);
   profile.set_fitted(fit(all, profile.options(), context.value_or(std::min(kFittedContext, counted)), routers));
 }
 
