@@ -39,6 +39,7 @@ struct Options {
   double latency_us = 100.0;
   double compute_us = 300.0;
   double gap_us = 2000.0;
+  std::size_t foreseen = 0;
   bool skip_overlapping = false;
   std::size_t threads = 0;
   bool json = false;
@@ -65,6 +66,15 @@ void check_effect(const Options& options, const routing::Profile& profile) {
                                    [&](const std::string& name) { return routing::has_order(chosen(name, profile)); });
   if (!options.contexts.empty() && !ordered) {
     throw UsageError("--context has no effect without cepr, incremental, backoff or online");
+  }
+  const bool runtime = std::find(options.modes.begin(), options.modes.end(), "runtime") != options.modes.end();
+  const bool forecasts = std::any_of(predictors.begin(), predictors.end(), [&](const std::string& name) {
+    const std::string predictor = chosen(name, profile);
+    return predictor != "random" && routing::is_causal(predictor) &&
+           !experts::choose_predictor(predictor, experts::Replacement::kNextUse, &profile).predictor.empty();
+  });
+  if (options.foreseen > 0 && !(runtime && forecasts)) {
+    throw UsageError("--foreseen has no effect but in runtime mode, with a predictor that makes forecasts");
   }
   const experts::Replacement asked = experts::parse_replacement(options.replacement);
   const bool replaces = std::any_of(predictors.begin(), predictors.end(), [&](const std::string& name) {
@@ -129,6 +139,7 @@ std::vector<eval::BufferCase> cases_of(const Options& options, const routing::Tr
             setting.mode = mode == "paper" ? eval::BufferMode::kPaper : eval::BufferMode::kRuntime;
             setting.replacement = experts::parse_replacement(options.replacement);
             setting.speculate_always = options.speculate_always;
+            setting.foreseen = options.foreseen;
             setting.times = times;
             cases.push_back(setting);
           }
@@ -225,6 +236,11 @@ void add_eval_buffer_command(CLI::App& eval) {
                    fmt::format("{}", fmt::join(experts::replacement_names(), ", ")))
       ->capture_default_str();
   command->add_flag("--speculate-always", options->speculate_always, "Load ahead without asking whether it pays");
+  command
+      ->add_option("--foreseen", options->foreseen,
+                   "A bound, in runtime mode: what will not come is struck out of the forecasts, and what comes is "
+                   "foreseen where it is among so many first")
+      ->check(above_zero());
   command->add_option("--expert-bytes", options->expert_bytes, "Packed bytes of one expert, one or several");
   command->add_option("--bandwidth", options->bandwidth, "Of the storage")->capture_default_str();
   const CLI::Validator microseconds = between(0.0, 1e9);

@@ -231,6 +231,16 @@ TEST_F(PredictionCommands, ReplayTheBufferWithWhatEveryOptionAsksFor) {
   const ProgramResult ordered = replay({"--predictor", "popularity", "--context", "2"});
   EXPECT_EQ(ordered.exit_code, 2);
   EXPECT_THAT(ordered.standard_error, HasSubstr("--context has no effect"));
+  const ProgramResult foreseen = replay({"--predictor", "lru", "oracle", "--mode", "runtime", "--foreseen", "1"});
+  EXPECT_EQ(foreseen.exit_code, 2);
+  EXPECT_THAT(foreseen.standard_error, HasSubstr("--foreseen has no effect"));
+  const auto seconds = [&](const char* first) {
+    const ProgramResult result =
+        replay({"--predictor", "popularity", "--mode", "runtime", "--slots", "3", "--foreseen", first});
+    expect_ok(result);
+    return json::parse(result.standard_output).at("results").at(0).at("total_seconds").get<double>();
+  };
+  EXPECT_LT(seconds("8"), seconds("1"));
   // The profile has nothing fitted, so that auto is cepr, with the m of flame generate unless another is asked for.
   for (const char* context : {"3", "2"}) {
     const auto results = [&](const std::string& predictor, bool asked) {

@@ -194,13 +194,13 @@ TEST_F(BufferReplay, PromisesToExpertsThatNeverComeAreNotBelievedForTheSakeOfOth
   };
   const routing::Profile profile = profile_of(chain(1, 0.5));
   const routing::Trace trace = chain(2, 0.0);
-  for (const std::size_t slots : {12U, 14U, 20U}) {
+  for (const std::size_t slots : {8U, 12U, 14U, 16U, 20U, 32U}) {
     for (const double load : {2.0, 4.0}) {
       BufferCase predicted = runtime("cepr", slots, load);
       predicted.context = 1;
       const BufferResult ahead = replay_buffer(trace, profile, predicted);
       const BufferResult demand = replay_buffer(trace, profile, runtime("none", slots, load));
-      EXPECT_LE(ahead.latency_seconds, 1.01 * demand.latency_seconds) << slots << " slots, a load of " << load;
+      EXPECT_LE(ahead.total_seconds, 1.01 * demand.total_seconds) << slots << " slots, a load of " << load;
     }
   }
 }
@@ -240,6 +240,25 @@ TEST_F(BufferReplay, TheOracleHidesWhatTheStorageHasTimeFor) {
   EXPECT_LT(predicted.latency_seconds, demand.latency_seconds);
   EXPECT_LT(oracle.latency_seconds, predicted.latency_seconds);
   EXPECT_GT(oracle.hit_ratio(), 0.97);
+}
+
+// Struck out of a forecast, what does not come is not loaded; the more of what comes is foreseen, the better, up to
+// all.
+TEST_F(BufferReplay, WithoutWhatDoesNotComeForecastsBoundWhatTheyAreGoodFor) {
+  double before = replay_buffer(trace_, profile_, runtime("cepr", 12)).total_seconds;
+  for (const std::size_t first : {1U, 2U, 8U}) {
+    BufferCase setting = runtime("cepr", 12);
+    setting.foreseen = first;
+    const BufferResult result = replay_buffer(trace_, profile_, setting);
+    EXPECT_LT(result.total_seconds, before) << first;
+    EXPECT_GT(result.loads.bytes_prefetch_used,
+              50 * result.loads.bytes_prefetch_wasted);  // the encoder has no forecasts
+    before = result.total_seconds;
+  }
+  BufferCase all = runtime("popularity", 12);
+  all.foreseen = 8;
+  EXPECT_NEAR(replay_buffer(trace_, profile_, all).total_seconds,
+              replay_buffer(trace_, profile_, runtime("oracle", 12)).total_seconds, 0.05 * before);
 }
 
 TEST_F(BufferReplay, MoreSlotsAreNeverSlower) {
@@ -297,17 +316,20 @@ TEST_F(BufferReplay, HasNoPredictorsThatNeedMoreThanTheTrace) {
   EXPECT_THROW((void)replay_buffer(trace_, profile_, runtime("cepr", 0)), UsageError);
 }
 
-// Any predictor, whatever it says of the future: at most 1 % behind loading on demand, over traces without structure
-// and storages from fast to saturated.
+// Any predictor, whatever it says of the future: at most 1 % behind loading on demand, over traces without structure,
+// long and short, and storages from fast to saturated. Time is that of encoder and decoder: what one of them leaves in
+// the slots the other need not load.
 TEST(NeverSlowerThanOnDemand, OnAdversarialTraces) {
-  const routing::Trace uniform = markov_trace(5, 40, 40, 0.0);
   const routing::Profile misled = profile_of(markov_trace(6, 100, 30, 0.95));  // promises what does not come
-  for (const double load : {0.2, 1.0, 4.0}) {
-    for (const std::size_t slots : {2U, 6U, 12U}) {
-      const double demand = replay_buffer(uniform, misled, runtime("none", slots, load)).latency_seconds;
-      for (const char* predictor : {"cepr", "incremental", "popularity", "random"}) {
-        const double ahead = replay_buffer(uniform, misled, runtime(predictor, slots, load)).latency_seconds;
-        EXPECT_LE(ahead, 1.01 * demand) << predictor << " load " << load << " slots " << slots;
+  for (const std::size_t examples : {2U, 8U, 40U}) {
+    const routing::Trace uniform = markov_trace(5, examples, 40, 0.0);
+    for (const double load : {0.2, 1.0, 4.0}) {
+      for (const std::size_t slots : {2U, 6U, 12U, 20U, 32U}) {
+        const double demand = replay_buffer(uniform, misled, runtime("none", slots, load)).total_seconds;
+        for (const char* predictor : {"cepr", "incremental", "popularity", "random"}) {
+          const double ahead = replay_buffer(uniform, misled, runtime(predictor, slots, load)).total_seconds;
+          EXPECT_LE(ahead, 1.01 * demand) << predictor << " load " << load << " slots " << slots << " of " << examples;
+        }
       }
     }
   }

@@ -408,6 +408,41 @@ TEST(LinearPredictors, FindWhatHiddenStatesTell) {
   EXPECT_NEAR(accuracy("mix-hidden", {}, read, scored), mixed, 0.005);
 }
 
+// Six layers whose experts are told by the hidden state five layers before: no context that is counted reaches so far.
+TEST(LinearPredictors, SeeFartherThanContextsAreCounted) {
+  constexpr std::uint32_t kLayers = 6;
+  constexpr std::uint32_t kAhead = 5;
+  const auto far_trace = [&](std::uint64_t seed) {
+    std::mt19937_64 random(seed);
+    std::normal_distribution<float> normal;
+    Trace trace = random_trace(3, kLayers, 60, 30, seed);
+    trace.info.d_model = 3;
+    const std::size_t steps = 30 * kLayers;
+    for (std::size_t position = 0; position < trace.decoder.experts.size(); ++position) {
+      float state[3] = {normal(random), normal(random), normal(random)};
+      if (position % steps + kAhead < steps) {
+        std::swap(state[trace.decoder.experts[position + kAhead]], *std::max_element(state, state + 3));
+      }
+      for (const float value : state) trace.decoder.hidden.push_back(BFloat16::from_float(value));
+    }
+    return trace;
+  };
+  const Trace counted = far_trace(1);
+  const Trace scored = far_trace(2);
+  Profile profile = profile_of(counted);
+  profile.set_fitted(fit(counted, profile.options(), 2, {}));
+  EXPECT_LT(profile.options().max_depth, kAhead);
+  for (const char* name : {"lookahead", "mix-hidden"}) {
+    EXPECT_EQ(farthest_depth(name, profile), kFittedDepth);
+    const auto predictor = make_predictor(name, {.depth = kFittedDepth}, profile);
+    EXPECT_GT(accuracy(*predictor, scored, 1, kAhead), 0.85) << name;
+    // A device that asks less far gets what it asks for.
+    EXPECT_LT(accuracy(*make_predictor(name, {.depth = 3}, profile), scored, 1, kAhead), 0.45) << name;
+  }
+  const Profile read = Profile::parse(profile.to_json(), "p");
+  EXPECT_GT(accuracy(*make_predictor("mix-hidden", {.depth = kFittedDepth}, read), scored, 1, kAhead), 0.85);
+}
+
 TEST(NextRouter, AppliesTheRoutersItIsGiven) {
   const Trace counted = hidden_trace(1);
   Profile profile = profile_of(counted);
@@ -443,6 +478,7 @@ TEST(MakePredictor, NamesWhatCannotBeBuilt) {
   EXPECT_THROW((void)make_predictor("crystal-ball", {}, profile), UsageError);
   EXPECT_THROW((void)make_predictor("cepr", {.context = 7}, profile), UsageError);
   EXPECT_THROW((void)make_predictor("cepr", {.depth = 4}, profile), UsageError);
+  EXPECT_THROW((void)make_predictor("token", {.depth = kFittedDepth + 1}, profile), UsageError);
   EXPECT_THROW((void)make_predictor("mix", {}, profile), UsageError) << "nothing has been fitted";
   EXPECT_THROW((void)make_predictor("lookahead", {}, profile), UsageError);
 }

@@ -10,6 +10,7 @@
 #include "flame/base/error.h"
 #include "flame/base/interrupt.h"
 #include "flame/base/thread_pool.h"
+#include "flame/eval/foreseen_predictor.h"
 #include "flame/eval/prediction_tally.h"
 #include "flame/eval/ranking_tape.h"
 #include "flame/experts/predictor_choice.h"
@@ -179,6 +180,7 @@ void Replayer::replay_paper(std::span<const BufferCase> settings, std::span<Buff
     const double lookups = static_cast<double>(result.decoder.all());
     result.wait_seconds = static_cast<double>(result.decoder.misses) * setting.times.load;
     const double total = result.wait_seconds + lookups * (setting.times.compute + setting.times.gap);
+    result.total_seconds = total;
     result.latency_seconds = result.steps == 0 ? 0.0 : total / static_cast<double>(result.steps);
   }
 }
@@ -187,8 +189,11 @@ void Replayer::replay_runtime(std::span<const BufferCase> settings, std::span<Bu
   const experts::PredictorChoice choice = choice_of(settings.front());
   std::shared_ptr<RankingTape> tape;
   if (!choice.predictor.empty() && choice.predictor != "random") {
-    const auto predictor = predictor_of(choice, settings.front());
+    auto predictor = predictor_of(choice, settings.front());
     const std::uint32_t depth = experts::make_forecaster(predictor, profile_, grid_)->depth();
+    if (settings.front().foreseen > 0) {
+      predictor = make_foreseen_predictor(std::move(predictor), settings.front().foreseen, grid_.decoder_layers);
+    }
     tape = std::make_shared<RankingTape>(predictor, grid_.decoder_layers, grid_.experts, depth);
   }
   std::vector<std::unique_ptr<BufferSimulation>> simulations;
@@ -283,6 +288,7 @@ void Replayer::finish(BufferSimulation& simulation, BufferResult& result) const 
   result.loads = simulation.pipeline().statistics();
   result.encoder = result.loads.encoder;
   result.decoder = result.loads.decoder;
+  result.total_seconds = simulation.loader().now();
   result.wait_seconds = result.loads.wait_seconds;
   result.storage_busy_seconds = simulation.loader().busy_seconds();
   const BufferTimes& times = result.setting.times;
@@ -310,7 +316,7 @@ std::vector<BufferResult> replay_buffer(const routing::Trace& trace, const routi
   }
   // Runs of settings that share their predictor, cut so that every thread gets some.
   const auto key = [](const BufferCase& setting) {
-    return std::tuple(setting.mode, setting.predictor, setting.context);
+    return std::tuple(setting.mode, setting.predictor, setting.context, setting.foreseen);
   };
   std::vector<std::size_t> begins;
   for (std::size_t first = 0; first < settings.size();) {
@@ -354,6 +360,7 @@ Json to_json(const BufferResult& result) {
       {"slots", result.setting.slots},
       {"mode", result.setting.mode == BufferMode::kPaper ? "paper" : "runtime"},
       {"replacement", experts::name_of(result.setting.replacement)},
+      {"foreseen", result.setting.foreseen},
       {"hits", result.decoder.hits},
       {"late", result.decoder.late},
       {"misses", result.decoder.misses},
@@ -362,6 +369,7 @@ Json to_json(const BufferResult& result) {
       {"needed_seconds", result.needed_seconds},
       {"steps", result.steps},
       {"encoder", {{"hits", result.encoder.hits}, {"late", result.encoder.late}, {"misses", result.encoder.misses}}},
+      {"total_seconds", result.total_seconds},
       {"wait_seconds", result.wait_seconds},
       {"storage_busy_seconds", result.storage_busy_seconds},
       {"load_seconds", result.setting.times.load},

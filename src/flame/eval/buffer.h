@@ -30,6 +30,9 @@ struct BufferCase {
   BufferMode mode = BufferMode::kRuntime;
   experts::Replacement replacement = experts::Replacement::kNextUse;
   bool speculate_always = false;
+  /// Above 0, for a bound (runtime mode): of each forecast only the expert that will come is left, where it is among so
+  /// many first; make_foreseen_predictor says more.
+  std::size_t foreseen = 0;
   BufferTimes times;
 };
 
@@ -41,8 +44,9 @@ struct BufferResult {
   double latency_seconds = 0.0;   ///< of one decoder step: its MoE layers and the gaps
   /// What latency_seconds could be at least: all loads that the decoder's lookups needed overlapped, none in vain.
   double needed_seconds = 0.0;
-  double wait_seconds = 0.0;               ///< in all
-  double storage_busy_seconds = 0.0;       ///< in all
+  double total_seconds = 0.0;              ///< of everything, encoders included
+  double wait_seconds = 0.0;               ///< of them
+  double storage_busy_seconds = 0.0;       ///< of them
   experts::PipelineStatistics loads;       ///< bytes are in units of one expert = 1000
   [[nodiscard]] double hit_ratio() const;  ///< of the decoder's lookups
 };

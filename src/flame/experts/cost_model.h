@@ -93,7 +93,7 @@ class CostModel {
   /// The best of many candidates is not as good as it looks: what a vain prefetch costs counts for more than it is.
   static constexpr double kCaution = 2.0;
   /// The share of vain loading that would have been time for another load that pays.
-  static constexpr double kRegret = 0.3;
+  static constexpr double kRegret = 0.4;
   /// What a prefetch costs that is given up when `overlapped` seconds of it are over.
   [[nodiscard]] double vain_cost(double overlapped) const { return kCaution * chunk_seconds() + kRegret * overlapped; }
   double assumed_load_;  ///< before the first measurement

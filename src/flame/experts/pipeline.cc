@@ -7,10 +7,13 @@
 namespace flame::experts {
 namespace {
 
-/// Loads are begun for layers so many loads' time ahead (one that is under way, and the one to begin), and for the
-/// nearest in any case.
-constexpr double kLoadsAhead = 2.0;
+/// Loads are begun for layers so many loads' time ahead (one that is under way, the one to begin, and one that may go
+/// before it), and for the nearest in any case.
+constexpr double kLoadsAhead = 3.0;
 constexpr std::uint32_t kLeastDepth = 3;
+/// Loads are begun as long as the storage has less to do than until the next router's decision and for this share of a
+/// load: whatever is begun sooner is begun with less known.
+constexpr double kLoadsQueued = 0.5;
 /// Less likely experts are not worth the look.
 constexpr double kLeastProbability = 0.02;
 /// Loads under way when nobody asks whether they pay.
@@ -477,7 +480,7 @@ void ExpertPipeline::speculate() {
   double queue = queue_seconds(std::numeric_limits<std::uint64_t>::max());
   std::size_t loading = pool_.count(SlotState::kLoading);
   // Enough that the storage is not idle before the pipeline gets to think again, and no more: it will know better.
-  const double enough = time_until(1) + costs_.load_seconds();
+  const double enough = time_until(1) + kLoadsQueued * costs_.load_seconds();
   while (options_.speculate_always ? loading < kLoadsWhenAlways : queue <= enough) {
     const std::optional<Candidate> candidate = best_candidate();
     if (!candidate) {

@@ -70,7 +70,7 @@ bool has_order(std::string_view name) {
 }
 
 std::uint32_t farthest_depth(std::string_view name, const Profile& profile) {
-  constexpr std::array<std::string_view, 8> kFar{"token",       "token-path", "next-router", "lookahead",
+  constexpr std::array<std::string_view, 8> kFar{"token",         "token-path", "next-router", "lookahead",
                                                  "pre-attention", "mix",        "mix-hidden",  "oracle"};
   const bool far = std::find(kFar.begin(), kFar.end(), name) != kFar.end();
   return far ? kFittedDepth : profile.options().max_depth;

@@ -310,8 +310,7 @@ class ProfileJson {
     const JsonView weights = view.at("weights");
     for (std::size_t i = 0; i < weights.size(); ++i) {
       const JsonView entry = weights.element(i);
-      mixture.weights.push_back({small(entry, "layer", profile.layers() - 1),
-                                 small(entry, "depth", kFittedDepth),
+      mixture.weights.push_back({small(entry, "layer", profile.layers() - 1), small(entry, "depth", kFittedDepth),
                                  float_array(entry.at("weight"), mixture.parts.size())});
     }
     return mixture;
