@@ -75,13 +75,13 @@ void check_answer(const PackedMatrixView& matrix, const PackedInput& input) {
 }
 
 void packed_gemv(benchmark::State& state, const PackedFormat& format, std::string_view instruction_set,
-                 std::size_t tokens) {
+                 std::size_t tokens, std::size_t columns) {
   kernels::force_instruction_set(instruction_set);
-  const Packed packed(format, Packed::rows_for(format, kSweepBytes));
+  const Packed packed(format, Packed::rows_for(format, kSweepBytes, columns), columns);
   const PackedMatrixView matrix = packed.view();
-  const std::vector<float> values = random_floats(tokens * kColumns, 4);
+  const std::vector<float> values = random_floats(tokens * columns, 4);
   PackedInput input;
-  input.assign(matrix.layout, MatrixView<const float>(values.data(), tokens, kColumns));
+  input.assign(matrix.layout, MatrixView<const float>(values.data(), tokens, columns));
   check_answer(matrix, input);
   Matrix<float> output(tokens, matrix.layout.rows());
   time_against_reading(state, static_cast<double>(matrix.bytes.size()),
@@ -196,9 +196,11 @@ benchmark::internal::Benchmark* add(const std::string& name, Function function) 
   return benchmark::RegisterBenchmark(name.c_str(), function)->Unit(benchmark::kMillisecond);
 }
 
-void add_sweep(const PackedFormat& format, std::string_view instruction_set, std::size_t tokens) {
-  add("packed_gemv/" + format.describe() + "/" + std::string(instruction_set) + "/vectors:" + std::to_string(tokens),
-      [=](benchmark::State& state) { packed_gemv(state, format, instruction_set, tokens); })
+void add_sweep(const PackedFormat& format, std::string_view instruction_set, std::size_t tokens,
+               std::size_t columns = kColumns) {
+  add("packed_gemv/" + format.describe() + "/" + std::string(instruction_set) + "/vectors:" + std::to_string(tokens) +
+          "/columns:" + std::to_string(columns),
+      [=](benchmark::State& state) { packed_gemv(state, format, instruction_set, tokens, columns); })
       ->Iterations(kRepeats)
       ->UseManualTime();
 }
@@ -214,7 +216,12 @@ int main(int argc, char** argv) {
   const std::vector<std::pair<std::uint8_t, std::uint8_t>> patterns = {{1, 1}, {4, 8}, {2, 4},  {4, 16},
                                                                        {2, 8}, {1, 4}, {2, 16}, {1, 8}};
   for (const PackedType type : {PackedType::kInt8, PackedType::kInt4, PackedType::kBF16, PackedType::kF32}) {
-    for (const auto& [n, m] : patterns) bench::add_sweep({n, m, type, 64}, sets.front(), 1);
+    for (const auto& [n, m] : patterns) {
+      // The two matrices of a switch-base expert.
+      for (const std::size_t columns : {768UL, 3072UL}) {
+        bench::add_sweep({n, m, type, 64}, sets.front(), 1, columns);
+      }
+    }
   }
   // The ladder, from the general kernel in portable code to the best, and a pattern that only the general one serves.
   for (auto set = sets.rbegin(); set != sets.rend(); ++set) {

@@ -289,11 +289,10 @@ class Tail {
   FLAME_INLINE const std::byte* positions(const std::byte* chunk, std::size_t block_rows, std::size_t first_row) const {
     return chunk + block_rows * value_bytes_ + first_row * position_bytes_;
   }
-  // Prefetches as whole chunks do: a line of values and one of positions for each row, or for two rows, if they are
-  // computed together. Neither has more than 64 bytes.
-  FLAME_INLINE void prefetch(const std::byte* values, const std::byte* positions, std::size_t r) const {
-    prefetch_ahead(values + r * value_bytes_);
-    prefetch_ahead(positions + r * position_bytes_);
+  // For the lines of Rows rows' values from there on, and in a whole block of their positions, which follow; or none.
+  template <std::size_t Rows, bool Any>
+  FLAME_INLINE LinePrefetcher<Any> prefetcher(const std::byte* values) const {
+    return {values, Rows * (value_bytes_ + (Rows == kPackedBlockRows ? position_bytes_ : 0))};
   }
 
   // int8 values of row r, or of rows r and r + 1; zeros past the rows' ends.
@@ -352,28 +351,33 @@ FLAME_INLINE __m512i twice_low_half(__m512i vector) { return _mm512_shuffle_i64x
 // Calls add(r, values, indices, lanes) for the rows of a tile's short last chunk: `lanes` are those of row r.
 // `values(paired, r)` gives the values of row r, or of two rows. Which half of a pair's vectors is a row's depends on
 // its place in the block only, also where it is computed alone: so do the roundings of its sum.
-template <std::size_t Span, unsigned Bits, std::size_t Rows, bool Paired, typename Values, typename Add>
+template <std::size_t Span, unsigned Bits, std::size_t Rows, bool Paired, bool Prefetch, typename Values, typename Add>
 FLAME_INLINE void for_each_tail_row(const Tail<Bits>& tail, std::size_t first_row, const std::byte* value_bytes,
                                     const std::byte* positions, Values&& values, Add&& add) {
   constexpr __mmask16 kHalves[] = {0x00ff, 0xff00};
   const auto indices = [&](__m512i fields) FLAME_INLINE_LAMBDA {
     return CodeGather<Span, Bits>::template positions_of_strings<Paired>(fields);
   };
+  // Two lines for each vector are more than its bytes.
+  LinePrefetcher<Prefetch> prefetch = tail.template prefetcher<Rows, Prefetch>(value_bytes);
   if constexpr (!Paired) {
     unroll<Rows>([&](auto r) FLAME_INLINE_LAMBDA {
-      tail.prefetch(value_bytes, positions, r);
+      prefetch.next();
+      prefetch.next();
       add(r, values(std::false_type(), r), indices(tail.template position_fields<false>(positions, r)), AllLanes());
     });
   } else if constexpr (Rows == 1) {
-    tail.prefetch(value_bytes, positions, 0);
+    prefetch.next();
+    prefetch.next();
     const __m512i fields = twice_low_half(tail.template position_fields<false>(positions, 0));
     add(Constant<0>(), twice_low_half(values(std::false_type(), 0)), indices(fields), kHalves[first_row % 2]);
   } else {
     unroll<Rows / 2>([&](auto pair) FLAME_INLINE_LAMBDA {
       constexpr std::size_t kRow = 2 * pair();
-      tail.prefetch(value_bytes, positions, kRow);
+      prefetch.next();
       const __m512i both = values(std::true_type(), kRow);
       const __m512i both_indices = indices(tail.template position_fields<true>(positions, kRow));
+      prefetch.next();
       add(Constant<kRow>(), both, both_indices, kHalves[0]);
       add(Constant<kRow + 1>(), both, both_indices, kHalves[1]);
     });
@@ -419,6 +423,7 @@ FLAME_INLINE void multiply_vnni_tile(const PackedBlock& block, const Tail<Bits>&
   constexpr bool kByToken = Offset && Span == 1;
   constexpr bool kByRow = Offset && Span > 1 && Tokens > 1;
   constexpr std::size_t kPositionBytes = kPackedChunk * Bits / 8;
+  constexpr bool kByRuns = Rows == kPackedBlockRows && Span == 8;
   const __m512i offset = _mm512_set1_epi8(static_cast<char>(128));
   __m512i sums[Rows * Tokens];
   __m512i corrections[kByToken ? Tokens : Rows];
@@ -454,8 +459,10 @@ FLAME_INLINE void multiply_vnni_tile(const PackedBlock& block, const Tail<Bits>&
   const std::size_t whole_chunks = tail.chunk();
   const std::size_t chunk_bytes = block.rows * (kPackedChunk + kPositionBytes);
   const std::byte* chunk_start = block.bytes + block.rows * sizeof(float);
+  const std::byte* const block_end = block.bytes + block.rows * block.layout.row_bytes();
   prefetch_ahead(block.bytes);  // the scales
   for (std::size_t chunk = 0; chunk < whole_chunks; ++chunk, chunk_start += chunk_bytes) {
+    if constexpr (kByRuns) fetch_run(chunk_start, chunk_start + chunk_bytes, block.end);
     const std::byte* values = chunk_start + first_row * kPackedChunk;
     const std::byte* positions = chunk_start + block.rows * kPackedChunk + first_row * kPositionBytes;
     __m512i tables[Tokens][Span];
@@ -464,7 +471,7 @@ FLAME_INLINE void multiply_vnni_tile(const PackedBlock& block, const Tail<Bits>&
       sign_codes(t, tables[t], AllLanes());
     });
     unroll<Rows>([&](auto r) FLAME_INLINE_LAMBDA {
-      prefetch_row<kPackedChunk, kPositionBytes, Rows, r()>(values, positions);
+      if constexpr (!kByRuns) prefetch_row<kPackedChunk, kPositionBytes, Rows, r()>(values, positions);
       const __m512i indices = gather.positions(positions + r * kPositionBytes);
       const __m512i weights = _mm512_loadu_si512(values + r * kPackedChunk);
       unroll<Tokens>([&](auto t) FLAME_INLINE_LAMBDA {
@@ -476,13 +483,14 @@ FLAME_INLINE void multiply_vnni_tile(const PackedBlock& block, const Tail<Bits>&
 
   end_of_loop(sums);
   if (!tail.empty()) {
+    if constexpr (kByRuns) fetch_run(chunk_start, block_end, block.end);
     const std::byte* values = tail.values(chunk_start, first_row);
     const std::byte* positions = tail.positions(chunk_start, block.rows, first_row);
     with_tail_tables<Span, Bits, Tokens>(
         tail, input, first_token, sign_codes,
         [&](auto paired, const auto& tables, auto&& pick_codes) FLAME_INLINE_LAMBDA {
           constexpr bool kPaired = decltype(paired)::value;
-          for_each_tail_row<Span, Bits, Rows, kPaired>(
+          for_each_tail_row<Span, Bits, Rows, kPaired, !kByRuns>(
               tail, first_row, values, positions,
               [&](auto both, std::size_t r)
                   FLAME_INLINE_LAMBDA { return tail.template int8_values<decltype(both)::value>(values, r); },

@@ -134,6 +134,8 @@ FLAME_ATTR __attribute__((noinline)) void multiply_sparse_bf16(const PackedBlock
   constexpr std::size_t kValueBytes = kPackedChunk * sizeof(BFloat16);
   constexpr std::size_t kPositionBytes = kPackedChunk * Bits / 8;
   constexpr std::size_t kVectorBytes = kFloatsAVector * sizeof(BFloat16);
+  constexpr std::size_t kChunkBytes = kPackedBlockRows * (kValueBytes + kPositionBytes);
+  constexpr bool kByRuns = Rows == kPackedBlockRows;
   const PackedLayout& layout = block.layout;
   __m512 sums[Rows * Tokens];
   unroll<Rows * Tokens>([&](auto i) FLAME_INLINE_LAMBDA { sums[i] = _mm512_setzero_ps(); });
@@ -166,9 +168,10 @@ FLAME_ATTR __attribute__((noinline)) void multiply_sparse_bf16(const PackedBlock
   for (std::size_t chunk = 0; chunk < whole_chunks; ++chunk) {
     const std::byte* values = chunk_start + first_row * kValueBytes;
     const std::byte* planes = chunk_start + kPackedBlockRows * kValueBytes + first_row * kPositionBytes;
-    chunk_start += kPackedBlockRows * (kValueBytes + kPositionBytes);
+    if constexpr (kByRuns) fetch_run(chunk_start, chunk_start + kChunkBytes, block.end);
+    chunk_start += kChunkBytes;
     unroll<Rows>([&](auto r) FLAME_INLINE_LAMBDA {
-      prefetch_share<Rows * kPositionBytes, Rows, r()>(planes);
+      if constexpr (!kByRuns) prefetch_share<Rows * kPositionBytes, Rows, r()>(planes);
       indices[r] = Positions::of_planes(planes + r * kPositionBytes);
     });
     asm volatile("" : "+m"(indices));
@@ -178,7 +181,9 @@ FLAME_ATTR __attribute__((noinline)) void multiply_sparse_bf16(const PackedBlock
       const std::byte* column = values + v * kVectorBytes;
       add_vector(
           chunk * kPackedChunk, v,
-          [&](auto r) FLAME_INLINE_LAMBDA { prefetch_share<Rows * kVectorBytes, Rows, r()>(ahead); },
+          [&](auto r) FLAME_INLINE_LAMBDA {
+            if constexpr (!kByRuns) prefetch_share<Rows * kVectorBytes, Rows, r()>(ahead);
+          },
           [&](auto r)
               FLAME_INLINE_LAMBDA { return load_values(reinterpret_cast<const BFloat16*>(column + r * kValueBytes)); });
     }
@@ -186,19 +191,17 @@ FLAME_ATTR __attribute__((noinline)) void multiply_sparse_bf16(const PackedBlock
   end_of_loop(sums);
 
   if (whole_chunks < layout.chunks()) {
+    if constexpr (kByRuns) {
+      fetch_run(chunk_start, block.bytes + kPackedBlockRows * layout.row_bytes(), block.end);
+    }
     const std::size_t rest = layout.chunk_values(whole_chunks);
     const std::size_t value_bytes = rest * sizeof(BFloat16);
     const std::size_t position_bytes = layout.index_bytes_of(rest);
     const auto readable = static_cast<__mmask32>((std::uint64_t{1} << position_bytes) - 1);
     const std::byte* values = chunk_start + first_row * value_bytes;
     const std::byte* strings = chunk_start + kPackedBlockRows * value_bytes + first_row * position_bytes;
-    // Each line once: rows share lines here. In a whole block values and strings lie in one run.
-    const std::byte* ahead = values;
-    const std::byte* const end = values + Rows * (value_bytes + (Rows == kPackedBlockRows ? position_bytes : 0));
-    const auto prefetch_next = [&](auto) FLAME_INLINE_LAMBDA {
-      if (ahead < end) prefetch_ahead(ahead);
-      ahead += 64;
-    };
+    LinePrefetcher<!kByRuns> prefetch(values, Rows * value_bytes);
+    const auto prefetch_next = [&](auto) FLAME_INLINE_LAMBDA { prefetch.next(); };
     unroll<Rows>([&](auto r) FLAME_INLINE_LAMBDA {
       prefetch_next(r);
       indices[r] = Positions::of_string(strings + r * position_bytes, readable);

@@ -115,12 +115,11 @@ class PairScales {
   // Of a whole block. Past a row's last group stand zeros.
   FLAME_ATTR void widen(const PackedBlock& block) {
     const std::size_t row_bytes = groups_ * sizeof(Float16);
+    fetch_run(block.bytes, block.bytes + kPackedBlockRows * row_bytes, block.end);
     for (std::size_t vector = 0; vector < vectors_; ++vector) {
       const std::size_t first = std::min(groups_, vector * kGroups);
       const auto mask = static_cast<__mmask8>((1U << std::min(groups_ - first, kGroups)) - 1U);
       for (std::size_t pair = 0; pair < kBlockPairs; ++pair) {
-        const std::size_t line = (vector * kBlockPairs + pair) * 64;
-        if (line < kPackedBlockRows * row_bytes) prefetch_ahead(block.bytes + line);
         const std::byte* scales = block.bytes + 2 * pair * row_bytes + first * sizeof(Float16);
         const __m256i halves =
             _mm256_set_m128i(_mm_maskz_loadu_epi16(mask, scales + row_bytes), _mm_maskz_loadu_epi16(mask, scales));
@@ -245,6 +244,8 @@ FLAME_ATTR __attribute__((noinline)) void multiply_int4_pairs(const PackedBlock&
   constexpr std::size_t kHalfTables = Gather::kHalfTables;
   constexpr std::size_t kPairBytes = kPackedChunk;  // of values: 4 bits each
   constexpr std::size_t kPositionBytes = 2 * kPackedChunk * Bits / 8;
+  constexpr std::size_t kChunkBytes = kBlockPairs * (kPairBytes + kPositionBytes);
+  constexpr bool kByRuns = Pairs == kBlockPairs;
   const PairPositions<Span, Bits> positions_of;
   const __m512i sign = _mm512_set1_epi8(static_cast<char>(input.code_offset()));
   const NibblePlace low = low_nibbles();
@@ -279,10 +280,12 @@ FLAME_ATTR __attribute__((noinline)) void multiply_int4_pairs(const PackedBlock&
   };
 
   const std::byte* chunk_start = block.bytes + kPackedBlockRows * block.layout.row_scale_bytes();
+  const std::byte* const block_end = block.bytes + kPackedBlockRows * block.layout.row_bytes();
   for (std::size_t chunk = 0; chunk < tail.chunk(); ++chunk) {
     const std::byte* values = chunk_start + first_pair * kPairBytes;
     const std::byte* planes = chunk_start + kBlockPairs * kPairBytes + first_pair * kPositionBytes;
-    chunk_start += kBlockPairs * (kPairBytes + kPositionBytes);
+    if constexpr (kByRuns) fetch_run(chunk_start, chunk_start + kChunkBytes, block.end);
+    chunk_start += kChunkBytes;
     const std::size_t first_value = chunk * kPackedChunk;
     Inputs first_inputs[Tokens];
     Inputs last_inputs[Tokens];
@@ -293,41 +296,32 @@ FLAME_ATTR __attribute__((noinline)) void multiply_int4_pairs(const PackedBlock&
     unroll<Pairs>([&](auto p) FLAME_INLINE_LAMBDA {
       const __m512i packed = _mm512_loadu_si512(values + p * kPairBytes);
       const auto indices = positions_of.unpack(planes + p * kPositionBytes);
-      // In a whole block values and positions lie in one run. Two prefetches side by side would wait for each other.
-      constexpr std::size_t kBytes = Pairs * (kPairBytes + (Pairs == kBlockPairs ? kPositionBytes : 0));
-      prefetch_share<kBytes, 2 * Pairs, 2 * p()>(values);
+      if constexpr (!kByRuns) prefetch_share<Pairs * kPairBytes, 2 * Pairs, 2 * p()>(values);
       add(p, low, first_inputs, packed, indices.first, PairScales::of(first_scales, first_pair + p));
-      prefetch_share<kBytes, 2 * Pairs, 2 * p() + 1>(values);
+      if constexpr (!kByRuns) prefetch_share<Pairs * kPairBytes, 2 * Pairs, 2 * p() + 1>(values);
       add(p, high, last_inputs, packed, indices.last, PairScales::of(last_scales, first_pair + p));
     });
   }
   end_of_loop(sums);
 
+  if constexpr (kByRuns) fetch_run(chunk_start, block_end, block.end);
   const std::size_t pair_value_bytes = 2 * tail.value_bytes();
   const std::size_t pair_position_bytes = 2 * tail.position_bytes();
   const std::byte* strings = chunk_start + kBlockPairs * pair_value_bytes;
-  const std::byte* ahead = chunk_start + first_pair * pair_value_bytes;
-  const std::byte* const end =
-      Pairs == kBlockPairs ? strings + kBlockPairs * pair_position_bytes : ahead + Pairs * pair_value_bytes;
+  LinePrefetcher<!kByRuns> prefetch(chunk_start + first_pair * pair_value_bytes, Pairs * pair_value_bytes);
   for (std::size_t half = 0; half < tail.halves(); ++half) {
     const std::size_t first_value = tail.chunk() * kPackedChunk + half * kHalfChunk;
     Inputs inputs[Tokens];
     load_inputs(first_value, low, inputs);
     const PairScales::Place place = scales.place(first_value);
     unroll<Pairs>([&](auto p) FLAME_INLINE_LAMBDA {
-      const auto prefetch_next = [&]() FLAME_INLINE_LAMBDA {
-        if (ahead < end) prefetch_ahead(ahead);
-        ahead += 64;
-      };
-      // Two lines a pair and half are more than its bytes.
-      prefetch_next();
+      prefetch.next();
       const std::size_t pair = first_pair + p;
       const __m512i packed = tail.values(chunk_start + pair * pair_value_bytes, half);
       __m512i indices = packed;
       if constexpr (Bits > 0) {
         indices = Gather::template positions_of_strings<true>(tail.fields(strings + pair * pair_position_bytes, half));
       }
-      prefetch_next();
       add(p, low, inputs, packed, indices, PairScales::of(place, pair));
     });
   }

@@ -14,7 +14,8 @@ namespace flame::kernels {
 struct PackedBlock {
   const PackedLayout& layout;
   const std::byte* bytes;
-  std::size_t rows;  ///< 1 … kPackedBlockRows
+  std::size_t rows;                ///< 1 … kPackedBlockRows
+  const std::byte* end = nullptr;  ///< of the blocks that the call is for: so far may be read ahead
 };
 
 /// Where the results of a block go: token t, row r of the block at [t * stride + r]. Exactly one of the first two
@@ -66,10 +67,15 @@ inline void finish_block(std::size_t rows, std::size_t tokens, const BlockOutput
 template <typename Multiply>
 void for_each_block(const PackedMatrixView& matrix, std::size_t first, std::size_t last, std::size_t tokens,
                     const BlockOutput& output, Multiply&& multiply) {
+  constexpr std::size_t kBlocksAhead = 8;
+  const std::byte* const end = matrix.bytes.data() + matrix.layout.block_offset(last);
   for (std::size_t block = first; block < last; ++block) {
     const PackedBlock part{matrix.layout, matrix.bytes.data() + matrix.layout.block_offset(block),
-                           matrix.layout.block_rows(block)};
+                           matrix.layout.block_rows(block), end};
     const BlockOutput part_output = output.past(block * kPackedBlockRows);
+    // A store that waits for memory holds up all those behind it.
+    if (tokens == 1 && output.values != nullptr)
+      __builtin_prefetch(part_output.values + kBlocksAhead * kPackedBlockRows, 1);
     multiply(part, part_output);
     finish_block(part.rows, tokens, part_output);
   }

@@ -226,9 +226,11 @@ FLAME_INLINE void multiply_float_tile(const PackedBlock& block, const FloatGathe
   constexpr std::size_t kValueBytes = kPackedChunk * sizeof(Element);
   constexpr std::size_t kPositionBytes = kPackedChunk * Bits / 8;
   constexpr std::size_t kVectorBytes = kFloatLanes * sizeof(Element);
-  // Of the tile's values and positions in a chunk, what is prefetched beside one vector of every row.
-  constexpr std::size_t kValueShare = Rows * kVectorBytes;
-  constexpr std::size_t kPositionShare = (Rows * kPositionBytes + kVectors - 1) / kVectors;
+  // What is prefetched beside one vector of every row: a share of the tile's values and positions in a chunk. In a
+  // whole block they lie in one run.
+  constexpr bool kOneRun = Rows == kPackedBlockRows;
+  constexpr std::size_t kValueShare = Rows * (kValueBytes + (kOneRun ? kPositionBytes : 0)) / kVectors;
+  constexpr std::size_t kPositionShare = kOneRun ? 0 : (Rows * kPositionBytes + kVectors - 1) / kVectors;
   const PackedLayout& layout = block.layout;
   Floats sums[Rows * Tokens];
   unroll<Rows * Tokens>([&](auto i) FLAME_INLINE_LAMBDA { sums[i] = hn::Zero(kFloats); });
@@ -285,16 +287,11 @@ FLAME_INLINE void multiply_float_tile(const PackedBlock& block, const FloatGathe
     HWY_ALIGN Element padded[Rows][kPackedChunk];
     HWY_ALIGN std::byte fields[Rows][kPackedChunk] = {};
     const FieldUnpacker<Bits> unpacker(rest, position_bytes);
-    // Each line once, one beside each vector and each string: of the rows' values, and in a whole block of their
-    // positions, which follow.
-    const std::byte* ahead = values;
-    const std::byte* const end = values + Rows * (value_bytes + (Rows == kPackedBlockRows ? position_bytes : 0));
-    const auto prefetch_next = [&]() FLAME_INLINE_LAMBDA {
-      if (ahead < end) prefetch_ahead(ahead);
-      ahead += 64;
-    };
+    // One line beside each vector and each string: of the rows' values, and in a whole block of their positions, which
+    // follow.
+    LinePrefetcher<> prefetch(values, Rows * (value_bytes + (kOneRun ? position_bytes : 0)));
     for (std::size_t r = 0; r < Rows; ++r) {
-      prefetch_next();
+      prefetch.next();
       unpacker.unpack(strings + r * position_bytes, fields[r]);
     }
     std::size_t value_stride = value_bytes;
@@ -309,7 +306,7 @@ FLAME_INLINE void multiply_float_tile(const PackedBlock& block, const FloatGathe
     for (std::size_t k = 0; k < rest; k += kFloatLanes) {
       add_vector(
           whole_chunks * kPackedChunk + k, values + k * sizeof(Element), value_stride,
-          [&](auto) FLAME_INLINE_LAMBDA { prefetch_next(); },
+          [&](auto) FLAME_INLINE_LAMBDA { prefetch.next(); },
           [&](std::size_t r) FLAME_INLINE_LAMBDA { return gather.positions_of_bytes(fields[r] + k); });
     }
   }
@@ -319,7 +316,7 @@ FLAME_INLINE void multiply_float_tile(const PackedBlock& block, const FloatGathe
 template <typename Element, std::size_t Span, unsigned Bits>
 FLAME_INLINE void multiply_float_block(const PackedBlock& block, const FloatGather<Span, Bits>& gather,
                                        const PackedInput& input, const BlockOutput& output) {
-// As many sums as there are registers for.
+  // As many sums as there are registers for.
   constexpr std::size_t kRows = HWY_TARGET <= HWY_AVX3 ? 16 : 4;
   constexpr std::size_t kTileRows = HWY_TARGET <= HWY_AVX3 ? 4 : 2;
   constexpr std::size_t kTileTokens = HWY_TARGET <= HWY_AVX3 ? 4 : 2;

@@ -115,7 +115,7 @@ PackedBlock fill_up_block(const PackedBlock& block, std::vector<std::byte>& memo
     copy_rows(layout.value_bytes_of(layout.chunk_values(chunk)));
     copy_rows(layout.index_bytes_of(layout.chunk_values(chunk)));
   }
-  return {layout, memory.data(), kPackedBlockRows};
+  return {layout, memory.data(), kPackedBlockRows, memory.data() + memory.size()};
 }
 
 void store_int8_sums(const PackedBlock& block, const PackedInput& input, std::size_t token, std::size_t first_row,

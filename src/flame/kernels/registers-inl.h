@@ -10,6 +10,7 @@
 #include <hwy/cache_control.h>
 #include <hwy/highway.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <type_traits>
 #include <utility>
@@ -57,6 +58,22 @@ FLAME_INLINE void prefetch_ahead(const std::byte* position) {
   asm volatile("");
 }
 
+// The other way to have weights in time: a whole run of bytes, [first, last), is fetched in one small loop before the
+// kernel reads it. Of the lines a little further on a byte is read, those further ahead are prefetched; nothing from
+// `end` on is read. A read is never dropped, as prefetches are when many are under way, and being one instruction that
+// goes through all lines in order it sets the processor's own prefetchers going, which a kernel's reads, an instruction
+// for each row, do not. It costs more instructions than prefetches beside the rows do.
+FLAME_INLINE void fetch_run(const std::byte* first, const std::byte* last, const std::byte* end) {
+  constexpr std::ptrdiff_t kReadAheadBytes = 3072;
+  // Compared as distances: a pointer past the end of the weights may not be formed.
+  const std::ptrdiff_t stop = std::min(last - first, end - first - kReadAheadBytes);
+#pragma GCC unroll 1
+  for (std::ptrdiff_t line = 0; line < stop; line += 64) {
+    static_cast<void>(*static_cast<const volatile std::byte*>(first + line + kReadAheadBytes));
+    hwy::Prefetch(first + line + kPrefetchBytes);
+  }
+}
+
 // Step `Step` of `Steps` over Bytes bytes from `first` on: prefetches its share of their cache lines, in ascending
 // order.
 template <std::size_t Bytes, std::size_t Steps, std::size_t Step>
@@ -66,6 +83,23 @@ FLAME_INLINE void prefetch_share(const std::byte* first) {
   unroll<(Step + 1) * kLines / Steps - kFirst>(
       [&](auto line) FLAME_INLINE_LAMBDA { prefetch_ahead(first + (kFirst + line) * 64); });
 }
+
+// Prefetches the cache lines of a run of bytes one by one, in ascending order, each when it is asked to; or none.
+template <bool Any = true>
+class LinePrefetcher {
+ public:
+  FLAME_INLINE LinePrefetcher(const std::byte* first, std::size_t bytes) : line_(first), end_(first + bytes) {}
+  FLAME_INLINE void next() {
+    if constexpr (Any) {
+      if (line_ < end_) prefetch_ahead(line_);
+      line_ += 64;
+    }
+  }
+
+ private:
+  const std::byte* line_;
+  const std::byte* end_;
+};
 
 // Row `Row`'s share of the prefetches of a tile of Rows rows of one chunk, of which each row has ValueBytes bytes of
 // values and PositionBytes of positions. In a whole block these lie in one run.
