@@ -124,10 +124,22 @@ void require_working_directory(const std::string& work) {
   throw UsageError(fmt::format("--work {}: is a model itself; name a directory that keeps the bundles", work));
 }
 
+/// What is fitted for forced runs: states are the trace's, of `width` numbers, shown as wide as the model's.
+routing::Fitted fit_routed(routing::Trace counted, std::uint32_t width, const routing::Profile& profile) {
+  if (width > profile.model().d_model) counted.decoder.hidden = counted.decoder.approach = {};
+  counted.info.d_model = width;
+  routing::Fitted fitted = routing::fit(counted, profile.options(), profile.options().max_order, {});
+  routing::widen_maps(fitted, profile.model().d_model);
+  return fitted;
+}
+
 Routing prepare_routing(const Options& options, const fs::path& work) {
   if (options.route_trace.empty()) return {nullptr, options.profile};
   const model::SwitchConfig config = model::load_config_or_preset(options.model);
-  const routing::Trace trace = routing::read_trace(options.route_trace);
+  // Hidden states are many times the rest: read only for those that look at them.
+  const bool fitted = options.predictor == "auto" || options.predictor.starts_with("mix");
+  const bool states = options.device != "fpga-sim" && fitted && options.predictor != "mix";
+  const routing::Trace trace = routing::read_trace(options.route_trace, {.hidden = states, .approach = states});
   const std::size_t examples = routing::examples_of(trace.decoder).size();
   if (examples < 2) throw UsageError("--route-trace: half of the examples is profiled, so two are needed");
   if (trace.info.experts < config.num_experts) {
@@ -157,9 +169,7 @@ Routing prepare_routing(const Options& options, const fs::path& work) {
     routing::Profile profile(model, routing::fitting_options({}, model.experts));
     const routing::Trace counted = eval::map_trace(trace, model, 0, examples / 2);
     profile.add(counted);
-    if (options.predictor == "mix" || options.predictor == "auto") {
-      profile.set_fitted(routing::fit(counted, profile.options(), profile.options().max_order, {}));
-    }
+    if (fitted) profile.set_fitted(fit_routed(counted, trace.info.d_model, profile));
     routing.profile = work / "profile.json";
     require_own_profile(routing.profile);
     profile.write(routing.profile);
@@ -483,7 +493,9 @@ void add_bench_command(CLI::App& app) {
       "      --storage-bandwidth 1GB/s\n"
       "Forced routing: layer l of the model takes the decisions of the trace's layer floor(l * Lt / L), expert e "
       "becomes\n"
-      "e mod E; the first half of the trace's examples makes the profile, the second half is run.");
+      "e mod E; predictors are shown the trace's hidden states where it has them; the first half of the trace's "
+      "examples\n"
+      "makes the profile, the second half is run.");
   command->add_option("MODEL", options->model, "A checkpoint, or a bundle (then N:M, both and the ladder only)");
   command->add_option("--pattern", options->patterns, "N:M of the packed experts, one or several")
       ->capture_default_str();

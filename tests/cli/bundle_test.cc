@@ -359,6 +359,34 @@ TEST(BenchCommand, RefusesOptionsThatChangeNothing) {
   }
 }
 
+TEST(BenchCommand, PredictsFromTheHiddenStatesOfTheTraceThatItIsRoutedBy) {
+  const TemporaryDirectory directory;
+  const auto path = [&](const char* name) { return (directory / name).string(); };
+  const std::string model = tiny_model().string();
+  const std::string texts = write_texts(directory / "texts.jsonl");
+  const auto trace = [&](const char* name, const std::vector<std::string>& more) {
+    std::vector<std::string> command{"trace", model, "--input", texts, "--field", "dialogue", "--max-new-tokens",
+                                     "4",     "-o",  path(name)};
+    command.insert(command.end(), more.begin(), more.end());
+    const ProgramResult result = run_flame(command);
+    ASSERT_EQ(result.exit_code, 0) << result.standard_error;
+  };
+  trace("plain", {});
+  trace("states", {"--hidden"});
+  const auto bench = [&](const char* routed) {
+    return run_flame({"bench", model, "--work", path("work"), "--route-trace", path(routed), "--only", "both",
+                      "--predictor", "mix-hidden", "--budget", "50%", "--tokens", "2", "--input-tokens", "4",
+                      "--repeats", "1"});
+  };
+  const ProgramResult seen = bench("states");
+  EXPECT_EQ(seen.exit_code, 0) << seen.standard_error;
+  std::ifstream profile(path("work/profile.json"));
+  EXPECT_THAT(std::string(std::istreambuf_iterator<char>(profile), {}), HasSubstr("mix-hidden"));
+  const ProgramResult unseen = bench("plain");
+  EXPECT_NE(unseen.exit_code, 0);
+  EXPECT_THAT(unseen.standard_error, HasSubstr("--hidden"));
+}
+
 TEST(BenchCommand, ChangesNoBundleAndNoProfileThatItDidNotMake) {
   const TemporaryDirectory directory;
   const auto path = [&](const char* name) { return (directory / name).string(); };

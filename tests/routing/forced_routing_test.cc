@@ -60,6 +60,29 @@ TEST(ForcedRouting, GivesRowsTheDecisionsOfConsecutiveExamples) {
       << "an example that is over is followed by the next, the last by the first";
 }
 
+TEST(ForcedRouting, ShowsPredictorsTheStatesOfItsTraceWidenedWithZeros) {
+  auto trace = std::make_shared<Trace>(*small_trace());
+  for (int position = 0; position < 8; ++position) {  // two numbers a state
+    trace->decoder.hidden.push_back(BFloat16::from_float(static_cast<float>(position)));
+    trace->decoder.hidden.push_back(BFloat16::from_float(-1.0F));
+  }
+  ForcedRouting routing(trace, 16, 4, 4);
+  routing.begin_batch(2);
+  (void)routing.feed();
+  (void)routing.feed();
+  const Matrix<float> own(2, 3, 7.0F);
+  const MatrixView<const float> shown = routing.hidden({Stack::kDecoder, 2}, own.view());
+  ASSERT_EQ(shown.rows(), 2U);
+  // Step 1 of either example; layer 2 of four is layer 1 of the trace's two.
+  EXPECT_THAT(shown.row(0), ElementsAre(3.0F, -1.0F, 0.0F));
+  EXPECT_THAT(shown.row(1), ElementsAre(7.0F, -1.0F, 0.0F));
+  EXPECT_THAT(routing.approach({Stack::kDecoder, 2}, own.view()).row(0), ElementsAre(7.0F, 7.0F, 7.0F))
+      << "the trace has none of these: the model's own";
+  EXPECT_THAT(routing.hidden({Stack::kEncoder, 0}, own.view()).row(0), ElementsAre(7.0F, 7.0F, 7.0F));
+  const Matrix<float> narrow(2, 1, 7.0F);
+  EXPECT_THAT(routing.hidden({Stack::kDecoder, 0}, narrow.view()).row(0), ElementsAre(7.0F));
+}
+
 TEST(ForcedRouting, FollowsRowsThatMove) {
   ForcedRoutingDevice device(std::make_unique<FakeDevice>(), ForcedRouting(small_trace(), 16, 2, 2));
   device.begin_batch(2);

@@ -443,6 +443,39 @@ TEST(LinearPredictors, SeeFartherThanContextsAreCounted) {
   EXPECT_GT(accuracy(*make_predictor("mix-hidden", {.depth = kFittedDepth}, read), scored, 1, kAhead), 0.85);
 }
 
+TEST(LinearPredictors, WidenedMapsSayTheSameOfStatesWidenedWithZeros) {
+  const Trace counted = hidden_trace(1);
+  Trace scored = hidden_trace(2);
+  Profile profile = profile_of(counted);
+  const Fitted fitted = fit(counted, profile.options(), 2, {});
+  profile.set_fitted(fitted);
+  const double narrow = accuracy("mix-hidden", {}, profile, scored);
+
+  constexpr std::uint32_t kWidth = 10;
+  TraceInfo wide = counted.info;
+  wide.d_model = kWidth;
+  for (std::vector<BFloat16>* const states : {&scored.decoder.hidden, &scored.decoder.approach}) {
+    std::vector<BFloat16> widened;
+    for (std::size_t i = 0; i < states->size(); ++i) {
+      widened.push_back((*states)[i]);
+      if (i % counted.info.d_model == counted.info.d_model - 1) {
+        widened.resize(widened.size() + kWidth - counted.info.d_model);
+      }
+    }
+    states->swap(widened);
+  }
+  scored.info = wide;
+  Trace without = counted;
+  without.info = wide;
+  Profile widened(wide, profile.options());
+  widened.add(without);
+  Fitted maps = fitted;
+  widen_maps(maps, kWidth);
+  widened.set_fitted(maps);
+  EXPECT_NEAR(accuracy("mix-hidden", {}, widened, scored), narrow, 0.001);
+  EXPECT_THROW(widen_maps(maps, kWidth - 1), UsageError);
+}
+
 TEST(NextRouter, AppliesTheRoutersItIsGiven) {
   const Trace counted = hidden_trace(1);
   Profile profile = profile_of(counted);

@@ -256,6 +256,12 @@ routing::Trace map_trace(const routing::Trace& trace, const routing::TraceInfo& 
   mapped.info = model;
   const auto map_stack = [&](const routing::StackTrace& from, std::uint32_t layers, routing::StackTrace& to) {
     to.layers = layers;
+    const std::size_t width = trace.info.d_model;
+    const auto copy_state = [&](const std::vector<BFloat16>& states, std::size_t at, std::vector<BFloat16>& copy) {
+      if (states.empty()) return;
+      const auto state = states.begin() + static_cast<std::ptrdiff_t>(at * width);
+      copy.insert(copy.end(), state, state + static_cast<std::ptrdiff_t>(width));
+    };
     const std::vector<routing::StepRange> examples = routing::examples_of(from);
     for (std::size_t example = first; example < std::min(end, examples.size()); ++example) {
       for (std::size_t step = examples[example].first; step < examples[example].end; ++step) {
@@ -266,6 +272,8 @@ routing::Trace map_trace(const routing::Trace& trace, const routing::TraceInfo& 
           to.experts.push_back(static_cast<std::uint16_t>(from.experts[at] % model.experts));
           to.probability.push_back(from.probability[at]);
           if (!from.dropped.empty()) to.dropped.push_back(from.dropped[at]);
+          copy_state(from.hidden, at, to.hidden);
+          copy_state(from.approach, at, to.approach);
         }
       }
     }

@@ -65,7 +65,7 @@ struct LatencyResult {
 [[nodiscard]] std::vector<Json> to_json(const LatencyResult& result);
 
 /// A trace as ForcedRouting maps it onto a model of these sizes: what to profile for forced runs. Examples [first,
-/// end).
+/// end). Hidden states stay as wide as the trace's.
 [[nodiscard]] routing::Trace map_trace(const routing::Trace& trace, const routing::TraceInfo& model, std::size_t first,
                                        std::size_t end);
 

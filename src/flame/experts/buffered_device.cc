@@ -147,7 +147,8 @@ void BufferedDevice::feed(std::span<const std::int32_t> tokens) {
 }
 
 void BufferedDevice::approach(model::MoeLayer layer, MatrixView<const float> hidden) {
-  implementation_->pipeline->approach(layer, hidden);
+  Implementation& self = *implementation_;
+  self.pipeline->approach(layer, self.forced ? self.forced->approach(layer, hidden) : hidden);
 }
 
 void BufferedDevice::route(const model::MoeInput& input, std::span<model::RoutingDecision> decisions) {
@@ -157,7 +158,7 @@ void BufferedDevice::route(const model::MoeInput& input, std::span<model::Routin
   self.routers[layer].route(input, decisions);
   if (self.forced) self.forced->decide(input, decisions);
   self.decisions.assign(decisions.begin(), decisions.end());
-  self.pipeline->hidden(input.layer, input.hidden);
+  self.pipeline->hidden(input.layer, self.forced ? self.forced->hidden(input.layer, input.hidden) : input.hidden);
   self.pipeline->routed(input.layer, decisions, input.sequence);
   if (self.keeps_log) self.log_uses(layer, decisions);
   self.timeline.add(Timeline::Row::kCompute, "route", layer, Timeline::kNoExpert, begin, io::Clock::now());

@@ -29,6 +29,10 @@ namespace flame::routing {
 [[nodiscard]] Mixture fit_mixture(std::string name, std::vector<std::string> parts, std::uint32_t context,
                                   std::uint32_t depth, const Profile& profile, const Trace& held_out);
 
+/// The same maps for states of `width` numbers, of which those beyond the maps' own are zeros. Throws UsageError for
+/// less than the maps' own width.
+void widen_maps(Fitted& fitted, std::size_t width);
+
 /// Everything that can be fitted to a trace: maps where it has hidden states, and both mixtures. The weights of
 /// mixtures are fitted on every fifth example, with tables and maps made of the others; the maps that are kept are of
 /// all. `context`: the order of the mixtures' parts. `routers`: what next-router is to apply, where at hand.

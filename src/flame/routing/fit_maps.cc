@@ -1,9 +1,12 @@
 // Linear maps from hidden states to experts: ridge regression, then multinomial logistic regression from there on.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <utility>
 
+#include "flame/base/error.h"
 #include "flame/base/random.h"
 #include "flame/base/thread_pool.h"
 #include "flame/routing/fit.h"
@@ -173,6 +176,22 @@ std::vector<LinearMap> fit_maps(const Trace& trace, bool approach, std::uint32_t
   });
   std::erase_if(maps, [](const LinearMap& map) { return map.weight.empty(); });
   return maps;
+}
+
+void widen_maps(Fitted& fitted, std::size_t width) {
+  for (std::vector<LinearMap>* const maps : {&fitted.router, &fitted.maps, &fitted.approach}) {
+    for (LinearMap& map : *maps) {
+      const std::size_t experts = map.bias.size();
+      const std::size_t own = map.weight.size() / experts;
+      if (width < own) {
+        throw UsageError(fmt::format("maps of states of {} numbers cannot read states of {}", own, width));
+      }
+      // The root of the mean square is over more numbers now, and less by so much.
+      const float less = map.normalise ? std::sqrt(static_cast<float>(own) / static_cast<float>(width)) : 1.0F;
+      for (float& weight : map.weight) weight *= less;
+      map.weight.resize(width * experts, 0.0F);
+    }
+  }
 }
 
 }  // namespace flame::routing

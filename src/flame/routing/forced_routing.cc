@@ -48,12 +48,42 @@ std::span<const std::int32_t> ForcedRouting::feed() {
   return tokens_;
 }
 
+std::size_t ForcedRouting::layer_of(model::MoeLayer layer) const {
+  const bool decoder = layer.stack == Stack::kDecoder;
+  const std::size_t layers = decoder ? trace_->decoder.layers : trace_->encoder.layers;
+  return std::size_t{layer.index} * layers / (decoder ? decoder_layers_ : encoder_layers_);
+}
+
+MatrixView<const float> ForcedRouting::approach(model::MoeLayer layer, MatrixView<const float> own) {
+  return states(trace_->decoder.approach, layer, own);
+}
+
+MatrixView<const float> ForcedRouting::hidden(model::MoeLayer layer, MatrixView<const float> own) {
+  return states(trace_->decoder.hidden, layer, own);
+}
+
+MatrixView<const float> ForcedRouting::states(const std::vector<BFloat16>& states, model::MoeLayer layer,
+                                              MatrixView<const float> own) {
+  const StackTrace& stack = trace_->decoder;
+  if (layer.stack != Stack::kDecoder || states.empty()) return own;
+  const std::size_t width = states.size() / (stack.steps() * stack.layers);
+  if (width > own.columns()) return own;
+  if (shown_.rows() != rows_.size() || shown_.columns() != own.columns()) {
+    shown_ = Matrix<float>(rows_.size(), own.columns());
+  }
+  for (std::size_t row = 0; row < rows_.size(); ++row) {
+    const BFloat16* const from = states.data() + (rows_[row].step * stack.layers + layer_of(layer)) * width;
+    const std::span<float> to = shown_.row(row);
+    for (std::size_t i = 0; i < width; ++i) to[i] = from[i].to_float();
+  }
+  return shown_.view();
+}
+
 void ForcedRouting::decide(const MoeInput& input, std::span<RoutingDecision> decisions) const {
   const bool decoder = input.layer.stack == Stack::kDecoder;
   const StackTrace& stack = decoder ? trace_->decoder : trace_->encoder;
   if (stack.steps() == 0) return;  // a trace without encoder decisions leaves the encoder to its own router
-  const std::size_t layer =
-      std::size_t{input.layer.index} * stack.layers / (decoder ? decoder_layers_ : encoder_layers_);
+  const std::size_t layer = layer_of(input.layer);
   std::size_t token_of_row = 0;
   for (std::size_t token = 0; token < decisions.size(); ++token) {
     const std::uint32_t sequence = input.sequence[token];
@@ -83,7 +113,7 @@ void ForcedRoutingDevice::reorder(std::span<const std::uint32_t> parents) {
 void ForcedRoutingDevice::feed(std::span<const std::int32_t> /*tokens*/) { device_->feed(routing_.feed()); }
 
 void ForcedRoutingDevice::approach(model::MoeLayer layer, MatrixView<const float> hidden) {
-  device_->approach(layer, hidden);
+  device_->approach(layer, routing_.approach(layer, hidden));
 }
 
 void ForcedRoutingDevice::route(const MoeInput& input, std::span<RoutingDecision> decisions) {

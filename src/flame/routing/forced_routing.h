@@ -15,11 +15,12 @@ namespace flame::routing {
 /// Mapping. Layer l of the model's L takes the decisions of layer floor(l * Lt / L) of the trace's Lt; expert e becomes
 /// e mod E. Row r of a batch follows example r (counted over all batches since construction, round and round); an
 /// example that is too short is followed by the next one. Encoder inputs take the example's encoder steps, round and
-/// round.
+/// round. Where the trace has hidden states, predictors are shown these, widened with zeros to what the model's own
+/// have; layers as for decisions.
 class ForcedRouting {
  public:
   /// The model that is to be routed has `experts` a layer and these numbers of MoE layers.
-  /// Throws UsageError when the trace has no decoder steps.
+  /// Throws UsageError when the trace has no decoder steps. States that are wider than the model's are not shown.
   ForcedRouting(std::shared_ptr<const Trace> trace, std::uint32_t experts, std::uint32_t encoder_layers,
                 std::uint32_t decoder_layers);
 
@@ -29,6 +30,11 @@ class ForcedRouting {
   /// Every row goes to its next step. Returns the tokens the trace was made with, one a row: what a predictor is to be
   /// fed. The span lives until the next call.
   std::span<const std::int32_t> feed();
+
+  /// What a predictor is to be shown at a layer instead of the model's own states, one row a sequence: the trace's
+  /// where it has them, else `own`. The view lives until the next call.
+  [[nodiscard]] MatrixView<const float> approach(model::MoeLayer layer, MatrixView<const float> own);
+  [[nodiscard]] MatrixView<const float> hidden(model::MoeLayer layer, MatrixView<const float> own);
 
   /// Overwrites the decisions of one route() call.
   void decide(const model::MoeInput& input, std::span<model::RoutingDecision> decisions) const;
@@ -41,6 +47,10 @@ class ForcedRouting {
     bool started = false;
   };
 
+  MatrixView<const float> states(const std::vector<BFloat16>& states, model::MoeLayer layer,
+                                 MatrixView<const float> own);
+  [[nodiscard]] std::size_t layer_of(model::MoeLayer layer) const;
+
   std::shared_ptr<const Trace> trace_;
   std::uint32_t experts_;
   std::uint32_t encoder_layers_;
@@ -51,6 +61,7 @@ class ForcedRouting {
   std::vector<Row> rows_;
   std::vector<Row> spare_;
   std::vector<std::int32_t> tokens_;
+  Matrix<float> shown_;
 };
 
 /// ForcedRouting around a device that decides nothing before compute() (resident experts).
