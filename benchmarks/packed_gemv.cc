@@ -9,6 +9,7 @@
 #include "flame/kernels/packed_cost.h"
 #include "flame/kernels/packed_linear.h"
 #include "flame/sparsity/pack.h"
+#include "instruction_mix.h"
 #include "kernel_benchmark.h"
 
 namespace flame::bench {
@@ -109,9 +110,18 @@ double measure_clock() {
   return rates.empty() ? 0.0 : *std::ranges::max_element(rates);
 }
 
+/// Measures the instructions of one row of the table below by themselves: cycles at a clock of so many Hz. May be null.
+using MeasureMix = double (*)(double clock);
+
+template <PackedType Type, std::uint8_t N, std::uint8_t M, std::size_t Columns, bool Negative>
+constexpr kernels::VectorWork kWork = kernels::packed_work({N, M, Type, 64}, Negative, Columns / M * N);
+
 /// One thread, a matrix that stays in its first-level cache: what the instructions allow when memory does not matter.
-/// `bound` is that of packed_work(), in cycles; `of_bound` how much of it is reached, the whole call taken together.
-void packed_gemv_in_cache(benchmark::State& state, const PackedFormat& format, std::size_t columns, bool negative) {
+/// `by_pipes` is what packed_work() allows by the number of pipes alone; `bound` what these instructions take when
+/// nothing but each other holds them up, measured in the same minute; `of_bound` how much of that is reached, the whole
+/// call taken together.
+void packed_gemv_in_cache(benchmark::State& state, const PackedFormat& format, std::size_t columns, bool negative,
+                          MeasureMix measure_mix) {
   ThreadPool::set_threads(1);
   const Packed packed(format, Packed::rows_for(format, kInCacheBytes, columns), columns);
   const PackedMatrixView matrix = packed.view();
@@ -139,12 +149,16 @@ void packed_gemv_in_cache(benchmark::State& state, const PackedFormat& format, s
   const auto kept = static_cast<double>(matrix.layout.rows() * matrix.layout.kept());
   const auto calls = static_cast<double>(state.iterations());
   const double cycles = seconds * clock * 64.0 / (kept * calls);
-  const double bound = kernels::packed_work(format, negative).cycles();
+  const double by_pipes = kernels::packed_work(format, negative, matrix.layout.kept()).cycles();
   state.counters["bytes/s"] = benchmark::Counter(stored * calls, benchmark::Counter::kIsRate);
   state.counters["clock"] = benchmark::Counter(clock, benchmark::Counter::kDefaults, benchmark::Counter::kIs1000);
   state.counters["cycles/64_kept"] = cycles;
-  state.counters["bound"] = bound;
-  state.counters["of_bound"] = bound / cycles;
+  state.counters["by_pipes"] = by_pipes;
+  if (measure_mix != nullptr) {
+    const double bound = std::max(by_pipes, measure_mix(clock));
+    state.counters["bound"] = bound;
+    state.counters["of_bound"] = bound / cycles;
+  }
   ThreadPool::set_threads(0);
 }
 
@@ -205,6 +219,44 @@ void add_sweep(const PackedFormat& format, std::string_view instruction_set, std
       ->UseManualTime();
 }
 
+template <PackedType Type, std::uint8_t N, std::uint8_t M, std::size_t Columns, bool Negative>
+void add_in_cache() {
+  constexpr PackedFormat kFormat{N, M, Type, 64};
+  if (PackedLayout(kFormat, kernels::kPackedBlockRows, Columns).size_bytes() > kInCacheBytes) return;
+  MeasureMix mix = nullptr;
+#if defined(__x86_64__)
+  // packed_work() counts the instructions of this set's kernels.
+  if (kernels::instruction_set() == "AVX3_DL") mix = measure_mix<kWork<Type, N, M, Columns, Negative>>;
+#endif
+  add("packed_gemv_in_cache/" + kFormat.describe() + "/columns:" + std::to_string(Columns) +
+          (Negative ? "" : "/no_negative_codes"),
+      [=](benchmark::State& state) { packed_gemv_in_cache(state, kFormat, Columns, Negative, mix); })
+      ->Unit(benchmark::kMicrosecond);
+}
+
+template <PackedType Type, std::uint8_t N, std::uint8_t M>
+void add_in_cache_rows() {
+  add_in_cache<Type, N, M, 768, true>();
+  add_in_cache<Type, N, M, 1536, true>();
+  add_in_cache<Type, N, M, 3072, true>();
+  if constexpr (Type == PackedType::kInt8) {
+    add_in_cache<Type, N, M, 768, false>();
+    add_in_cache<Type, N, M, 3072, false>();
+  }
+}
+
+template <PackedType Type>
+void add_in_cache_patterns() {
+  add_in_cache_rows<Type, 1, 1>();
+  add_in_cache_rows<Type, 4, 8>();
+  add_in_cache_rows<Type, 2, 4>();
+  add_in_cache_rows<Type, 4, 16>();
+  add_in_cache_rows<Type, 2, 8>();
+  add_in_cache_rows<Type, 1, 4>();
+  add_in_cache_rows<Type, 2, 16>();
+  add_in_cache_rows<Type, 1, 8>();
+}
+
 }  // namespace
 }  // namespace flame::bench
 
@@ -232,24 +284,10 @@ int main(int argc, char** argv) {
     bench::add_sweep({2, 4, PackedType::kInt8, 64}, sets.front(), tokens);
     bench::add_sweep({2, 4, PackedType::kBF16, 64}, sets.front(), tokens);
   }
-  for (const PackedType type : {PackedType::kInt8, PackedType::kInt4, PackedType::kBF16, PackedType::kF32}) {
-    for (const auto& [n, m] : patterns) {
-      const PackedFormat format{n, m, type, 64};
-      const auto add_in_cache = [&](std::size_t columns, bool negative) {
-        const std::string name = "packed_gemv_in_cache/" + format.describe() + "/columns:" + std::to_string(columns) +
-                                 (negative ? "" : "/no_negative_codes");
-        bench::add(name, [=](benchmark::State& state) {
-          bench::packed_gemv_in_cache(state, format, columns, negative);
-        })->Unit(benchmark::kMicrosecond);
-      };
-      for (const std::size_t columns : {768UL, 1536UL}) {
-        const std::size_t block = kernels::PackedLayout(format, kernels::kPackedBlockRows, columns).size_bytes();
-        if (block > bench::kInCacheBytes) continue;
-        add_in_cache(columns, true);
-        if (type == PackedType::kInt8) add_in_cache(columns, false);
-      }
-    }
-  }
+  bench::add_in_cache_patterns<PackedType::kInt8>();
+  bench::add_in_cache_patterns<PackedType::kInt4>();
+  bench::add_in_cache_patterns<PackedType::kBF16>();
+  bench::add_in_cache_patterns<PackedType::kF32>();
   bench::add("packed_over_dense", bench::packed_over_dense)->Iterations(bench::kRepeats)->UseManualTime();
   return bench::run_benchmarks(argc, argv);
 }

@@ -11,6 +11,7 @@
 #include <hwy/highway.h>
 
 #include <algorithm>
+#include <bit>
 
 #include "flame/base/aligned_vector.h"
 #include "flame/base/data_type.h"
@@ -96,18 +97,20 @@ class PairPositions {
 // share one.
 class PairScales {
  public:
-  FLAME_ATTR explicit PairScales(const PackedLayout& layout)
-      : groups_(layout.scale_groups()), group_(layout.format().int4_group) {
+  FLAME_ATTR explicit PairScales(const PackedLayout& layout) : groups_(layout.scale_groups()) {
     const PackedFormat& format = layout.format();
-    span_ = format.m / format.n;
-    const std::size_t last_group = layout.chunks() * kPackedChunk * span_ / group_;
-    vectors_ = last_group / kGroups + 1;
+    // Kept values that share a scale: a power of two, 4 to 64.
+    const std::size_t sharing = format.int4_group * std::size_t{format.n} / format.m;
+    log_sharing_ = static_cast<unsigned>(std::countr_zero(sharing));
+    // As far as the last half chunk's place() looks.
+    const std::size_t halves = (layout.kept() + kHalfChunk - 1) / kHalfChunk;
+    vectors_ = ((halves * kHalfChunk - 1) >> log_sharing_) / kGroups + 1;
     thread_local AlignedVector<float> memory;
     memory.resize(std::max(memory.size(), vectors_ * kBlockPairs * kLanes));
     widened_ = memory.data();
     alignas(64) std::int32_t lanes[kLanes];
     for (std::size_t lane = 0; lane < kLanes; ++lane) {
-      lanes[lane] = static_cast<std::int32_t>(lane / 8 * kGroups + lane % 8 * 4 * span_ / group_);
+      lanes[lane] = static_cast<std::int32_t>(lane / 8 * kGroups + (lane % 8 * 4 >> log_sharing_));
     }
     lanes_ = _mm512_load_si512(lanes);
   }
@@ -119,12 +122,12 @@ class PairScales {
     for (std::size_t vector = 0; vector < vectors_; ++vector) {
       const std::size_t first = std::min(groups_, vector * kGroups);
       const auto mask = static_cast<__mmask8>((1U << std::min(groups_ - first, kGroups)) - 1U);
-      for (std::size_t pair = 0; pair < kBlockPairs; ++pair) {
+      unroll<kBlockPairs>([&](auto pair) FLAME_INLINE_LAMBDA {
         const std::byte* scales = block.bytes + 2 * pair * row_bytes + first * sizeof(Float16);
         const __m256i halves =
             _mm256_set_m128i(_mm_maskz_loadu_epi16(mask, scales + row_bytes), _mm_maskz_loadu_epi16(mask, scales));
         _mm512_store_ps(widened_ + (vector * kBlockPairs + pair) * kLanes, _mm512_cvtph_ps(halves));
-      }
+      });
     }
   }
 
@@ -134,7 +137,7 @@ class PairScales {
     __m512i lanes;
   };
   [[nodiscard]] FLAME_INLINE Place place(std::size_t first_value) const {
-    const std::size_t group = first_value * span_ / group_;
+    const std::size_t group = first_value >> log_sharing_;
     return {widened_ + group / kGroups * kBlockPairs * kLanes,
             _mm512_add_epi32(lanes_, _mm512_set1_epi32(static_cast<int>(group % kGroups)))};
   }
@@ -147,8 +150,7 @@ class PairScales {
   static constexpr std::size_t kGroups = 8;  // of each of two rows in a vector
 
   std::size_t groups_;
-  std::size_t group_;
-  std::size_t span_ = 0;
+  unsigned log_sharing_ = 0;
   std::size_t vectors_ = 0;
   float* widened_ = nullptr;
   __m512i lanes_;
