@@ -551,6 +551,14 @@ TEST(BenchCommand, MeasuresABundleAndTheStorage) {
       run_flame({"bench", bundle, "--only", "mapped", "--tokens", "4", "--input-tokens", "8", "--repeats", "1"});
   EXPECT_EQ(mapped.exit_code, 0) << mapped.standard_error;
   EXPECT_THAT(mapped.standard_output, HasSubstr("mapped"));
+  const ProgramResult in_a_map = run_flame(
+      {"bench", bundle, "--only", "mapped", "--tokens", "4", "--input-tokens", "8", "--repeats", "1", "--json"});
+  ASSERT_EQ(in_a_map.exit_code, 0) << in_a_map.standard_error;
+  const json map = json::parse(in_a_map.standard_output).at("results").at(0);
+  EXPECT_GT(map.at("seconds_per_token").at("median").get<double>(), 0.0);
+  for (const char* figure : {"hit_ratio", "slots", "predictor", "wait_seconds", "ceilings", "queue_depth"}) {
+    EXPECT_TRUE(map.at(figure).is_null()) << figure << ": a map has no such figure";
+  }
   for (const json& result : results) {
     EXPECT_GT(result.at("seconds_per_token").at("median").get<double>(), 0.0);
     EXPECT_EQ(result.at("device"), "cpu");

@@ -205,47 +205,57 @@ std::vector<LatencyResult> measure_latency(const std::vector<LatencyCase>& cases
 
 std::vector<Json> to_json(const LatencyResult& result) {
   const experts::PipelineStatistics& loads = result.report.pipeline;
-  const double busy = result.report.storage.busy_seconds;
   std::vector<Json> objects;
   for (const bool whole : {true, false}) {
     const Spread& spread = whole ? result.decoder : result.moe;
-    objects.push_back({{"configuration", result.setting.configuration},
-                       {"pattern", result.pattern},
-                       {"dtype", result.type},
-                       {"budget_bytes", result.slots * result.slot_bytes},
-                       {"slots", result.slots},
-                       {"predictor", result.setting.buffer.predictor},
-                       {"replacement", experts::name_of(result.setting.buffer.replacement)},
-                       {"device", "cpu"},
-                       {"scope", whole ? "decoder" : "moe"},
-                       {"seconds_per_token", {{"median", spread.median}, {"min", spread.least}, {"max", spread.most}}},
-                       {"cycles_per_token", nullptr},
-                       {"encoder_seconds", result.encoder.median},
-                       {"first_token_seconds", result.first_token.median},
-                       {"hit_ratio", static_cast<double>(loads.decoder.hits) /
-                                         static_cast<double>(std::max<std::uint64_t>(1, loads.decoder.all()))},
-                       {"decoder_lookups",
-                        {{"hits", loads.decoder.hits},
-                         {"late", loads.decoder.late},
-                         {"misses", loads.decoder.misses},
-                         {"loaded", loads.decoder.loaded}}},
-                       {"encoder_lookups",
-                        {{"hits", loads.encoder.hits}, {"late", loads.encoder.late}, {"misses", loads.encoder.misses}}},
-                       {"bytes_demand", loads.bytes_demand},
-                       {"bytes_prefetch_used", loads.bytes_prefetch_used},
-                       {"bytes_prefetch_wasted", loads.bytes_prefetch_wasted + loads.bytes_prefetch_open},
-                       {"wait_seconds", loads.wait_seconds},
-                       {"storage_bytes_per_second", result.report.bytes_per_second},
-                       {"storage_busy_seconds", busy},
-                       {"ceilings",
-                        {{"belady_hit_ratio", result.ceilings.belady_hit_ratio},
-                         {"decoder_hit_ratio", result.ceilings.decoder_hit_ratio},
-                         {"oracle_hit_ratio", result.ceilings.oracle_hit_ratio},
-                         {"oracle_wait_seconds", result.ceilings.oracle_wait_seconds},
-                         {"least_load_seconds", result.ceilings.least_load_seconds},
-                         {"resident_seconds_per_token", result.bounds.resident_seconds},
-                         {"least_seconds_per_token", result.bounds.least_seconds},
-                         {"needed_seconds_per_token", result.bounds.needed_seconds}}}});
+    Json object = {{"configuration", result.setting.configuration},
+                   {"pattern", result.pattern},
+                   {"dtype", result.type},
+                   {"budget_bytes", result.slots * result.slot_bytes},
+                   {"slots", result.slots},
+                   {"predictor", result.setting.buffer.predictor},
+                   {"replacement", experts::name_of(result.setting.buffer.replacement)},
+                   {"device", "cpu"},
+                   {"scope", whole ? "decoder" : "moe"},
+                   {"seconds_per_token", {{"median", spread.median}, {"min", spread.least}, {"max", spread.most}}},
+                   {"cycles_per_token", nullptr},
+                   {"encoder_seconds", result.encoder.median},
+                   {"first_token_seconds", result.first_token.median},
+                   {"hit_ratio", static_cast<double>(loads.decoder.hits) /
+                                     static_cast<double>(std::max<std::uint64_t>(1, loads.decoder.all()))},
+                   {"decoder_lookups",
+                    {{"hits", loads.decoder.hits},
+                     {"late", loads.decoder.late},
+                     {"misses", loads.decoder.misses},
+                     {"loaded", loads.decoder.loaded}}},
+                   {"encoder_lookups",
+                    {{"hits", loads.encoder.hits}, {"late", loads.encoder.late}, {"misses", loads.encoder.misses}}},
+                   {"bytes_demand", loads.bytes_demand},
+                   {"bytes_prefetch_used", loads.bytes_prefetch_used},
+                   {"bytes_prefetch_wasted", loads.bytes_prefetch_wasted + loads.bytes_prefetch_open},
+                   {"wait_seconds", loads.wait_seconds},
+                   {"storage_bytes_per_second", result.report.bytes_per_second},
+                   {"storage_busy_seconds", result.report.storage.busy_seconds},
+                   {"queue_depth", result.report.queue_depth},
+                   {"ceilings",
+                    {{"belady_hit_ratio", result.ceilings.belady_hit_ratio},
+                     {"decoder_hit_ratio", result.ceilings.decoder_hit_ratio},
+                     {"oracle_hit_ratio", result.ceilings.oracle_hit_ratio},
+                     {"oracle_wait_seconds", result.ceilings.oracle_wait_seconds},
+                     {"least_load_seconds", result.ceilings.least_load_seconds},
+                     {"resident_seconds_per_token", result.bounds.resident_seconds},
+                     {"least_seconds_per_token", result.bounds.least_seconds},
+                     {"needed_seconds_per_token", result.bounds.needed_seconds}}}};
+    if (result.setting.buffer.mapped) {
+      // A map has no slots, looks nothing up and does not know what the kernel loads.
+      for (const char* const figure :
+           {"budget_bytes", "slots", "predictor", "replacement", "hit_ratio", "decoder_lookups", "encoder_lookups",
+            "bytes_demand", "bytes_prefetch_used", "bytes_prefetch_wasted", "wait_seconds", "storage_bytes_per_second",
+            "storage_busy_seconds", "queue_depth", "ceilings"}) {
+        object[figure] = nullptr;
+      }
+    }
+    objects.push_back(std::move(object));
   }
   return objects;
 }
