@@ -21,7 +21,6 @@ MixPredictor::MixPredictor(std::string name, std::vector<std::unique_ptr<Predict
       depth_(depth),
       histories_(profile.layers(), profile.expert_bits()),
       weights_(std::size_t{depth} * layers_ * parts_.size(), 1.0F / static_cast<float>(parts_.size())),
-      features_(parts_.size() * profile.experts()),
       score_(profile.experts()),
       ranked_(profile.experts()) {
   const std::size_t row = std::size_t{layers_} * parts_.size();
@@ -36,43 +35,66 @@ MixPredictor::MixPredictor(std::string name, std::vector<std::unique_ptr<Predict
   }
 }
 
+void MixPredictor::forget_rows(std::size_t rows) {
+  known_.assign(rows * layers_ * parts_.size(), 0);
+  features_.resize(known_.size() * score_.size());
+}
+
+void MixPredictor::forget_those_that(bool (Predictor::*listen)() const) {
+  for (std::size_t part = 0; part < parts_.size(); ++part) {
+    if (!(*parts_[part].*listen)()) continue;
+    for (std::size_t i = part; i < known_.size(); i += parts_.size()) known_[i] = 0;
+  }
+}
+
 void MixPredictor::begin(std::size_t sequences) {
+  forget_rows(sequences);
   histories_.begin(sequences);
   for (const auto& part : parts_) part->begin(sequences);
 }
 
 void MixPredictor::reorder(std::span<const std::uint32_t> parents) {
+  forget_rows(parents.size());
   histories_.reorder(parents);
   for (const auto& part : parts_) part->reorder(parents);
 }
 
 void MixPredictor::feed(std::span<const std::int32_t> tokens) {
+  std::fill(known_.begin(), known_.end(), std::uint8_t{0});
   histories_.feed(tokens);
   for (const auto& part : parts_) part->feed(tokens);
 }
 
 void MixPredictor::approach(std::uint32_t layer, MatrixView<const float> hidden) {
   for (const auto& part : parts_) part->approach(layer, hidden);
+  forget_those_that(&Predictor::needs_approach);
 }
 
 void MixPredictor::hidden(std::uint32_t layer, MatrixView<const float> hidden) {
   for (const auto& part : parts_) part->hidden(layer, hidden);
+  forget_those_that(&Predictor::needs_hidden);
 }
 
 void MixPredictor::observe(std::size_t sequence, std::uint32_t layer, std::uint16_t expert) {
   histories_.observe(sequence, layer, expert);
   for (const auto& part : parts_) part->observe(sequence, layer, expert);
+  const std::size_t each = layers_ * parts_.size();
+  std::fill_n(known_.begin() + static_cast<std::ptrdiff_t>(sequence * each), each, std::uint8_t{0});
 }
 
 std::span<const float> MixPredictor::features(std::size_t sequence, std::uint32_t layer) {
   const std::size_t experts = score_.size();
+  const std::size_t first = (sequence * layers_ + layer) * parts_.size();
+  const std::span<float> features = std::span(features_).subspan(first * experts, parts_.size() * experts);
   for (std::size_t part = 0; part < parts_.size(); ++part) {
+    if (known_[first + part] != 0) continue;
+    known_[first + part] = 1;
     parts_[part]->rank(sequence, layer, ranked_);
     for (const RankedExpert& candidate : ranked_) {
-      features_[part * experts + candidate.expert] = std::log(std::max(candidate.probability, kSmallest));
+      features[part * experts + candidate.expert] = std::log(std::max(candidate.probability, kSmallest));
     }
   }
-  return features_;
+  return features;
 }
 
 std::size_t MixPredictor::rank(std::size_t sequence, std::uint32_t layer, std::span<RankedExpert> out) {

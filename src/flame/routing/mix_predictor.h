@@ -31,11 +31,16 @@ class MixPredictor final : public Predictor {
   [[nodiscard]] PredictorCost cost(std::size_t k) const override;
   [[nodiscard]] std::string name() const override { return name_; }
 
-  /// [parts, E]: log P_part(e), what the weights are fitted to. Lives until the next call.
+  /// [parts, E]: log P_part(e), what the weights are fitted to. Lives until the next call of another method.
   [[nodiscard]] std::span<const float> features(std::size_t sequence, std::uint32_t layer);
 
  private:
   static constexpr float kSmallest = 1e-6F;  ///< probabilities below it count as it: no part can rule an expert out
+
+  /// Parts are asked again only for what they have heard of since: a block's input changes nothing for those that go by
+  /// tokens and experts.
+  void forget_rows(std::size_t rows);
+  void forget_those_that(bool (Predictor::*listen)() const);
 
   std::string name_;
   std::vector<std::unique_ptr<Predictor>> parts_;
@@ -43,7 +48,8 @@ class MixPredictor final : public Predictor {
   std::uint32_t depth_;
   Histories histories_;
   std::vector<float> weights_;        ///< [depth, layers, parts]
-  std::vector<float> features_;       ///< [parts, E]: scratch
+  std::vector<float> features_;       ///< [rows, layers, parts, E]
+  std::vector<std::uint8_t> known_;   ///< [rows, layers, parts]: its features are up to date
   std::vector<float> score_;          ///< [E]: scratch
   std::vector<RankedExpert> ranked_;  ///< [E]: scratch
 };
