@@ -68,6 +68,7 @@ std::vector<sparsity::Pattern> patterns_of(const Options& options) {
 }
 
 void run(const Options& options) {
+  eval::check_sweep_directories(options.model, options.directory);
   eval::PruningSweep sweep;
   sweep.model = options.model;
   sweep.directory = options.directory;
@@ -94,6 +95,7 @@ void run(const Options& options) {
                                            .prefix = sweep.generation.prefix,
                                            .samples = options.samples};
       sweep.pruning.calibration = eval::read_calibration(source, engine.require_tokenizer(), engine.longest_input());
+      warn_of_few_samples(options.calibration, sweep.pruning.calibration.size(), options.samples);
       sweep.pruning.calibration_source = source.file.filename().string();
     }
   }
@@ -145,6 +147,7 @@ void add_eval_pruning_command(CLI::App& eval) {
       ->check(CLI::Range(1, 1024));
   command->add_flag("--mean-of-references", options->mean, "Average over references instead of taking the best");
   command->add_option("--bootstrap-samples", options->bootstrap.samples, "Bootstrap samples of the intervals; 0: none")
+      ->check(CLI::Range(std::size_t{0}, eval::kMostBootstrapSamples))
       ->capture_default_str();
   command->add_flag("--json", options->json, "One JSON object on standard output");
   const std::string group = "Calibration (wanda, sparsegpt)";

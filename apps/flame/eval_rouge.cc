@@ -138,6 +138,7 @@ void add_eval_rouge_command(CLI::App& eval) {
   command->add_flag("--no-stemming", options->no_stemming, "Compare words as they are, not their Porter stems");
   command->add_flag("--mean-of-references", options->mean, "Average over references instead of taking the best");
   command->add_option("--samples", options->bootstrap.samples, "Bootstrap samples of the intervals; 0: none")
+      ->check(CLI::Range(std::size_t{0}, eval::kMostBootstrapSamples))
       ->capture_default_str();
   command->add_option("--confidence", options->bootstrap.confidence, "Share of the sampled means inside an interval")
       ->check(CLI::Range(0.5, 1.0))

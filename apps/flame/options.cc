@@ -52,6 +52,18 @@ engine::PromptSource all_prompts(const InputOptions& options, Skipped& skipped) 
 
 }  // namespace
 
+void warn_of_abandoned(const std::string& output) {
+  for (const std::filesystem::path& left : io::abandoned_outputs(output)) {
+    warn(fmt::format("{}: left behind by a run that was killed; it can be removed", left.string()));
+  }
+}
+
+void warn_of_few_samples(const std::string& file, std::size_t examples, std::size_t asked) {
+  if (examples >= asked) return;
+  warn(fmt::format("{}: has {} lines, fewer than the {} samples asked for (--samples); all are used", file, examples,
+                   asked));
+}
+
 void refuse_flags(const CLI::App& command, std::initializer_list<const char*> flags, std::string_view why) {
   for (const char* flag : flags) {
     if (command.count(flag) > 0) throw UsageError(fmt::format("{} has no effect {}", flag, why));

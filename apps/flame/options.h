@@ -35,8 +35,14 @@ void refuse_uncountable(CLI::App& app);
 /// Throws UsageError "FLAG has no effect WHY" for the first of `flags` that was given on the command line.
 void refuse_flags(const CLI::App& command, std::initializer_list<const char*> flags, std::string_view why);
 
-/// Throws UsageError when one of the files that a run writes is one of `sources`, which it reads, lies in one of them or
-/// in a bundle, whose flame.json names all that is in it, or is named twice. Empty names and "-" are passed over.
+/// Warns of what killed runs to the same output have left beside it.
+void warn_of_abandoned(const std::string& output);
+
+/// Warns when a calibration file gave fewer examples than were asked for.
+void warn_of_few_samples(const std::string& file, std::size_t examples, std::size_t asked);
+
+/// Throws UsageError when one of the files that a run writes is one of `sources`, which it reads, lies in one of them
+/// or in a bundle, whose flame.json names all that is in it, or is named twice. Empty names and "-" are passed over.
 void check_output_files(const std::vector<std::string>& outputs, const std::vector<std::filesystem::path>& sources);
 
 /// Which model, and how it is held. `flame generate MODEL --dtype bf16 --threads 2`.

@@ -53,9 +53,7 @@ void pack(const Options& options) {
     }
   }
   const experts::PackReport report = experts::pack_bundle(options.model, options.output, pack);
-  for (const std::filesystem::path& left : io::abandoned_outputs(options.output)) {
-    warn(fmt::format("{}: left behind by a run that was killed; it can be removed", left.string()));
-  }
+  warn_of_abandoned(options.output);
   if (options.json) {
     print(to_text(Json{{"output", options.output},
                        {"pattern", options.pattern},

@@ -70,10 +70,7 @@ void add_calibration(const Options& options, sparsity::PruneOptions& prune) {
     source.prefix = model::load_generation_defaults(options.model, config, options.task).prefix;
   }
   prune.calibration = eval::read_calibration(source, text::Tokenizer::open(options.model), kLongestInput);
-  if (prune.calibration.size() < options.samples) {
-    warn(fmt::format("{}: has {} lines, fewer than the {} samples asked for (--samples); all are used",
-                     options.calibration, prune.calibration.size(), options.samples));
-  }
+  warn_of_few_samples(options.calibration, prune.calibration.size(), options.samples);
   prune.calibration_source = fmt::format("{}: {}{}", source.file.filename().string(), source.field,
                                          source.target_field.empty() ? "" : fmt::format(" -> {}", source.target_field));
 }
@@ -145,9 +142,7 @@ void prune(const Options& options) {
   add_calibration(options, prune);
 
   const sparsity::PruneReport report = sparsity::prune_checkpoint(options.model, options.output, prune);
-  for (const std::filesystem::path& left : io::abandoned_outputs(options.output)) {
-    warn(fmt::format("{}: left behind by a run that was killed; it can be removed", left.string()));
-  }
+  warn_of_abandoned(options.output);
   for (const std::string& name : report.left_out) {
     warn(fmt::format("{}/{} is not in the output (a directory, or weights that would not be pruned)", options.model,
                      name));

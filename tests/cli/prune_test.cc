@@ -91,6 +91,34 @@ TEST(PruneCommand, WrongUseExitsWithTwoAndAFailedJobWithOne) {
   EXPECT_FALSE(std::filesystem::exists(out));
 }
 
+TEST(EvalPruningCommand, SaysWhatIsWrongBeforeItMeasures) {
+  const TemporaryDirectory directory;
+  const std::string model = tiny_model().string();
+  const std::string bundle = (directory / "bundle").string();
+  ASSERT_EQ(run_flame({"pack", model, "-o", bundle}).exit_code, 0);
+  const std::string texts = (directory / "texts.jsonl").string();
+  std::ofstream(texts) << R"({"dialogue": "Ann: Are you coming?", "summary": "Ann asks."})" << '\n';
+  const auto sweep = [&](const std::string& of, const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {
+        "eval",    "pruning",    of,        "-o",       (directory / "sweep").string(),
+        "--input", texts,        "--field", "dialogue", "--reference",
+        "summary", "--patterns", "2:4"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run_flame(arguments);
+  };
+  const ProgramResult packed = sweep(bundle, {});
+  EXPECT_EQ(packed.exit_code, 2);
+  EXPECT_THAT(packed.standard_error, HasSubstr("is a bundle"));
+  const ProgramResult many = sweep(model, {"--bootstrap-samples", "99999999999"});
+  EXPECT_EQ(many.exit_code, 2);
+  EXPECT_THAT(many.standard_error, HasSubstr("--bootstrap-samples"));
+  EXPECT_FALSE(std::filesystem::exists(directory / "sweep"));
+  const ProgramResult few = sweep(model, {"--methods", "wanda", "--calibration", texts, "--target", "summary",
+                                          "--min-tokens", "1", "--max-new-tokens", "2"});
+  EXPECT_EQ(few.exit_code, 0) << few.standard_error;
+  EXPECT_THAT(few.standard_error, HasSubstr("has 1 lines, fewer than the 128 samples asked for"));
+}
+
 TEST(EvalRougeCommand, ScoresTextsThatAreThere) {
   const TemporaryDirectory directory;
   const std::string input = (directory / "examples.jsonl").string();

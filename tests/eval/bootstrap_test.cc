@@ -55,6 +55,11 @@ TEST(Bootstrap, PairedDifferencesAreSharperThanSeparateIntervals) {
   EXPECT_LT(bootstrap_mean(better, Bootstrap{}).low, bootstrap_mean(baseline, Bootstrap{}).high);
 }
 
+TEST(Bootstrap, MoreSamplesThanMemoryHoldsAreRefused) {
+  const std::vector<double> values = {0.1, 0.4};
+  EXPECT_THROW(static_cast<void>(bootstrap_mean(values, {.samples = 100'000'000'000})), UsageError);
+}
+
 TEST(Bootstrap, AConfidenceThatIsNoShareIsRefused) {
   const std::vector<double> values = {0.1, 0.4};
   for (const double confidence : {std::numeric_limits<double>::quiet_NaN(), -0.1, 1.1}) {

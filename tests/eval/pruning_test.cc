@@ -4,11 +4,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "flame/base/error.h"
 #include "flame/base/interrupt.h"
 #include "flame/io/checkpoint.h"
+#include "flame/io/file.h"
 #include "flame/kernels/weight_matrix.h"
 #include "flame/sparsity/index_storage.h"
 #include "support/test_data.h"
@@ -150,6 +153,23 @@ TEST(PruningSweep, ASecondRunIntoTheSameDirectoryIsRefusedWhileTheFirstGoesOn) {
   }));
   EXPECT_TRUE(refused);
   EXPECT_EQ(run_pruning_sweep(sweep).size(), 1U);
+}
+
+TEST(PruningSweep, AFileOfAnotherNamedLockIsLeftAlone) {
+  const test::TemporaryDirectory directory;
+  const PruningSweep sweep = sweep_into(directory / "sweep");
+  std::filesystem::create_directories(sweep.directory);
+  std::ofstream(sweep.directory / "lock") << "of another";
+  EXPECT_THROW(static_cast<void>(run_pruning_sweep(sweep)), UsageError);
+  EXPECT_EQ(io::read_file(sweep.directory / "lock"), "of another");
+}
+
+TEST(PruningSweep, IsNotPutIntoItsModel) {
+  PruningSweep sweep = sweep_into(test::tiny_checkpoint());
+  EXPECT_THROW(static_cast<void>(run_pruning_sweep(sweep)), UsageError);
+  sweep.directory = sweep.model / "sweep";
+  EXPECT_THROW(static_cast<void>(run_pruning_sweep(sweep)), UsageError);
+  EXPECT_FALSE(std::filesystem::exists(sweep.directory));
 }
 
 TEST(PruningSweep, ACellIsNotScoredByTextsOfAnother) {

@@ -4,6 +4,7 @@
 #include <rapidcheck/gtest.h>
 
 #include <limits>
+#include <random>
 #include <string>
 
 #include "flame/kernels/packed_kernels.h"
@@ -91,6 +92,45 @@ TEST_P(PackedLinearTest, RandomShapesEqualTheReference) {
     expect_equals_reference(format, *rc::gen::inRange<std::size_t>(1, 50), *rc::gen::inRange<std::size_t>(1, 600),
                             *rc::gen::inRange<std::size_t>(1, 18), *rc::gen::arbitrary<unsigned>());
     RC_ASSERT(!testing::Test::HasFailure());
+  });
+  EXPECT_TRUE(holds);
+}
+
+// Positions past a group's end (where m is no power of two) and any scales and values: whatever a file may hold.
+TEST_P(PackedLinearTest, AnyBytesAreSafeToComputeOn) {
+  const bool holds = rc::check("random bytes", [] {
+    PackedFormat format;
+    format.m = *rc::gen::inRange<std::uint8_t>(1, 17);
+    format.n = *rc::gen::inRange<std::uint8_t>(1, static_cast<std::uint8_t>(format.m + 1));
+    format.type = *rc::gen::elementOf(std::vector<PackedType>(std::begin(kTypes), std::end(kTypes)));
+    const PackedLayout layout(format, *rc::gen::inRange<std::size_t>(1, 40), *rc::gen::inRange<std::size_t>(1, 400));
+    const auto tokens = *rc::gen::inRange<std::size_t>(1, 6);
+    const GuardedBytes bytes(layout.size_bytes());
+    std::mt19937 random(*rc::gen::arbitrary<unsigned>());
+    for (std::byte& byte : bytes.span()) byte = static_cast<std::byte>(random());
+    const PackedMatrixView matrix{layout, bytes.span()};
+    PackedInput input;
+    input.assign(layout, random_matrix(tokens, layout.columns(), 1));
+    static_cast<void>(multiply(matrix, input));
+    if (format.type != PackedType::kInt8) return;
+    // Integers stay exact: a position past the end of a group is the input that stands there, or nothing. Only -128,
+    // which no packer writes, has no negative.
+    Matrix<std::int32_t> sums(tokens, layout.rows());
+    packed_linear_sums(matrix, input, 0, layout.rows(), sums);
+    for (std::size_t t = 0; t < tokens; ++t) {
+      for (std::size_t r = 0; r < layout.rows(); ++r) {
+        std::int32_t expected = 0;
+        bool written_by_packers = true;
+        for (std::size_t i = 0; i < layout.kept(); ++i) {
+          const PackedEntry entry = packed_entry(matrix, r, i);
+          written_by_packers = written_by_packers && entry.integer != -128;
+          if (entry.column < layout.columns()) {
+            expected += entry.integer * (input.codes(t)[entry.column] - input.code_offset());
+          }
+        }
+        if (written_by_packers) RC_ASSERT(sums.row(t)[r] == expected);
+      }
+    }
   });
   EXPECT_TRUE(holds);
 }

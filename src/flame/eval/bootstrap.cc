@@ -32,6 +32,10 @@ Interval bootstrap_mean(std::span<const double> values, const Bootstrap& bootstr
   if (!(bootstrap.confidence >= 0.0 && bootstrap.confidence <= 1.0)) {
     throw UsageError(fmt::format("confidence {}: expected a share, from 0 to 1", bootstrap.confidence));
   }
+  if (bootstrap.samples > kMostBootstrapSamples) {
+    throw UsageError(
+        fmt::format("{} bootstrap samples: at most {} are drawn", bootstrap.samples, kMostBootstrapSamples));
+  }
   if (values.empty()) return {};
   Interval interval;
   interval.mean = mean_of(values);

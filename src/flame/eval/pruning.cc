@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <span>
@@ -18,6 +19,7 @@
 #include "flame/engine/output_file.h"
 #include "flame/eval/perplexity.h"
 #include "flame/eval/text_predictions.h"
+#include "flame/experts/bundle.h"
 #include "flame/io/atomic_output.h"
 #include "flame/io/checkpoint.h"
 #include "flame/io/file.h"
@@ -245,6 +247,16 @@ void require_equal_settings(const std::filesystem::path& path, const Json& kept,
       fmt::format("{}: was measured with another {}; name another directory, or remove it", path.string(), others));
 }
 
+/// A file has one writer at a time, so this one, empty, holds the directory for as long as it is open. Throws
+/// UsageError where somebody else's file has its name.
+std::unique_ptr<io::WritableFile> hold(const std::filesystem::path& directory) {
+  const std::filesystem::path path = directory / "lock";
+  if (io::FileSystem::real().exists(path) && io::FileSystem::real().open(path)->size() > 0) {
+    throw UsageError(fmt::format("{}: is not empty, so no sweep's; name another directory", path.string()));
+  }
+  return io::FileSystem::real().create(path);
+}
+
 void check_settings(const PruningSweep& sweep) {
   const std::filesystem::path path = sweep.directory / "settings.json";
   const Json settings = settings_of(sweep);
@@ -363,11 +375,19 @@ std::vector<PruningCell> pruning_cells(const std::vector<Method>& methods, const
   return cells;
 }
 
+void check_sweep_directories(const std::filesystem::path& model, const std::filesystem::path& directory) {
+  if (experts::Bundle::is_bundle(model)) {
+    throw UsageError(fmt::format("{}: is a bundle, whose experts are packed; name the checkpoint that it was made from",
+                                 model.string()));
+  }
+  io::require_other_directory(model, directory);
+}
+
 std::vector<PruningResult> run_pruning_sweep(const PruningSweep& sweep,
                                              const std::function<void(const std::string& message)>& on_note) {
+  check_sweep_directories(sweep.model, sweep.directory);
   io::FileSystem::real().create_directories(sweep.directory);
-  // A file has one writer at a time, so this one holds the directory for as long as it is open.
-  const std::unique_ptr<io::WritableFile> held = io::FileSystem::real().create(sweep.directory / "lock");
+  const std::unique_ptr<io::WritableFile> held = hold(sweep.directory);
   check_settings(sweep);
   std::vector<PruningResult> results;
   std::set<std::string> warnings;  // the same prompts come in every cell: each is worth one warning

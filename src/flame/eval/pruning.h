@@ -65,10 +65,14 @@ struct PruningResult {
   std::size_t fallbacks = 0;                          ///< experts pruned by their layer's statistics
 };
 
+/// Throws UsageError for a model that is a bundle, and for a directory that is the model's, or of which one lies in the
+/// other.
+void check_sweep_directories(const std::filesystem::path& model, const std::filesystem::path& directory);
+
 /// Runs every cell that `directory` does not have yet and returns all, in the order of sweep.cells. A cell: prune into
 /// `directory`, generate for every example, score, remove the pruned checkpoint. Settings are kept beside the cells:
-/// UsageError when the directory was made with other ones. FileError while another run writes to it. Throws
-/// Interrupted; finished work is kept.
+/// UsageError when the directory was made with other ones, or by something else, and as check_sweep_directories() does.
+/// FileError while another run writes to it. Throws Interrupted; finished work is kept.
 [[nodiscard]] std::vector<PruningResult> run_pruning_sweep(
     const PruningSweep& sweep, const std::function<void(const std::string& message)>& on_note = {});
 
