@@ -128,7 +128,7 @@ void require_working_directory(const std::string& work) {
 routing::Fitted fit_routed(routing::Trace counted, std::uint32_t width, const routing::Profile& profile) {
   if (width > profile.model().d_model) counted.decoder.hidden = counted.decoder.approach = {};
   counted.info.d_model = width;
-  routing::Fitted fitted = routing::fit(counted, profile.options(), profile.options().max_order, {});
+  routing::Fitted fitted = routing::fit(counted, profile.options(), routing::fitted_context(profile.options()), {});
   routing::widen_maps(fitted, profile.model().d_model);
   return fitted;
 }

@@ -275,7 +275,7 @@ class Compiler {
     const routing::ProfileOptions counting = routing::fitting_options({}, trace.info.experts);
     routing::Profile whole(trace.info, counting);
     whole.add(trace);
-    if (examples >= kLeastToFit) whole.set_fitted(routing::fit(trace, counting, counting.max_order, {}));
+    if (examples >= kLeastToFit) whole.set_fitted(routing::fit(trace, counting, routing::fitted_context(counting), {}));
     whole.write(stages_ / "profile.json");
     say(fmt::format("profile: {} steps of {} examples", whole.steps(), examples));
     if (examples >= kHeldOut) expect(trace, counting, examples - examples / kHeldOut, examples);
@@ -287,7 +287,7 @@ class Compiler {
     routing::Profile seen(trace.info, counting);
     const routing::Trace others = part_of(trace, 0, first);
     seen.add(others);
-    if (end >= kLeastToFit) seen.set_fitted(routing::fit(others, counting, counting.max_order, {}));
+    if (end >= kLeastToFit) seen.set_fitted(routing::fit(others, counting, routing::fitted_context(counting), {}));
     const routing::Trace held_out = part_of(trace, first, end);
     const std::size_t all = (std::size_t{trace.info.encoder_layers} + trace.info.decoder_layers) * trace.info.experts;
     // Of a load: what a prefetch under way keeps a demand load waiting for.

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <malloc.h>
 
 #include <algorithm>
 #include <stdexcept>
@@ -83,6 +84,8 @@ struct BufferedDevice::Implementation {
     } else {
       choice = choose(options, nullptr);
     }
+    // What the profile was read into is many times what is kept of it.
+    ::malloc_trim(0);
     PipelineOptions pipeline_options;
     pipeline_options.prefetch = options.prefetch;
     pipeline_options.speculate_always = options.speculate_always;

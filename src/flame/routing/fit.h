@@ -33,6 +33,12 @@ namespace flame::routing {
 /// less than the maps' own width.
 void widen_maps(Fitted& fitted, std::size_t width);
 
+/// The order of the mixtures' parts where none is asked for: longer contexts tell little more, and tables that are
+/// looked up by the context grow by E an order.
+[[nodiscard]] inline std::uint32_t fitted_context(const ProfileOptions& options) {
+  return options.max_order < 4 ? options.max_order : 4;
+}
+
 /// Everything that can be fitted to a trace: maps where it has hidden states, and both mixtures. The weights of
 /// mixtures are fitted on every fifth example, with tables and maps made of the others; the maps that are kept are of
 /// all. `context`: the order of the mixtures' parts. `routers`: what next-router is to apply, where at hand.

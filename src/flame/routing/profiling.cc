@@ -19,9 +19,6 @@
 namespace flame::routing {
 namespace {
 
-/// Of the mixtures' parts, where none is asked for.
-constexpr std::uint32_t kFittedContext = 4;
-
 ProfileOptions counting_options(const CountingRequest& request, std::uint32_t experts) {
   ProfileOptions wanted;
   if (request.order) wanted.max_order = *request.order;
@@ -79,7 +76,7 @@ void fit_traces(std::span<const std::filesystem::path> traces, std::optional<std
   }
   std::vector<LinearMap> routers;
   if (model) routers = load_routers(*model, kFittedDepth);
-  profile.set_fitted(fit(all, profile.options(), context.value_or(std::min(kFittedContext, counted)), routers));
+  profile.set_fitted(fit(all, profile.options(), context.value_or(fitted_context(profile.options())), routers));
 }
 
 Profile merge_profiles(std::span<const std::filesystem::path> parts) {
