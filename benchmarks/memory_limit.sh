@@ -10,13 +10,19 @@ set -euo pipefail
 [ $# -ge 3 ] || { sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 2; }
 checkpoint=$1 trace=$2 work=$3 percent=${4:-25} read_bps=${5:-0}
 shift $(($# < 5 ? $# : 5))
-more=("$@")
+more=() predicted=()
+while [ $# -gt 0 ]; do
+  case $1 in
+    --predictor | --context) predicted+=("$1" "$2") && shift 2 ;; # of `both` alone
+    *) more+=("$1") && shift ;;
+  esac
+done
 root=$(cd "$(dirname "$0")/.." && pwd)
 flame=${FLAME:-$root/build/release/bin/flame}
 common=(bench "$checkpoint" --work "$work" --route-trace "$trace")
 
 # Makes the bundle, and tells how large its parts are.
-"$flame" "${common[@]}" "${more[@]}" --budget "$percent%" --only both --repeats 1 --tokens 1 --input-tokens 8 >/dev/null
+"$flame" "${common[@]}" "${more[@]}" "${predicted[@]}" --budget "$percent%" --only both --repeats 1 --tokens 1 --input-tokens 8 >/dev/null
 bundle=$work/2_4-int8
 dense=$(stat -c %s "$bundle/model.safetensors")
 experts=$(stat -c %s "$bundle/experts.safetensors")
@@ -44,8 +50,9 @@ enter() { # the control group of this name, with its limits; the caller joins it
   fi
 }
 run() { # configuration
-  local name=flame-memory-limit-$$-$1 budget=(--budget "$percent%")
-  [ "$1" != mapped ] || budget=()
+  local name=flame-memory-limit-$$-$1 options=(--budget "$percent%")
+  [ "$1" != mapped ] || options=()
+  [ "$1" != both ] || options+=("${predicted[@]}")
   enter "$name"
   # Pages that an earlier run left in the cache would be charged to nobody.
   for file in "$bundle"/*.safetensors; do dd if="$file" iflag=nocache count=0 status=none; done
@@ -53,7 +60,7 @@ run() { # configuration
     for group in "/sys/fs/cgroup/$name" "/sys/fs/cgroup/memory/$name" "/sys/fs/cgroup/blkio/$name"; do
       [ ! -d "$group" ] || echo "$BASHPID" >"$group/cgroup.procs"
     done
-    exec "$flame" "${common[@]}" "${budget[@]}" --only "$1" --tokens 32 --input-tokens 64 --repeats 3 "${more[@]}"
+    exec "$flame" "${common[@]}" "${options[@]}" --only "$1" --tokens 32 --input-tokens 64 --repeats 3 "${more[@]}"
   )
   for statistics in "/sys/fs/cgroup/$name/memory.stat" "/sys/fs/cgroup/memory/$name/memory.stat"; do
     [ ! -f "$statistics" ] || echo "$1: $(grep '^pgmajfault' "$statistics")"
