@@ -22,13 +22,18 @@ inline constexpr std::size_t kMixUnits = 8;
 
 enum class MixKind : std::uint8_t { kShift, kPermute, kOther, kLoad };
 
-/// The instructions of kMixUnits times `work`, each sort spread evenly.
+struct MixStep {
+  MixKind kind = MixKind::kShift;
+  std::size_t number = 0;  ///< among those of its kind
+};
+
+/// The instructions of kMixUnits times `work`, each kind spread evenly.
 template <std::size_t Count>
-constexpr std::array<MixKind, Count> mix_order(const std::array<std::size_t, 4>& counts) {
-  std::array<MixKind, Count> order = {};
+constexpr std::array<MixStep, Count> mix_order(const std::array<std::size_t, 4>& counts) {
+  std::array<MixStep, Count> order = {};
   std::array<std::size_t, 4> done = {};
   for (std::size_t i = 0; i < Count; ++i) {
-    // The sort that is furthest behind its share.
+    // The kind that is furthest behind its share.
     std::size_t next = 0;
     std::size_t best = 0;
     for (std::size_t kind = 0; kind < 4; ++kind) {
@@ -39,27 +44,27 @@ constexpr std::array<MixKind, Count> mix_order(const std::array<std::size_t, 4>&
         next = kind;
       }
     }
-    order[i] = static_cast<MixKind>(next);
-    ++done[next];
+    order[i] = {static_cast<MixKind>(next), done[next]++};
   }
   return order;
 }
 
-/// One instruction; its result goes to vector register `Register`, 0 to 13.
-template <MixKind Kind, std::size_t Register>
+/// One instruction. Half of the multiplications and shifts are products added to one of eight sums, none of which is
+/// needed again soon; nothing reads what the others write.
+template <MixKind Kind, std::size_t Number>
 inline void execute_one(const std::byte* line) {
-  if constexpr (Kind == MixKind::kShift) {
-    if constexpr (Register % 2 == 0) {
-      asm volatile("vpdpbusd %%zmm14, %%zmm15, %%zmm%c0" : : "i"(Register));
-    } else {
-      asm volatile("vprorvq %%zmm14, %%zmm15, %%zmm%c0" : : "i"(Register));
-    }
+  constexpr std::size_t kSum = Number / 2 % 8;
+  constexpr std::size_t kUnread = 8 + Number % 6;
+  if constexpr (Kind == MixKind::kShift && Number % 2 == 0) {
+    asm volatile("vpdpbusd %%zmm14, %%zmm15, %%zmm%c0" : : "i"(kSum));
+  } else if constexpr (Kind == MixKind::kShift) {
+    asm volatile("vprorvq %%zmm14, %%zmm15, %%zmm%c0" : : "i"(kUnread));
   } else if constexpr (Kind == MixKind::kPermute) {
-    asm volatile("vpermb %%zmm14, %%zmm15, %%zmm%c0" : : "i"(Register));
+    asm volatile("vpermb %%zmm14, %%zmm15, %%zmm%c0" : : "i"(kUnread));
   } else if constexpr (Kind == MixKind::kOther) {
-    asm volatile("vpternlogd $0xea, %%zmm14, %%zmm15, %%zmm%c0" : : "i"(Register));
+    asm volatile("vpsubb %%zmm14, %%zmm15, %%zmm%c0" : : "i"(kUnread));
   } else {
-    asm volatile("vmovdqa64 (%0), %%zmm%c1" : : "r"(line), "i"(Register));
+    asm volatile("vmovdqa64 (%0), %%zmm%c1" : : "r"(line), "i"(kUnread));
   }
 }
 
@@ -70,11 +75,11 @@ struct InstructionMix {
     return std::array<std::size_t, 4>{whole(Work.shifts), whole(Work.permutes), whole(Work.others), whole(Work.loads)};
   }();
   static constexpr std::size_t kCount = kCounts[0] + kCounts[1] + kCounts[2] + kCounts[3];
-  static constexpr std::array<MixKind, kCount> kOrder = mix_order<kCount>(kCounts);
+  static constexpr std::array<MixStep, kCount> kOrder = mix_order<kCount>(kCounts);
 
   template <std::size_t... I>
   static void round(const std::byte* line, std::index_sequence<I...>) {
-    (execute_one<kOrder[I], I % 14>(line), ...);
+    (execute_one<kOrder[I].kind, kOrder[I].number>(line), ...);
   }
 
   /// Processor time of `rounds` rounds. All vector registers are given up around them.
