@@ -31,6 +31,7 @@ struct Options {
   std::vector<std::string> methods = {"magnitude", "unstructured", "column-block"};
   std::vector<std::string> patterns;
   std::string block = sparsity::BlockShape().to_string();
+  bool pad = false;
   std::string input;
   std::string field;
   std::vector<std::string> references;
@@ -79,6 +80,7 @@ void run(const Options& options) {
   sweep.bootstrap = options.bootstrap;
   sweep.engine.threads = options.threads;
   sweep.pruning.block = sparsity::parse_block_shape(options.block);
+  sweep.pruning.pad = options.pad;
   sweep.pruning.minimum_tokens = options.minimum_tokens;
   sweep.pruning.damping = options.damping;
   {
@@ -122,9 +124,9 @@ void add_eval_pruning_command(CLI::App& eval) {
       "Example:\n"
       "  flame eval pruning models/switch-dialogsum-8 -o sweep --methods magnitude sparsegpt unstructured column-block "
       "\\\n"
-      "      --patterns 2:4 1:4 --input data/test.jsonl --field dialogue --reference summaries --task summarization "
+      "      --patterns 2:4 1:4 --input test.jsonl --field dialogue --reference summaries --task summarization "
       "\\\n"
-      "      --calibration data/train.jsonl --target summary --limit 100\n"
+      "      --calibration train.jsonl --target summary --limit 100\n"
       "Run again with the same -o, it goes on where it stopped: a finished cell is not run again.");
   command->add_option("MODEL", options->model, "Directory of a Hugging Face checkpoint")->required();
   command->add_option("-o,--output", options->directory, "Directory that keeps what was measured")->required();
@@ -133,6 +135,7 @@ void add_eval_pruning_command(CLI::App& eval) {
   command->add_option("--patterns", options->patterns,
                       "N:M; baselines take their sparsities (default: 25, 50, 75, 87.5 % for M = 4, 8, 16)");
   command->add_option("--block", options->block, "column-block: rows x columns of a block")->capture_default_str();
+  command->add_flag("--pad", options->pad, "Prune rows that M does not divide as if zeros followed them");
   command->add_option("--input", options->input, "JSON-lines file of the examples")->required();
   command->add_option("--field", options->field, "Key of the input text, in --input and --calibration")->required();
   command->add_option("--reference", options->references, "Key of a reference, a text or an array (may be repeated)")
@@ -175,6 +178,9 @@ void add_eval_pruning_command(CLI::App& eval) {
       return std::find(methods.begin(), methods.end(), method) != methods.end();
     };
     if (!has(sparsity::Method::kSparseGpt)) refuse_flags(*command, {"--damping"}, "without the method sparsegpt");
+    if (std::none_of(methods.begin(), methods.end(), sparsity::is_pattern_method)) {
+      refuse_flags(*command, {"--pad"}, "without a method that has groups");
+    }
     if (!has(sparsity::Method::kColumnBlock)) refuse_flags(*command, {"--block"}, "without the method column-block");
     run(*options);
   });

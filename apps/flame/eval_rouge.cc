@@ -111,9 +111,9 @@ void add_eval_rouge_command(CLI::App& eval) {
   CLI::App* command = eval.add_subcommand("rouge", "ROUGE-1, -2, -L and -Lsum of predictions, or of a model's texts");
   command->footer(
       "Examples:\n"
-      "  flame eval rouge models/switch-dialogsum-8 --task summarization --input data/test.jsonl --field dialogue \\\n"
+      "  flame eval rouge models/switch-dialogsum-8 --task summarization --input test.jsonl --field dialogue \\\n"
       "      --reference summaries -o predictions.jsonl --resume\n"
-      "  flame eval rouge --predictions predictions.jsonl --input data/test.jsonl --reference summaries");
+      "  flame eval rouge --predictions predictions.jsonl --input test.jsonl --reference summaries");
   command->add_option("MODEL", options->model, "Directory of a Hugging Face checkpoint that generates the texts");
   command->add_option("--predictions", options->predictions,
                       "JSON lines with texts that are there, as `flame generate -o` writes them");

@@ -54,6 +54,14 @@ void pack(const Options& options) {
   }
   const experts::PackReport report = experts::pack_bundle(options.model, options.output, pack);
   warn_of_abandoned(options.output);
+  if (report.padded_matrices > 0) {
+    warn(fmt::format("{} matrices of experts have rows that the M of {} does not divide; they are filled up with zeros",
+                     report.padded_matrices, options.pattern));
+  }
+  if (report.rounded) {
+    warn(fmt::format("the checkpoint's experts are {}, and bf16 rounds them; --dtype f32 keeps them as they are",
+                     name_of(*report.rounded)));
+  }
   if (options.json) {
     print(to_text(Json{{"output", options.output},
                        {"pattern", options.pattern},
@@ -64,6 +72,7 @@ void pack(const Options& options) {
                        {"checkpoint_bytes", report.checkpoint_bytes},
                        {"dense_bytes", report.dense_bytes},
                        {"pruned_experts", report.pruned_experts},
+                       {"padded_matrices", report.padded_matrices},
                        {"bundle_bytes", report.bundle_bytes}}) +
           "\n");
     return;

@@ -18,6 +18,7 @@
 #include "flame/commands.h"
 #include "flame/console.h"
 #include "flame/eval/calibration_data.h"
+#include "flame/experts/bundle.h"
 #include "flame/model/config.h"
 #include "flame/model/generation_config.h"
 #include "flame/model/tensor_names.h"
@@ -128,6 +129,9 @@ void check(const CLI::App& command, const Options& options) {
 
 void prune(const Options& options) {
   ThreadPool::set_threads(options.threads);
+  if (experts::Bundle::is_bundle(options.model)) {
+    throw UsageError(fmt::format("{}: is a bundle, whose experts are packed; prune takes a checkpoint", options.model));
+  }
   sparsity::PruneOptions prune;
   prune.method = sparsity::parse_method(options.method);
   if (!options.pattern.empty()) prune.patterns = sparsity::LayerPatterns::parse(options.pattern);
@@ -167,7 +171,7 @@ void add_prune_command(CLI::App& app) {
       "Examples:\n"
       "  flame prune models/switch-dialogsum-8 -o pruned --pattern 2:4\n"
       "  flame prune models/switch-dialogsum-8 -o pruned --pattern encoder=4:8,decoder=1:4 --method sparsegpt \\\n"
-      "      --calibration data/train.jsonl --field dialogue --target summary --task summarization --samples 128\n"
+      "      --calibration train.jsonl --field dialogue --target summary --task summarization --samples 128\n"
       "  flame prune models/switch-dialogsum-8 -o pruned --method unstructured --sparsity 0.5");
   command->add_option("MODEL", options->model, "Directory of a Hugging Face checkpoint")->required();
   command->add_option("-o,--output", options->output, "Directory to write")->required();

@@ -72,9 +72,23 @@ TEST(PruneCommand, PackSaysWhenAPatternIsLeftUnused) {
   EXPECT_EQ(dense.exit_code, 0) << dense.standard_error;
   EXPECT_THAT(dense.standard_error, HasSubstr("--pattern 2:4 leaves them out"));
   const ProgramResult mixed =
-      run_flame({"pack", pruned, "-o", (directory / "mixed").string(), "--pattern", "encoder=2:4"});
+      run_flame({"pack", pruned, "-o", (directory / "mixed").string(), "--pattern", "encoder=2:4", "--dtype", "f32"});
   EXPECT_EQ(mixed.exit_code, 0);
   EXPECT_EQ(mixed.standard_error, "");
+}
+
+TEST(PruneCommand, PackSaysWhatItFillsUpAndRounds) {
+  const TemporaryDirectory directory;
+  const ProgramResult filled = run_flame({"pack", tiny_model().string(), "-o", (directory / "filled").string(),
+                                          "--pattern", "3:7", "--dtype", "f32", "--json"});
+  EXPECT_EQ(filled.exit_code, 0) << filled.standard_error;
+  EXPECT_THAT(filled.standard_error, HasSubstr("24 matrices of experts have rows that the M of 3:7 does not divide"));
+  EXPECT_EQ(json::parse(filled.standard_output).at("padded_matrices"), 24);
+  EXPECT_THAT(filled.standard_error, Not(HasSubstr("rounds")));
+  const ProgramResult rounded =
+      run_flame({"pack", data_path("model/base").string(), "-o", (directory / "rounded").string()});
+  EXPECT_EQ(rounded.exit_code, 0) << rounded.standard_error;
+  EXPECT_THAT(rounded.standard_error, HasSubstr("the checkpoint's experts are F32, and bf16 rounds them"));
 }
 
 TEST(PruneCommand, WrongUseExitsWithTwoAndAFailedJobWithOne) {
@@ -89,6 +103,11 @@ TEST(PruneCommand, WrongUseExitsWithTwoAndAFailedJobWithOne) {
   EXPECT_EQ(odd.exit_code, 1);
   EXPECT_THAT(odd.standard_error, HasSubstr("--pad"));
   EXPECT_FALSE(std::filesystem::exists(out));
+  const std::string bundle = (directory / "bundle").string();
+  ASSERT_EQ(run_flame({"pack", model, "-o", bundle}).exit_code, 0);
+  const ProgramResult packed = run_flame({"prune", bundle, "-o", out, "--pattern", "2:4"});
+  EXPECT_EQ(packed.exit_code, 2);
+  EXPECT_THAT(packed.standard_error, HasSubstr("is a bundle, whose experts are packed; prune takes a checkpoint"));
 }
 
 TEST(EvalPruningCommand, SaysWhatIsWrongBeforeItMeasures) {

@@ -200,6 +200,16 @@ TEST(PruningSweep, ADirectoryOfOtherSettingsIsRefused) {
   EXPECT_THROW(static_cast<void>(run_pruning_sweep(sweep)), UsageError);
 }
 
+TEST(PruningSweep, APatternThatDoesNotDivideTheRowsFailsBeforeAnythingIsMeasuredUnlessRowsAreFilledUp) {
+  const test::TemporaryDirectory directory;
+  PruningSweep sweep = sweep_into(directory / "sweep");
+  sweep.cells = pruning_cells({Method::kMagnitude}, {Pattern{2, 4}, Pattern{2, 7}});
+  EXPECT_THROW(static_cast<void>(run_pruning_sweep(sweep)), ModelError);
+  EXPECT_FALSE(std::filesystem::exists(directory / "sweep"));
+  sweep.pruning.pad = true;
+  EXPECT_EQ(run_pruning_sweep(sweep).size(), 3U);
+}
+
 TEST(PruningSweep, OtherTextsOfTheSameNumberAreNoticed) {
   const test::TemporaryDirectory directory;
   PruningSweep sweep = sweep_into(directory / "sweep");

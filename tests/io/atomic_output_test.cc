@@ -171,7 +171,8 @@ TEST_F(AtomicOutputTest, ADirectoryAppearsWholeOrNotAtAll) {
 TEST_F(AtomicOutputTest, ADirectoryWithEntriesIsReplacedOnlyWhereThatIsAllowed) {
   files_.put("/out/d/old", "old");
   EXPECT_EQ(message_of<UsageError>([&] { AtomicDirectory("/out/d", Existing::kRefuse, files_); }),
-            "/out/d: is there already and not empty; remove it or name another directory");
+            "/out/d: is there already and not empty; name another directory, or remove it or replace it where the "
+            "command has --replace");
   AtomicDirectory output("/out/d", Existing::kReplace, files_);
   files_.create(output.path() / "new")->append("new");
   output.commit();
@@ -193,7 +194,8 @@ TEST_F(AtomicOutputTest, OfTwoWritersOfOneNewDirectoryTheLaterOneFails) {
     files_.put(output.path() / "ours", "2");
     files_.put("/out/d/theirs", "1");
     EXPECT_EQ(message_of<UsageError>([&] { output.commit(); }),
-              "/out/d: is there already and not empty; remove it or name another directory");
+              "/out/d: is there already and not empty; name another directory, or remove it or replace it where the "
+              "command has --replace");
   }
   EXPECT_THAT(files_.list("/out/d"), ElementsAre("theirs"));
   EXPECT_THAT(files_.list("/out"), ElementsAre("d"));

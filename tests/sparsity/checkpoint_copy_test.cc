@@ -41,7 +41,7 @@ TEST(CheckpointCopy, PytorchShardsBecomeSafetensorsShards) {
   }
   // transformers demands to know whose layout a safetensors file has.
   EXPECT_EQ(io::SafetensorsFile(target / "model-00001-of-00002.safetensors").metadata().at("format"), "pt");
-  EXPECT_TRUE(copy.left_out().empty() || copy.left_out() == std::vector<std::string>{"pytorch_model.bin.index.json"});
+  EXPECT_TRUE(copy.left_out().empty());  // an index of .bin files is written anew for what they become
 }
 
 TEST(CheckpointCopy, EditsAndOverwritesReachTheirTensorsOnly) {

@@ -142,9 +142,19 @@ std::string checksum_of_calibration(const std::vector<sparsity::CalibrationExamp
   return checksum_text(checksum.value());
 }
 
+/// Throws what pruning any of the cells would throw of its pattern, before hours go into those that come first.
+void check_cells(const PruningSweep& sweep) {
+  const io::Checkpoint checkpoint = io::Checkpoint::open(sweep.model);
+  const model::SwitchConfig config = model::load_config(sweep.model);
+  for (const PruningCell& cell : sweep.cells) {
+    if (cell.method) static_cast<void>(sparsity::plan_pruning(checkpoint, config, options_of(sweep, cell)));
+  }
+}
+
 /// What else a cell depends on, beside the settings of the whole sweep.
 Json cell_settings(const PruningSweep& sweep, const PruningCell& cell) {
   Json settings = {{"name", cell.name()}};
+  if (sweep.pruning.pad && cell.method && !is_baseline(cell)) settings["pad"] = true;
   if (cell.method == Method::kColumnBlock) settings["block"] = sweep.pruning.block.to_string();
   if (cell.method && sparsity::needs_calibration(*cell.method)) {
     settings["calibration"] = {{"source", sweep.pruning.calibration_source},
@@ -386,6 +396,7 @@ void check_sweep_directories(const std::filesystem::path& model, const std::file
 std::vector<PruningResult> run_pruning_sweep(const PruningSweep& sweep,
                                              const std::function<void(const std::string& message)>& on_note) {
   check_sweep_directories(sweep.model, sweep.directory);
+  check_cells(sweep);
   io::FileSystem::real().create_directories(sweep.directory);
   const std::unique_ptr<io::WritableFile> held = hold(sweep.directory);
   check_settings(sweep);

@@ -218,6 +218,8 @@ class Packer {
       std::vector<std::byte> elements(tensor.bytes.begin(), tensor.bytes.end());
       report_.checkpoint_bytes += elements.size();
       const kernels::PackedFormat& format = layout(expert).format;
+      if (shape.columns % format.m != 0) ++report_.padded_matrices;
+      if (format.type == kernels::PackedType::kBF16 && shape.type != DataType::kBF16) report_.rounded = shape.type;
       if (!format.dense()) {
         sparsity::keep_largest({format.n, format.m}, shape.type, elements, shape.columns);
       }

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "flame/base/data_type.h"
 #include "flame/io/atomic_output.h"
 #include "flame/kernels/packed_matrix.h"
 #include "flame/sparsity/pattern.h"
@@ -29,6 +30,8 @@ struct PackReport {
   std::uint64_t dense_bytes = 0;       ///< of everything else
   std::uint64_t pruned_experts = 0;    ///< how many had to be pruned here
   std::uint64_t bundle_bytes = 0;      ///< of all files
+  std::uint64_t padded_matrices = 0;   ///< experts' matrices whose rows M does not divide: filled up with zeros
+  std::optional<DataType> rounded;     ///< the experts' type in the checkpoint where bf16 does not hold it exactly
 };
 
 /// "52.0 KiB each", or where patterns differ between layers "up to 60.0 KiB each".

@@ -95,7 +95,9 @@ void remove_abandoned_halves(FileSystem& files, const std::filesystem::path& tar
 
 [[noreturn]] void refuse_occupied(const std::filesystem::path& target) {
   throw UsageError(
-      fmt::format("{}: is there already and not empty; remove it or name another directory", target.string()));
+      fmt::format("{}: is there already and not empty; name another directory, or remove it or replace it where the "
+                  "command has --replace",
+                  target.string()));
 }
 
 }  // namespace

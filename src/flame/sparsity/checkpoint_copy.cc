@@ -146,7 +146,8 @@ void CheckpointCopy::copy_other_files(std::string_view replaced) {
   for (const std::string& name : files_.list(model_)) {
     const bool read = std::any_of(shards_.begin(), shards_.end(),
                                   [&](const Shard& shard) { return shard.source.filename() == name; });
-    if (read || name == replaced) continue;
+    const bool rewritten = name == "pytorch_model.bin.index.json" && !indexed && shards_.size() > 1;
+    if (read || rewritten || name == replaced) continue;
     const bool is_index = indexed && name == "model.safetensors.index.json";
     if (files_.is_directory(model_ / name) || (is_weight_file(name) && !is_index)) {
       left_out_.push_back(name);
