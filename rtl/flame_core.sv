@@ -135,7 +135,7 @@ module flame_core #(
   logic [4:0] experts, layers;
   logic [2:0] order, expert_bits, prefetch_count;
   logic [LayerBits-1:0] path_layers;
-  logic drop_contradicted;
+  logic drop_contradicted, slots_fit;
   assign model_blocks = shape[7:0];
   assign ff_blocks = shape[15:8];
   assign log2_n = shape[17:16];
@@ -151,7 +151,7 @@ module flame_core #(
   // The image that arguments describe is the one that the engine reads: steps of a block are its kept weights over Positions.
   // Registered, as what they are made of is written long before a start.
   localparam int unsigned PositionBits = $clog2(Positions);
-  logic shape_fits_q, predictor_fits_q, slots_fit_q;
+  logic shape_fits_q, predictor_fits_q;
   logic [1:0] fold;  // log2 of what the pattern leaves out
   assign fold = log2_m - log2_n;
   always_ff @(posedge clk_i) begin
@@ -161,10 +161,10 @@ module flame_core #(
                     header_words == ((32'(ff_blocks) << (LineBeatBits + 1)) + 32'(Positions - 1)) >> PositionBits;
     predictor_fits_q <= order <= 3'(MaxOrder) && predictor[15:12] != '0 && {1'b0, predictor[15:12]} <= layers &&
                         expert_bits != '0 && expert_bits <= 3'd4 && experts <= 5'd1 << expert_bits;
-    slots_fit_q <= slots <= MaxSlots && bank_words <= BankWords &&
-                   slots[SlotBits:0] * (SlotBits + AddressBits + 2)'(bank_words[AddressBits:0]) <=
-                       (SlotBits + AddressBits + 2)'(BankWords);
   end
+  assign slots_fit = slots <= MaxSlots && bank_words <= BankWords &&
+                     slots[SlotBits:0] * (SlotBits + AddressBits + 2)'(bank_words[AddressBits:0]) <=
+                         (SlotBits + AddressBits + 2)'(BankWords);
 
   // ---- Sequencer and host port.
   logic [7:0] error_code;
@@ -226,7 +226,7 @@ module flame_core #(
       .experts_i(experts),
       .layers_i(layers),
       .slots_i(slots),
-      .slots_fit_i(slots_fit_q),
+      .slots_fit_i(slots_fit),
       .shape_fits_i(shape_fits_q),
       .predictor_fits_i(predictor_fits_q),
       .read_o(read),

@@ -58,20 +58,6 @@ module load_channel #(
   logic [63:0] araddr_q;
   logic [7:0] arlen_q;
 
-  // ---- What each context would ask for, known before one of them is chosen.
-  logic [NumContexts-1:0] wanting;
-  logic [BeatCountBits*NumContexts-1:0] bursts, issued_after;
-  for (genvar c = 0; c < NumContexts; c++) begin : g_want
-    logic [BeatCountBits-1:0] remaining, longest, burst;
-    assign wanting[c] = active_i[c] && !start_i[c] && !abort_i[c] && issued_q[c] < total_beats_i;
-    assign remaining = total_beats_i - issued_q[c];
-    assign longest = demand_i[c] ? BeatCountBits'(BurstBeats) - (issued_q[c] & BeatCountBits'(BurstBeats - 1))
-                                 : BeatCountBits'(PrefetchBurstBeats);
-    assign burst = (remaining > longest) ? longest : remaining;
-    assign bursts[BeatCountBits*c+:BeatCountBits] = burst;
-    assign issued_after[BeatCountBits*c+:BeatCountBits] = issued_q[c] + burst;
-  end
-
   // ---- Choose the next burst.
   logic found, found_demand;
   logic [ContextBits-1:0] chosen, scan;
@@ -82,7 +68,7 @@ module load_channel #(
     scan = '0;
     for (int unsigned i = 0; i < NumContexts; i++) begin
       scan = ContextBits'(32'(oldest_i) + i);
-      if (wanting[scan]) begin
+      if (active_i[scan] && !start_i[scan] && !abort_i[scan] && issued_q[scan] < total_beats_i) begin
         if (!found || (demand_i[scan] && !found_demand)) begin
           found = 1'b1;
           found_demand = demand_i[scan];
@@ -92,11 +78,14 @@ module load_channel #(
     end
   end
 
-  logic [BeatCountBits-1:0] burst;
+  logic [BeatCountBits-1:0] remaining, longest, burst;
   logic queue_valid, queue_ready, issue;
   logic [ContextBits-1:0] queue_context;
   logic [OutstandingBits-1:0] outstanding;
-  assign burst = bursts[BeatCountBits*chosen+:BeatCountBits];
+  assign remaining = total_beats_i - issued_q[chosen];
+  assign longest = found_demand ? BeatCountBits'(BurstBeats) - (issued_q[chosen] & BeatCountBits'(BurstBeats - 1))
+                                : BeatCountBits'(PrefetchBurstBeats);
+  assign burst = (remaining > longest) ? longest : remaining;
   assign issue = found && (!arvalid_q || arready_i) && queue_ready &&
                  (found_demand || outstanding < OutstandingBits'(MaxOutstandingPrefetch));
 
@@ -136,7 +125,7 @@ module load_channel #(
         issued_q[c]   <= '0;
         received_q[c] <= '0;
       end else begin
-        if (issue && chosen == ContextBits'(c)) issued_q[c] <= issued_after[BeatCountBits*c+:BeatCountBits];
+        if (issue && chosen == ContextBits'(c)) issued_q[c] <= issued_q[c] + burst;
         if (rvalid_i && queue_context == ContextBits'(c)) received_q[c] <= received_q[c] + 1'b1;
       end
     end

@@ -176,10 +176,6 @@ module sequencer #(
   assign wanted_beats = (route ? 16'(router_beats) : 16'd0) + (compute ? 16'(token_beats) : 16'd0);
   assign token_complete = beat_q == wanted_beats;
 
-  // Of the router's weights of a layer; the arguments are written long before a start.
-  logic [15:0] weight_beats_q;
-  always_ff @(posedge clk_i) weight_beats_q <= 16'(experts_i) * 16'(router_beats);
-
   // ---- Checks made when a command is decoded.
   logic [7:0] command_error, start_error;
   logic reads;  // the command has something to fetch
@@ -430,7 +426,7 @@ module sequencer #(
     end else if (state_q == StateDecode && command_error == flame_pkg::ErrorNone) begin
       read_o = reads;
       if (opcode != flame_pkg::OpLayer) begin
-        read_beats_o = (opcode == flame_pkg::OpLoadRouter) ? weight_beats_q : load_beats;
+        read_beats_o = (opcode == flame_pkg::OpLoadRouter) ? 16'(experts_i) * 16'(router_beats) : load_beats;
       end
     end
   end
