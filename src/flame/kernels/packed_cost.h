@@ -13,7 +13,7 @@ struct VectorWork {
   double shifts = 0;    ///< multiplications, multiply-adds and shifts: two pipes
   double permutes = 0;  ///< permutes, widening conversions, loads that repeat bytes: two pipes, one of those of shifts
   double others = 0;    ///< logic, additions, conversions between integers and floats: all four
-  double loads = 0;     ///< and prefetches: two a cycle
+  double loads = 0;     ///< of 64 bytes: two a cycle
 
   /// What the counts alone allow, if every instruction waited for the very pipe that is free.
   [[nodiscard]] constexpr double cycles() const {
@@ -90,7 +90,7 @@ constexpr VectorWork packed_work(const PackedFormat& format, bool signed_codes, 
       work += 1.0 / (kRows * chunks) * VectorWork{0, 30, 15, 1};
       break;
   }
-  work += {0, 0, 0, (value_bytes + bits * 8) / 64};  // prefetches
+  work += {0, 0, 0, (value_bytes + bits * 8) / 64 / 2};  // prefetches: twice as many a cycle
   return work;
 }
 
