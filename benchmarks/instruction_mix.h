@@ -52,7 +52,7 @@ constexpr std::array<MixStep, Count> mix_order(const std::array<std::size_t, 4>&
 /// One instruction. Half of the multiplications and shifts are products added to one of eight sums, none of which is
 /// needed again soon; nothing reads what the others write.
 template <MixKind Kind, std::size_t Number>
-inline void execute_one(const std::byte* line) {
+__attribute__((always_inline)) inline void execute_one(const std::byte* line) {
   constexpr std::size_t kSum = Number / 2 % 8;
   constexpr std::size_t kUnread = 8 + Number % 6;
   if constexpr (Kind == MixKind::kShift && Number % 2 == 0) {
@@ -77,9 +77,15 @@ struct InstructionMix {
   static constexpr std::size_t kCount = kCounts[0] + kCounts[1] + kCounts[2] + kCounts[3];
   static constexpr std::array<MixStep, kCount> kOrder = mix_order<kCount>(kCounts);
 
-  template <std::size_t... I>
-  static void round(const std::byte* line, std::index_sequence<I...>) {
-    (execute_one<kOrder[I].kind, kOrder[I].number>(line), ...);
+  /// The instructions from `First` on: in pieces, as compilers limit the length of a fold.
+  template <std::size_t First>
+  __attribute__((always_inline)) static void execute(const std::byte* line) {
+    constexpr std::size_t kPiece = std::min<std::size_t>(kCount - First, 128);
+    [&]<std::size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) {
+      (execute_one<kOrder[First + I].kind, kOrder[First + I].number>(line), ...);
+    }
+    (std::make_index_sequence<kPiece>());
+    if constexpr (First + kPiece < kCount) execute<First + kPiece>(line);
   }
 
   /// Processor time of `rounds` rounds. All vector registers are given up around them.
@@ -87,7 +93,7 @@ struct InstructionMix {
     alignas(64) static const std::byte line[64] = {};
     const std::clock_t start = std::clock();
     for (std::size_t i = 0; i < rounds; ++i) {
-      round(line, std::make_index_sequence<kCount>());
+      execute<0>(line);
       asm volatile(""
                    :
                    :

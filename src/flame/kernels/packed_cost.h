@@ -40,7 +40,7 @@ constexpr VectorWork packed_work(const PackedFormat& format, bool signed_codes, 
   constexpr double kRows = kPackedBlockRows;
   const bool dense = format.n == format.m;
   const int span = dense ? 1 : format.m / format.n;
-  const int bits = dense ? 0 : std::bit_width(format.m - 1U);
+  const int bits = dense ? 0 : static_cast<int>(std::bit_width(format.m - 1U));
   if (!dense && (!std::has_single_bit(format.n) || !std::has_single_bit(format.m) || span > 8)) return {};
   const double pairs_of_tables = span / 2;
   const double chunks = static_cast<double>(kept) / kPackedChunk;
