@@ -167,7 +167,9 @@ void bench_accelerator(const BenchAcceleratorOptions& options, const routing::Tr
                  {"clock_mhz", table.ddr4.kernel_clock_mhz},
                  {"clock", "assumed"},
                  {"results", list_of(rows, options)},
-                 {"ceilings", {{"sequential_beats_per_cycle", accel::sequential_lines_per_cycle(table.ddr4)}}}};
+                 {"ceilings",
+                  {{"sequential_beats_per_cycle",
+                    accel::sequential_beats_per_cycle(table.ddr4, accel::limits_of(table.configuration).axi_bytes)}}}};
     if (!sweep.empty()) json["sweep"] = list_of(sweep, options);
     print(to_text(json) + "\n");
     return;

@@ -79,10 +79,13 @@ double sequential_lines_per_cycle(const Ddr4Parameters& parameters) {
   return static_cast<double>(kLines - 1) / static_cast<double>(last - first);
 }
 
+double sequential_beats_per_cycle(const Ddr4Parameters& parameters, std::size_t axi_bytes) {
+  const double beats_per_line = static_cast<double>(kLineBytes) / static_cast<double>(axi_bytes);
+  return std::min(1.0, sequential_lines_per_cycle(parameters) * beats_per_line);
+}
+
 double sequential_load_cycles(const ExpertLayout& layout, const Ddr4Parameters& parameters) {
-  const auto beats = static_cast<double>(layout.channel_beats());
-  const double beats_per_line = static_cast<double>(kLineBytes) / static_cast<double>(layout.axi_bytes);
-  return beats / std::min(1.0, sequential_lines_per_cycle(parameters) * beats_per_line);
+  return static_cast<double>(layout.channel_beats()) / sequential_beats_per_cycle(parameters, layout.axi_bytes);
 }
 
 AcceleratorBenchResult run_accelerator_bench(const AcceleratorBenchOptions& options, const RoutingReplay& replay) {

@@ -74,7 +74,10 @@ double belady_hit_ratio(const RoutingReplay& replay, std::size_t slots, std::siz
 /// Lines of 64 bytes per kernel cycle that one channel of `parameters` gives a long sequential read.
 double sequential_lines_per_cycle(const Ddr4Parameters& parameters);
 
-/// Kernel cycles that an expert takes at that rate, or at a beat a cycle where the port is narrower than the memory.
+/// Beats of `axi_bytes` that a port takes per cycle at that rate: one at most.
+double sequential_beats_per_cycle(const Ddr4Parameters& parameters, std::size_t axi_bytes);
+
+/// Kernel cycles that an expert takes at that rate.
 double sequential_load_cycles(const ExpertLayout& layout, const Ddr4Parameters& parameters);
 
 }  // namespace flame::accel
