@@ -161,22 +161,28 @@ TEST_P(PackedLinearTest, ATokenDependsNeitherOnItsNeighboursNorOnThreadsNorOnHow
 }
 
 TEST_P(PackedLinearTest, OnlyTheRowsAskedForAreReadAndWritten) {
-  const RandomPacked matrix({2, 4, PackedType::kInt8, 64}, 64, 96, 5);
-  const PackedLayout& layout = matrix.view().layout;
-  // The first two blocks alone before an inaccessible page.
-  const GuardedBytes first_blocks(layout.block_offset(2));
-  std::copy_n(matrix.view().bytes.begin(), first_blocks.span().size(), first_blocks.data());
-  PackedInput input;
-  input.assign(layout, random_matrix(1, 96, 6));
-  const float nan = std::numeric_limits<float>::quiet_NaN();
-  Matrix<float> output(1, 64, nan);
-  packed_linear({layout, {first_blocks.data(), layout.size_bytes()}}, input, 0, 32, output);
-  const Matrix<float> whole = multiply(matrix.view(), input);
-  for (std::size_t r = 0; r < 64; ++r) {
-    if (r < 32) {
-      EXPECT_EQ(output.row(0)[r], whole.row(0)[r]);
-    } else {
-      EXPECT_TRUE(std::isnan(output.row(0)[r]));
+  // Kernels that prefetch, and those that read kilobytes ahead.
+  for (const PackedFormat format :
+       {PackedFormat{2, 4, PackedType::kInt8, 64}, PackedFormat{1, 8, PackedType::kInt8, 64},
+        PackedFormat{2, 8, PackedType::kBF16, 64}, PackedFormat{2, 4, PackedType::kInt4, 64},
+        PackedFormat{1, 8, PackedType::kF32, 64}}) {
+    const RandomPacked matrix(format, 64, 1100, 5);
+    const PackedLayout& layout = matrix.view().layout;
+    // The first two blocks alone before an inaccessible page.
+    const GuardedBytes first_blocks(layout.block_offset(2));
+    std::copy_n(matrix.view().bytes.begin(), first_blocks.span().size(), first_blocks.data());
+    PackedInput input;
+    input.assign(layout, random_matrix(1, 1100, 6));
+    const float nan = std::numeric_limits<float>::quiet_NaN();
+    Matrix<float> output(1, 64, nan);
+    packed_linear({layout, {first_blocks.data(), layout.size_bytes()}}, input, 0, 32, output);
+    const Matrix<float> whole = multiply(matrix.view(), input);
+    for (std::size_t r = 0; r < 64; ++r) {
+      if (r < 32) {
+        EXPECT_EQ(output.row(0)[r], whole.row(0)[r]) << format.describe();
+      } else {
+        EXPECT_TRUE(std::isnan(output.row(0)[r])) << format.describe();
+      }
     }
   }
 }

@@ -65,7 +65,7 @@ FLAME_INLINE void prefetch_ahead(const std::byte* position) {
 // for each row, do not. It costs more instructions than prefetches beside the rows do.
 FLAME_INLINE void fetch_run(const std::byte* first, const std::byte* last, const std::byte* end) {
   constexpr std::ptrdiff_t kReadAheadBytes = 3072;
-  // Compared as distances: a pointer past the end of the weights may not be formed.
+  // As distances: they may be negative.
   const std::ptrdiff_t stop = std::min(last - first, end - first - kReadAheadBytes);
 #pragma GCC unroll 1
   for (std::ptrdiff_t line = 0; line < stop; line += 64) {
