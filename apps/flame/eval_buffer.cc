@@ -237,9 +237,10 @@ void add_eval_buffer_command(CLI::App& eval) {
       ->capture_default_str();
   command->add_flag("--speculate-always", options->speculate_always, "Load ahead without asking whether it pays");
   command
-      ->add_option("--foreseen", options->foreseen,
-                   "A bound, in runtime mode: what will not come is struck out of the forecasts, and what comes is "
-                   "foreseen where it is among so many first")
+      ->add_option(
+          "--foreseen", options->foreseen,
+          "What surer forecasts would bring, in runtime mode: what will not come is struck out, and what comes is "
+          "foreseen where it is among so many first")
       ->check(above_zero());
   command->add_option("--expert-bytes", options->expert_bytes, "Packed bytes of one expert, one or several");
   command->add_option("--bandwidth", options->bandwidth, "Of the storage")->capture_default_str();

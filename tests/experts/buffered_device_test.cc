@@ -214,6 +214,11 @@ TEST_F(BufferedDeviceTest, EveryLookupIsCountedOnceAndBytesAddUp) {
   // While the storage is busy at least one load is under way.
   EXPECT_GE(report.queue_depth, 1.0);
   EXPECT_LE(report.queue_depth, 6.0);
+  options.slots = 1;
+  options.predictor = "none";
+  const auto one = open(options);
+  (void)generate(*model_, *one);
+  EXPECT_NEAR(one->report().queue_depth, 1.0, 1e-9) << "one slot: one load at a time";
 }
 
 TEST_F(BufferedDeviceTest, TheWholeRunIsTheSumOfItsBatches) {

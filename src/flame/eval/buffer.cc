@@ -192,7 +192,8 @@ void Replayer::replay_runtime(std::span<const BufferCase> settings, std::span<Bu
     auto predictor = predictor_of(choice, settings.front());
     const std::uint32_t depth = experts::make_forecaster(predictor, profile_, grid_)->depth();
     if (settings.front().foreseen > 0) {
-      predictor = make_foreseen_predictor(std::move(predictor), settings.front().foreseen, grid_.decoder_layers);
+      predictor = make_foreseen_predictor(
+          std::move(predictor), std::min<std::size_t>(settings.front().foreseen, grid_.experts), grid_.decoder_layers);
     }
     tape = std::make_shared<RankingTape>(predictor, grid_.decoder_layers, grid_.experts, depth);
   }
@@ -360,7 +361,7 @@ Json to_json(const BufferResult& result) {
       {"slots", result.setting.slots},
       {"mode", result.setting.mode == BufferMode::kPaper ? "paper" : "runtime"},
       {"replacement", experts::name_of(result.setting.replacement)},
-      {"foreseen", result.setting.foreseen},
+      {"foreseen", result.setting.mode == BufferMode::kRuntime ? result.setting.foreseen : 0},
       {"hits", result.decoder.hits},
       {"late", result.decoder.late},
       {"misses", result.decoder.misses},

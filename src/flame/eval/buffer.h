@@ -30,7 +30,7 @@ struct BufferCase {
   BufferMode mode = BufferMode::kRuntime;
   experts::Replacement replacement = experts::Replacement::kNextUse;
   bool speculate_always = false;
-  /// Above 0, for a bound (runtime mode): of each forecast only the expert that will come is left, where it is among so
+  /// Above 0 (runtime mode): of each forecast only the expert that will come is left, where it is among so
   /// many first; make_foreseen_predictor says more.
   std::size_t foreseen = 0;
   BufferTimes times;

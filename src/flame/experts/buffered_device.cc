@@ -285,7 +285,8 @@ BufferReport BufferedDevice::Implementation::report(const PipelineStatistics& co
   report.storage.retries = now.retries - since.retries;
   report.storage.busy_seconds = now.busy_seconds - since.busy_seconds;
   report.storage.read_seconds = now.read_seconds - since.read_seconds;
-  if (report.storage.busy_seconds > 0.0) report.queue_depth = report.storage.read_seconds / report.storage.busy_seconds;
+  report.storage.open_seconds = now.open_seconds - since.open_seconds;
+  if (report.storage.open_seconds > 0.0) report.queue_depth = report.storage.read_seconds / report.storage.open_seconds;
   report.slots = pipeline->pool().slots();
   report.slot_bytes = bundle->slot_bytes();
   report.load_seconds = pipeline->costs().load_seconds();

@@ -23,7 +23,7 @@ namespace flame::experts {
 struct BufferReport {
   PipelineStatistics pipeline;
   io::ReadQueueStatistics storage;
-  double queue_depth = 0.0;  ///< loads queued or under way, the mean over the time that the storage was busy
+  double queue_depth = 0.0;  ///< loads queued or under way, the mean over the time that any was
   std::size_t slots = 0;
   std::uint64_t slot_bytes = 0;
   double load_seconds = 0.0;          ///< one whole expert, by measurement (or assumption before the first)

@@ -17,6 +17,8 @@ constexpr double kExpectedSteps = 32.0;
 /// was promised in vain amounts to some uses.
 constexpr double kForgetKept = 0.995;
 constexpr double kTrustInExpert = 4.0;
+/// Visits after the next one that are looked at for when an expert is used.
+constexpr std::size_t kLaterVisits = 8;
 /// Errors of forecasts fall to half their weight after about 3,500 experts looked at.
 constexpr double kForget = 0.9998;
 
@@ -111,13 +113,23 @@ void Outlook::put_together(LayerIndex layer) const {
   const double period = layer >= grid_.encoder_layers ? static_cast<double>(grid_.decoder_layers)
                                                       : expected_visits_ + grid_.encoder_layers;
   const double first_visit = 1.0 / distance;
-  const double second_visit = 1.0 / (distance + period);
+  double later_visit[kLaterVisits];
+  for (std::size_t visit = 0; visit < kLaterVisits; ++visit) {
+    later_visit[visit] = 1.0 / (distance + static_cast<double>(visit + 1) * period);
+  }
   Worth* const worth = worth_.data() + first;
   const auto put = [&](const auto& probability) {
     for (std::uint32_t number = 0; number < grid_.experts; ++number) {
       const double used = probability(number);
-      // At the layer's next visit, else at the one after it.
-      worth[number] = {used, used * first_visit + (1.0 - used) * usage[number] * second_visit};
+      // At the layer's next visit, else at one after it. An expert that is not used next is used some time: one that is
+      // looked no farther for seems worth less than those of the encoder, though it is used sooner.
+      double rate = used * first_visit;
+      double left = 1.0 - used;
+      for (const double visit : later_visit) {
+        rate += left * usage[number] * visit;
+        left *= 1.0 - usage[number];
+      }
+      worth[number] = {used, rate};
     }
   };
   const std::uint32_t ahead = latest_[layer];

@@ -121,6 +121,7 @@ class ReadQueue::Worker {
       entry.priority = priority;
       entry.order = next_order_++;
       entry.asked_at = Clock::now();
+      if (open_++ == 0) open_since_ = entry.asked_at;
       entry.next = 0;
       entry.in_flight = 0;
       entry.cancelled = false;
@@ -446,6 +447,7 @@ class ReadQueue::Worker {
   void end(Entry& entry, ReadState state) {
     entry.delivery.end = Clock::now();
     statistics_.read_seconds += seconds(entry.delivery.end - entry.asked_at);
+    if (--open_ == 0) statistics_.open_seconds += seconds(entry.delivery.end - open_since_);
     if (state == ReadState::kDone && entry.alone) {
       entry.delivery.seconds = seconds(entry.delivery.end - entry.delivery.begin);
     }
@@ -469,6 +471,8 @@ class ReadQueue::Worker {
   std::vector<ReadCompletion> completions_;
   std::size_t in_flight_ = 0;
   std::size_t prefetch_chunks_ = 0;
+  std::size_t open_ = 0;  ///< reads that were started and have not ended
+  Clock::time_point open_since_;
   std::size_t last_entry_ = ~std::size_t{0};
   std::uint64_t next_order_ = 0;
   std::atomic<std::uint64_t> ended_ = 0;

@@ -60,6 +60,7 @@ struct ReadQueueStatistics {
   std::uint64_t retries = 0;
   double busy_seconds = 0.0;  ///< at least one chunk was in flight
   double read_seconds = 0.0;  ///< of all reads, from start() to their end
+  double open_seconds = 0.0;  ///< at least one read was between its start() and its end
 };
 
 /// Long reads into memory that the caller owns, done by one thread over an AsyncReader. Demand goes before prefetch,
