@@ -52,6 +52,7 @@ void compile(Options options) {
                        {"relative_error", report.relative_error},
                        {"examples", report.examples},
                        {"decoder_steps", report.decoder_steps},
+                       {"predictor", report.predictor},
                        {"expected", expected}}) +
           "\n");
     return;
@@ -59,6 +60,7 @@ void compile(Options options) {
   print(fmt::format("{}: {} experts of {} ({} {}), {} in all\n", options.output, report.pack.experts,
                     experts::describe_expert_bytes(report.pack), options.compile.pattern, options.type,
                     format_byte_size(report.pack.packed_bytes)));
+  print(fmt::format("predictor that its profile is best for: {}\n", report.predictor));
   if (report.expected.empty()) {
     print("too few examples were traced to say what hit ratio to expect\n");
     return;

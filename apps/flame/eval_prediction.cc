@@ -101,7 +101,9 @@ void add_eval_prediction_command(CLI::App& eval) {
       ->delimiter(',');
   command->add_option("--k", options->request.ranks, "Experts named, with commas between (default: 1 to all)")
       ->delimiter(',');
-  command->add_option("--depth", options->request.depths, "Layers ahead, with commas between")
+  command
+      ->add_option("--depth", options->request.depths,
+                   fmt::format("Layers ahead, 1 to {}, with commas between", routing::kFittedDepth))
       ->delimiter(',')
       ->check(CLI::Range(1U, routing::kFittedDepth))
       ->capture_default_str();

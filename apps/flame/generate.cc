@@ -61,12 +61,13 @@ void print_statistics(const engine::RunStatistics& statistics, const engine::Eng
       statistics.first_token_seconds / static_cast<double>(std::max<std::uint64_t>(1, statistics.batches)),
       options.device.device == "fpga-sim" ? " (the simulation's own time)" : ""));
   const model::MoeStatistics& experts = statistics.experts;
-  tell(fmt::format(
-      "experts: {} hits, {} late, {} misses; {} on demand, {} prefetched and used, {} prefetched in vain; "
-      "waited {:.{}f} s{}",
-      experts.hits, experts.late, experts.misses, format_byte_size(experts.bytes_demand),
-      format_byte_size(experts.bytes_prefetch_used), format_byte_size(experts.bytes_prefetch_wasted),
-      experts.wait_seconds, statistics.accelerator ? 6 : 3, statistics.accelerator ? " of kernel time" : ""));
+  if (experts.counted)
+    tell(fmt::format(
+        "experts: {} hits, {} late, {} misses; {} on demand, {} prefetched and used, {} prefetched in vain; "
+        "waited {:.{}f} s{}",
+        experts.hits, experts.late, experts.misses, format_byte_size(experts.bytes_demand),
+        format_byte_size(experts.bytes_prefetch_used), format_byte_size(experts.bytes_prefetch_wasted),
+        experts.wait_seconds, statistics.accelerator ? 6 : 3, statistics.accelerator ? " of kernel time" : ""));
   if (statistics.accelerator) {
     const accel::AcceleratorReport& report = *statistics.accelerator;
     tell(json ? to_text(Json{{"accelerator", accel::to_json(report, statistics.output_tokens)}})

@@ -18,6 +18,7 @@ namespace {
 
 using nlohmann::json;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 json tokens_of(const std::string& model, std::vector<std::string> options) {
   std::vector<std::string> command{"generate",         model, "--text", "Ann: Are you coming? Bob: At six.",
@@ -55,6 +56,20 @@ TEST(PackCommand, MakesABundleThatSaysTheSameWithAnyMemory) {
   EXPECT_EQ(tokens_of(bundle, {"--expert-memory", "1MiB", "--storage-bandwidth", "50MB/s"}), expected);
   EXPECT_EQ(tokens_of(bundle, {"--mapped", "--storage-timeout", "20s"}), expected);
   EXPECT_EQ(run_flame({"generate", bundle, "--text", "x", "--mapped", "--slots", "2"}).exit_code, 2);
+}
+
+TEST(GenerateCommand, AMapHasNoHitsOrBytesToTell) {
+  const TemporaryDirectory directory;
+  const std::string bundle = (directory / "bundle").string();
+  ASSERT_EQ(run_flame({"pack", tiny_model().string(), "-o", bundle}).exit_code, 0);
+  const ProgramResult mapped = run_flame(
+      {"generate", bundle, "--text", "Ann: At six.", "--max-new-tokens", "3", "--mapped", "--stats", "--json"});
+  EXPECT_EQ(mapped.exit_code, 0) << mapped.standard_error;
+  const json statistics = json::parse(mapped.standard_output).at("stats");
+  for (const char* const figure : {"hits", "late", "misses", "bytes_demand", "wait_seconds"}) {
+    EXPECT_TRUE(statistics.at(figure).is_null()) << figure;
+  }
+  EXPECT_THAT(mapped.standard_error, Not(HasSubstr("hits")));
 }
 
 TEST(PackCommand, PackedDenselyInF32ItIsTheCheckpoint) {
@@ -224,6 +239,7 @@ TEST(CompileCommand, DoesTheWholeOfflineStage) {
                                             "--max-new-tokens", "6", "-o", bundle});
   EXPECT_EQ(compiled.exit_code, 0) << compiled.standard_error;
   EXPECT_THAT(compiled.standard_output, HasSubstr("expected hit ratio"));
+  EXPECT_THAT(compiled.standard_output, HasSubstr("predictor that its profile is best for: cepr"));
   EXPECT_FALSE(std::filesystem::exists(bundle + ".stages"));
   EXPECT_EQ(run_flame({"verify", bundle}).exit_code, 0);
   EXPECT_EQ(tokens_of(bundle, {"--slots", "3"}), tokens_of(bundle, {"--predictor", "none"}));

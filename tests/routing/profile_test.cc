@@ -214,6 +214,13 @@ TEST(Profile, KeepsWhatWasFitted) {
   profile.set_fitted(fitted);
   const Profile read = Profile::parse(profile.to_json(), "p");
   EXPECT_EQ(read.to_json(), profile.to_json());
+  for (const char* const part : {"maps", "mixtures"}) {  // the layer itself is none ahead
+    const std::string depth = "\"depth\":";
+    std::string broken = profile.to_json();
+    const std::size_t at = broken.find(depth, broken.find('"' + std::string(part) + '"')) + depth.size();
+    broken[at] = '0';
+    EXPECT_THROW(static_cast<void>(Profile::parse(broken, "profile.json")), FormatError) << part;
+  }
   ASSERT_EQ(read.fitted().maps.size(), 1U);
   EXPECT_EQ(read.fitted().maps[0].weight, fitted.maps[0].weight);
   EXPECT_EQ(read.fitted().mixtures[0].parts, fitted.mixtures[0].parts);

@@ -222,6 +222,7 @@ RunStatistics& RunStatistics::operator+=(const RunStatistics& other) {
   experts.bytes_prefetch_used += other.experts.bytes_prefetch_used;
   experts.bytes_prefetch_wasted += other.experts.bytes_prefetch_wasted;
   experts.wait_seconds += other.experts.wait_seconds;
+  experts.counted = experts.counted && other.experts.counted;
   if (other.accelerator) {
     if (!accelerator) accelerator.emplace();
     *accelerator += *other.accelerator;
@@ -246,6 +247,12 @@ Json to_json(const RunStatistics& statistics) {
                {"bytes_prefetch_used", statistics.experts.bytes_prefetch_used},
                {"bytes_prefetch_wasted", statistics.experts.bytes_prefetch_wasted},
                {"wait_seconds", statistics.experts.wait_seconds}};
+  if (!statistics.experts.counted) {
+    for (const char* const figure :
+         {"hits", "late", "misses", "bytes_demand", "bytes_prefetch_used", "bytes_prefetch_wasted", "wait_seconds"}) {
+      json[figure] = nullptr;
+    }
+  }
   if (statistics.accelerator) {
     json["clocks"] = {{"seconds", "wall"}, {"wait_seconds", "kernel"}};
     json["accelerator"] = accel::to_json(*statistics.accelerator, statistics.output_tokens);

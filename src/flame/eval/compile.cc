@@ -277,6 +277,7 @@ class Compiler {
     whole.add(trace);
     if (examples >= kLeastToFit) whole.set_fitted(routing::fit(trace, counting, routing::fitted_context(counting), {}));
     whole.write(stages_ / "profile.json");
+    report_.predictor = experts::choose_predictor("auto", experts::BufferOptions().replacement, &whole).predictor;
     say(fmt::format("profile: {} steps of {} examples", whole.steps(), examples));
     if (examples >= kHeldOut) expect(trace, counting, examples - examples / kHeldOut, examples);
   }

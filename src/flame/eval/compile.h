@@ -37,6 +37,7 @@ struct CompileReport {
   std::uint64_t examples = 0;   ///< traced
   std::uint64_t decoder_steps = 0;
   std::vector<std::string> stages;     ///< what was done, and what an earlier run had done
+  std::string predictor;               ///< what the bundle's profile makes of --predictor auto
   std::vector<BufferResult> expected;  ///< replays of the last fifth of the traced examples, profiled on the others
 };
 

@@ -38,7 +38,6 @@ struct MappedDevice::Implementation {
   io::MemoryMap map;
   ExpertTokens tokens;
   kernels::ExpertRun run;
-  model::MoeStatistics statistics;
   std::atomic<ExpertIndex> computed = 0;
   StallWatch watch;
 };
@@ -79,7 +78,6 @@ void MappedDevice::compute(const model::MoeInput& input, std::span<const model::
   for (std::uint32_t number = 0; number < grid.experts; ++number) {
     self.tokens.gather(input, decisions, number);
     if (self.tokens.size() == 0) continue;
-    ++self.statistics.hits;
     self.computed = grid.expert(layer, number);
     const std::uint64_t offset = self.bundle->expert(self.computed).offset;
     const auto bytes = self.map.bytes().subspan(static_cast<std::size_t>(offset), layout.size_bytes());
@@ -90,8 +88,8 @@ void MappedDevice::compute(const model::MoeInput& input, std::span<const model::
   }
 }
 
-void MappedDevice::begin_statistics() { implementation_->statistics = {}; }
-model::MoeStatistics MappedDevice::statistics() const { return implementation_->statistics; }
+void MappedDevice::begin_statistics() {}
+model::MoeStatistics MappedDevice::statistics() const { return {.counted = false}; }
 
 std::string MappedDevice::describe() const {
   return fmt::format("cpu, {} experts in a memory map ({}), kept or dropped by the kernel",

@@ -42,6 +42,7 @@ struct MoeStatistics {
   std::uint64_t bytes_prefetch_used = 0;
   std::uint64_t bytes_prefetch_wasted = 0;
   double wait_seconds = 0.0;  ///< the compute thread stood still for a load
+  bool counted = true;        ///< false: by a device that cannot tell (a memory map), and all of these are 0
 };
 
 /// Router, predictor, expert buffer and experts behind one interface: what a transformer block needs to know of a

@@ -119,13 +119,21 @@ void read_counter(const JsonView& view, FlatCounter& counter, std::uint32_t bits
   }
 }
 
-std::vector<LinearMap> read_maps(const JsonView& view, const TraceInfo& model) {
+/// A number of layers ahead, `least` or more.
+std::uint32_t depth_of(const JsonView& view, std::uint32_t least, std::uint32_t most) {
+  const std::uint32_t depth = small(view, "depth", most);
+  if (depth < least) view.at("depth").fail(fmt::format("expected {} to {}, found {}", least, most, depth));
+  return depth;
+}
+
+/// Maps from the states of a layer are for it or those behind it; `nearest` is 0 where its own router is still to come.
+std::vector<LinearMap> read_maps(const JsonView& view, const TraceInfo& model, std::uint32_t nearest) {
   std::vector<LinearMap> maps;
   for (std::size_t i = 0; i < view.size(); ++i) {
     const JsonView entry = view.element(i);
     LinearMap map;
     map.layer = small(entry, "layer", model.decoder_layers - 1);
-    map.depth = small(entry, "depth", kFittedDepth);
+    map.depth = depth_of(entry, nearest, kFittedDepth - 1 + nearest);
     map.normalise = entry.at("normalise").as_bool();
     map.weight = float_array(entry.at("weight"), std::size_t{model.experts} * model.d_model);
     map.bias = float_array(entry.at("bias"), model.experts);
@@ -310,7 +318,7 @@ class ProfileJson {
     const JsonView weights = view.at("weights");
     for (std::size_t i = 0; i < weights.size(); ++i) {
       const JsonView entry = weights.element(i);
-      mixture.weights.push_back({small(entry, "layer", profile.layers() - 1), small(entry, "depth", kFittedDepth),
+      mixture.weights.push_back({small(entry, "layer", profile.layers() - 1), depth_of(entry, 1, kFittedDepth),
                                  float_array(entry.at("weight"), mixture.parts.size())});
     }
     return mixture;
@@ -318,9 +326,9 @@ class ProfileJson {
 
   static void read_fitted(const JsonView& view, Profile& profile) {
     Fitted& fitted = profile.fitted_;
-    if (const auto maps = view.find("router")) fitted.router = read_maps(*maps, profile.model_);
-    if (const auto maps = view.find("maps")) fitted.maps = read_maps(*maps, profile.model_);
-    if (const auto maps = view.find("approach")) fitted.approach = read_maps(*maps, profile.model_);
+    if (const auto maps = view.find("router")) fitted.router = read_maps(*maps, profile.model_, 1);
+    if (const auto maps = view.find("maps")) fitted.maps = read_maps(*maps, profile.model_, 1);
+    if (const auto maps = view.find("approach")) fitted.approach = read_maps(*maps, profile.model_, 0);
     if (const auto mixtures = view.find("mixtures")) {
       for (std::size_t i = 0; i < mixtures->size(); ++i) {
         fitted.mixtures.push_back(read_mixture(mixtures->element(i), profile));
