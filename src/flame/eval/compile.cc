@@ -15,6 +15,7 @@
 #include "flame/engine/tracing.h"
 #include "flame/eval/calibration_data.h"
 #include "flame/experts/bundle.h"
+#include "flame/experts/predictor_choice.h"
 #include "flame/experts/stored_loader.h"
 #include "flame/io/atomic_output.h"
 #include "flame/io/checkpoint.h"
