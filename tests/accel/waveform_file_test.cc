@@ -53,6 +53,9 @@ TEST_F(WaveformFile, OnlyARegularFileMayBeReplaced) {
   EXPECT_THROW(prepare_waveform(directory_ / "nowhere" / "wave.fst"), FileError);
   write("an older one");
   EXPECT_NO_THROW(prepare_waveform(path_));
+  EXPECT_EQ(std::filesystem::file_size(path_), 12U) << "it is the writer that replaces it";
+  EXPECT_NO_THROW(prepare_waveform(directory_ / "new.fst"));
+  EXPECT_FALSE(std::filesystem::exists(directory_ / "new.fst"));
 }
 
 }  // namespace

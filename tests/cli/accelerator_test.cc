@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -239,6 +240,7 @@ TEST_F(AcceleratorCommands, AWaveformHasALengthAndABeginning) {
   const ProgramResult late = generate({"--vcd", path("w.fst"), "--vcd-start", "1000000000"});
   EXPECT_EQ(late.exit_code, 1);
   EXPECT_THAT(late.standard_error, HasSubstr("was to start in cycle 1000000000"));
+  EXPECT_GT(std::filesystem::file_size(path("w.fst")), 0U) << "the waveform of the run before stays";
   EXPECT_EQ(generate({"--vcd", ""}).exit_code, 2);
   const ProgramResult alone = generate({"--vcd-cycles", "50"});
   EXPECT_EQ(alone.exit_code, 2);

@@ -289,6 +289,19 @@ TEST_F(Prune, ARecordThatNotAllExpertsAreNOfMNamesNoPattern) {
   EXPECT_EQ(recorded_pattern(output()), std::nullopt);
 }
 
+TEST_F(Prune, WhatWasFineTunedSinceIsNotReplaced) {
+  const auto source = model();
+  static_cast<void>(prune_checkpoint(source, output(), magnitude("2:4")));
+  const std::filesystem::path path = output() / "flame_pruning.json";
+  Json record = parse_json(io::read_file(path), path);
+  record["recovery"] = {{"steps", 450}};  // as tools/train/recover.py marks its output
+  std::ofstream(path) << record.dump();
+  PruneOptions options = magnitude("1:4");
+  options.existing = io::Existing::kReplace;
+  EXPECT_THROW(static_cast<void>(prune_checkpoint(source, output(), options)), UsageError);
+  EXPECT_EQ(recorded_pattern(output()), "2:4");
+}
+
 TEST_F(Prune, ARowThatMDoesNotDivideIsNamedOrPadded) {
   const auto source = model();
   EXPECT_THAT(error_of(source, magnitude("1:5")), testing::AllOf(HasSubstr("wi.weight"), HasSubstr("--pad")));

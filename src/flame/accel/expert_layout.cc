@@ -96,9 +96,9 @@ ExpertLayout ExpertLayout::make(std::size_t d_model, std::size_t d_ff, DevicePat
                                 std::size_t channels, std::size_t axi_bytes, std::size_t max_d_model,
                                 std::size_t max_d_ff) {
   if (d_model == 0 || d_ff == 0 || d_model > max_d_model || d_ff > max_d_ff) {
-    throw UsageError(
-        fmt::format("an expert of d_model {} and d_ff {} does not fit the accelerator, built for at most {} and {}",
-                    d_model, d_ff, max_d_model, max_d_ff));
+    throw UsageError(fmt::format(
+        "an expert of d_model {} and d_ff {} does not fit the accelerator, built for at most {} and {}{}", d_model,
+        d_ff, max_d_model, max_d_ff, axi_bytes < kLineBytes ? "; --lanes 64 and 256 hold more" : ""));
   }
   if (channels == 0 || positions % channels != 0) {
     throw UsageError(fmt::format("{} positions cannot be fed by {} channels", positions, channels));

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <fstream>
 #include <set>
 
 #include "flame/base/error.h"
@@ -21,10 +22,15 @@ constexpr std::size_t kLengthBytes = 8;  // counts itself, not the type before i
 }  // namespace
 
 void prepare_waveform(const std::filesystem::path& path) {
-  if (std::filesystem::exists(path) && !std::filesystem::is_regular_file(path)) {
+  if (!std::filesystem::exists(path)) {
+    io::FileSystem::real().create(path)->close();
+    io::FileSystem::real().remove(path);
+    return;
+  }
+  if (!std::filesystem::is_regular_file(path)) {
     throw FileError(path, "a waveform needs a file of its own, and something else stands here");
   }
-  io::FileSystem::real().create(path)->close();
+  if (!std::ofstream(path, std::ios::app)) throw FileError(path, "is not writable; name another file for the waveform");
 }
 
 void check_waveform(const std::filesystem::path& path) {

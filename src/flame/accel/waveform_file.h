@@ -4,8 +4,9 @@
 
 namespace flame::accel {
 
-/// Called before Verilator's FST writer opens `path`, which replaces whatever stands there and reports no error. Throws
-/// FileError where that is not a regular file, or cannot be created.
+/// Called before Verilator's FST writer opens `path`, which replaces whatever stands there and reports no error; a run
+/// may end before it does, so what is there stays as it is. Throws FileError where that is not a regular file, or
+/// cannot be written.
 void prepare_waveform(const std::filesystem::path& path);
 
 /// Called when the writer has closed `path`. Throws FileError where the file is not a whole waveform: a disk that

@@ -142,6 +142,11 @@ void require_replaceable(const std::filesystem::path& output, io::Existing exist
   std::set<std::string, std::less<>> ours{std::string(kRecordName)};
   try {
     const Json record = parse_json(io::read_file(path, files), path);
+    if (record.contains("recovery")) {
+      throw UsageError(fmt::format(
+          "{}: was fine-tuned after pruning, and --replace would delete that; remove it or name another directory",
+          output.string()));
+    }
     const auto written = record.find("files");
     if (written != record.end() && written->is_array()) {
       for (const Json& name : *written) {
