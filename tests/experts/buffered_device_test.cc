@@ -183,7 +183,7 @@ TEST_F(BufferedDeviceTest, TheTextIsTheSameForEveryStorageAndThreadCount) {
 TEST_F(BufferedDeviceTest, ComputedInAMemoryMapTheTextIsTheSame) {
   MappedDevice device(*bundle_, model_->dense, 30.0);
   EXPECT_EQ(generate(*model_, device), *expected_);
-  EXPECT_GT(device.statistics().hits, 0U);
+  EXPECT_FALSE(device.statistics().counted) << "a map cannot tell";
   EXPECT_THAT(device.describe(), HasSubstr("memory map"));
 }
 
