@@ -92,13 +92,17 @@ DevicePattern DevicePattern::from(std::uint32_t n, std::uint32_t m) {
 
 std::string DevicePattern::name() const { return dense() ? "dense" : fmt::format("{}:{}", n(), m()); }
 
+const char* larger_kernels(std::size_t axi_bytes) {
+  return axi_bytes < kLineBytes ? "; --lanes 64 and 256 hold more" : "";
+}
+
 ExpertLayout ExpertLayout::make(std::size_t d_model, std::size_t d_ff, DevicePattern pattern, std::size_t positions,
                                 std::size_t channels, std::size_t axi_bytes, std::size_t max_d_model,
                                 std::size_t max_d_ff) {
   if (d_model == 0 || d_ff == 0 || d_model > max_d_model || d_ff > max_d_ff) {
-    throw UsageError(fmt::format(
-        "an expert of d_model {} and d_ff {} does not fit the accelerator, built for at most {} and {}{}", d_model,
-        d_ff, max_d_model, max_d_ff, axi_bytes < kLineBytes ? "; --lanes 64 and 256 hold more" : ""));
+    throw UsageError(
+        fmt::format("an expert of d_model {} and d_ff {} does not fit the accelerator, built for at most {} and {}{}",
+                    d_model, d_ff, max_d_model, max_d_ff, larger_kernels(axi_bytes)));
   }
   if (channels == 0 || positions % channels != 0) {
     throw UsageError(fmt::format("{} positions cannot be fed by {} channels", positions, channels));

@@ -15,6 +15,9 @@ inline constexpr std::size_t kShapeUnit = 64;      ///< d_model and d_ff are pad
 inline constexpr std::size_t kGroupSteps = 8;      ///< value words that share one group of index words
 inline constexpr std::size_t kStrideBytes = 4096;  ///< experts start on this boundary in every channel
 
+/// What an error of a kernel that is too small adds: which larger ones there are, or nothing for the widest ports.
+[[nodiscard]] const char* larger_kernels(std::size_t axi_bytes);
+
 /// An N:M pattern the array runs: N and M powers of two, 1 <= N <= M <= 8, M <= 4 N. Dense is 1:1.
 struct DevicePattern {
   std::uint32_t log2_n = 0;

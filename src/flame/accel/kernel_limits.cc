@@ -9,14 +9,6 @@
 #include "flame/base/error.h"
 
 namespace flame::accel {
-namespace {
-
-/// What to do where the smallest kernel does not hold a model.
-const char* larger_kernels(const KernelLimits& limits) {
-  return limits.axi_bytes < kLineBytes ? "; --lanes 64 and 256 hold more" : "";
-}
-
-}  // namespace
 
 ExpertLayout KernelLimits::layout(std::size_t d_model, std::size_t d_ff, DevicePattern pattern) const {
   return ExpertLayout::make(d_model, d_ff, pattern, positions, channels, axi_bytes, max_d_model, max_d_ff);
@@ -26,7 +18,7 @@ void KernelLimits::check_model(std::size_t layers, std::size_t experts) const {
   if (experts != 0 && experts <= max_experts && layers != 0 && layers <= max_layers) return;
   throw UsageError(
       fmt::format("the accelerator is built for at most {} MoE layers of {} experts, this model has {} of {}{}",
-                  max_layers, max_experts, layers, experts, larger_kernels(*this)));
+                  max_layers, max_experts, layers, experts, larger_kernels(axi_bytes)));
 }
 
 void KernelLimits::check_policy(const PolicySettings& policy, std::size_t experts) const {
@@ -41,7 +33,7 @@ void KernelLimits::check_policy(const PolicySettings& policy, std::size_t expert
   if (policy.prefetch_count != 0 && policy.path_layers << bits > std::size_t{1} << table_address_bits) {
     throw UsageError(fmt::format(
         "a table of order {} over {} layers does not fit the accelerator's {} entries; use a lower --context{}",
-        policy.order, policy.path_layers, std::size_t{1} << table_address_bits, larger_kernels(*this)));
+        policy.order, policy.path_layers, std::size_t{1} << table_address_bits, larger_kernels(axi_bytes)));
   }
 }
 
@@ -53,7 +45,7 @@ void KernelLimits::check_slots(const ExpertLayout& layout, std::size_t slots) co
   const std::size_t fit = slots_that_fit(layout);
   if (slots <= fit) return;
   throw UsageError(fmt::format("{} slots of {} bytes do not fit the accelerator's {} bytes ({} slots do){}", slots,
-                               layout.slot_bytes(), slot_bytes(), fit, larger_kernels(*this)));
+                               layout.slot_bytes(), slot_bytes(), fit, larger_kernels(axi_bytes)));
 }
 
 std::size_t KernelLimits::choose_slots(const ExpertLayout& layout, std::size_t slots, std::uint64_t budget_bytes,

@@ -1,6 +1,7 @@
 #include "flame/experts/outlook.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 namespace flame::experts {
@@ -113,7 +114,7 @@ void Outlook::put_together(LayerIndex layer) const {
   const double period = layer >= grid_.encoder_layers ? static_cast<double>(grid_.decoder_layers)
                                                       : expected_visits_ + grid_.encoder_layers;
   const double first_visit = 1.0 / distance;
-  double later_visit[kLaterVisits];
+  std::array<double, kLaterVisits> later_visit = {};
   for (std::size_t visit = 0; visit < kLaterVisits; ++visit) {
     later_visit[visit] = 1.0 / (distance + static_cast<double>(visit + 1) * period);
   }

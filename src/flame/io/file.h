@@ -26,8 +26,8 @@ class ReadableFile {
   [[nodiscard]] virtual const std::filesystem::path& path() const = 0;
 };
 
-/// A file open for writing, by one thread: the only one that has it open so, wherever the file system has locks (opening
-/// it a second time is a FileError). Every error, a full disk included, is a FileError thrown by the call that
+/// A file open for writing, by one thread: the only one that has it open so, wherever the file system has locks
+/// (opening it a second time is a FileError). Every error, a full disk included, is a FileError thrown by the call that
 /// met it. The destructor closes without a word: what matters is close()d.
 class WritableFile {
  public:

@@ -59,8 +59,8 @@ class Predictor {
 
   /// The experts that `layer`, the next of its number to come, will most likely activate for row `sequence`: the first
   /// out.size() of the ranking, best first. How far ahead that is follows from what has been observed; as many layers
-  /// as PredictorOptions::depth says are told apart, further ones are ranked by popularity. Returns the number written: less
-  /// than out.size() only when that is above the number of experts, or for predictors of mere reuse (lru, lifo,
+  /// as PredictorOptions::depth says are told apart, further ones are ranked by popularity. Returns the number written:
+  /// less than out.size() only when that is above the number of experts, or for predictors of mere reuse (lru, lifo,
   /// belady), which name only experts they have met. Probabilities of a full ranking sum to 1.
   /// Never allocates. Logically const.
   virtual std::size_t rank(std::size_t sequence, std::uint32_t layer, std::span<RankedExpert> out) = 0;

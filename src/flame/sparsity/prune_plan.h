@@ -25,8 +25,8 @@ struct PlannedTensor {
 [[nodiscard]] std::vector<PlannedTensor> plan_pruning(const io::Checkpoint& checkpoint,
                                                       const model::SwitchConfig& config, const PruneOptions& options);
 
-/// The index storage of a pruned tensor with these bytes; padding weights, where an encoding needs them, are stored with
-/// `value_bits` each.
+/// The index storage of a pruned tensor with these bytes; padding weights, where an encoding needs them, are stored
+/// with `value_bits` each.
 [[nodiscard]] IndexStorage index_storage_of(const PlannedTensor& tensor, const PruneOptions& options,
                                             std::span<const std::byte> pruned, std::size_t value_bits);
 
