@@ -101,6 +101,26 @@ TEST(EvaluatePrediction, CountsOnlyPositionsOfTheSameExampleAhead) {
   EXPECT_EQ(find(report, "cepr", 1, 4, 3).correct, 2U * 16) << "all experts are named";
 }
 
+TEST(EvaluatePrediction, LeavesOutWhatIsBeyondAPredictorsReach) {
+  const Trace counted = routing::test::random_trace(4, 5, 5, 6, 1);
+  const Trace scored = routing::test::random_trace(4, 5, 2, 6, 2);
+  PredictionRequest request;
+  request.predictors = {"cepr", "token", "popularity"};
+  request.depths = {3, 4, 6};
+  const PredictionReport report = evaluate_prediction(scored, profile_of(counted), request);
+  EXPECT_NO_THROW((void)find(report, "cepr", 1, 1, 3));
+  EXPECT_THROW((void)find(report, "cepr", 1, 1, 4), Error) << "contexts are counted three layers ahead";
+  EXPECT_NO_THROW((void)find(report, "token", 0, 1, 4));
+  EXPECT_NO_THROW((void)find(report, "popularity", 0, 1, 4)) << "it is the same at every distance";
+  EXPECT_THROW((void)find(report, "token", 0, 1, 6), Error) << "five layers on the layer itself comes again";
+  ASSERT_EQ(report.beyond.size(), 4U);  // cepr at 4 and 6, the others at 6
+  EXPECT_EQ(to_json(report)["beyond_reach"][0], (Json{{"predictor", "cepr"}, {"depth", 4}, {"farthest", 3}}));
+  EXPECT_THAT(prediction_table(report, {4}, false),
+              HasSubstr("not so far ahead (layers that they tell apart): cepr (3)"));
+  request.depths = {6};
+  EXPECT_THROW((void)evaluate_prediction(scored, profile_of(counted), request), UsageError);
+}
+
 TEST(EvaluatePrediction, GivesIntervalsThatHoldTheAccuracyAndPromisesThatAreKept) {
   // One expert in four positions out of five, else any of the others.
   std::mt19937_64 random(3);

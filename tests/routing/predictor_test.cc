@@ -400,8 +400,8 @@ TEST(LinearPredictors, FindWhatHiddenStatesTell) {
   Profile profile = profile_of(counted);
   profile.set_fitted(fit(counted, profile.options(), 2, {}));
   EXPECT_LT(accuracy("cepr", {.context = 2}, profile, scored), 0.45);
-  EXPECT_GT(accuracy("lookahead", {}, profile, scored), 0.85);
-  EXPECT_GT(accuracy("pre-attention", {}, profile, scored), 0.85);
+  EXPECT_GT(accuracy("lookahead", {.depth = 2}, profile, scored), 0.85);
+  EXPECT_GT(accuracy("pre-attention", {.depth = 2}, profile, scored), 0.85);
   const double mixed = accuracy("mix-hidden", {}, profile, scored);
   EXPECT_GT(mixed, 0.9) << "the mixture weighs both";
   const Profile read = Profile::parse(profile.to_json(), "p");
@@ -441,6 +441,26 @@ TEST(LinearPredictors, SeeFartherThanContextsAreCounted) {
   }
   const Profile read = Profile::parse(profile.to_json(), "p");
   EXPECT_GT(accuracy(*make_predictor("mix-hidden", {.depth = kFittedDepth}, read), scored, 1, kAhead), 0.85);
+}
+
+// Profiles that were fitted before maps reached six layers hold three.
+TEST(LinearPredictors, ReachAsFarAsTheirMaps) {
+  const Trace trace = random_trace(3, 6, 4, 8, 1);
+  Profile profile = profile_of(trace);
+  EXPECT_EQ(farthest_depth("lookahead", profile), kFittedDepth) << "what is missing is said when it is made";
+  const auto map = [](std::uint32_t depth) {
+    return LinearMap{0, depth, false, std::vector<float>(2 * 3), std::vector<float>(3)};
+  };
+  Fitted fitted;
+  for (std::uint32_t depth = 0; depth < 3; ++depth) {
+    fitted.maps.push_back(map(depth + 1));
+    fitted.approach.push_back(map(depth));
+  }
+  profile.set_fitted(fitted);
+  for (const char* name : {"lookahead", "pre-attention"}) {
+    EXPECT_EQ(farthest_depth(name, profile), 3U) << name;
+    EXPECT_THROW((void)make_predictor(name, {.depth = 4}, profile), UsageError) << name;
+  }
 }
 
 TEST(LinearPredictors, WidenedMapsSayTheSameOfStatesWidenedWithZeros) {
@@ -487,7 +507,7 @@ TEST(NextRouter, AppliesTheRoutersItIsGiven) {
     routers.push_back(map);
   }
   profile.set_fitted(fit(counted, profile.options(), 2, routers));
-  EXPECT_GT(accuracy("next-router", {}, profile, hidden_trace(2)), 0.95);
+  EXPECT_GT(accuracy("next-router", {.depth = 1}, profile, hidden_trace(2)), 0.95);
 }
 
 TEST(Mix, IsAsGoodAsTheBetterOfItsPartsEverywhere) {
@@ -503,6 +523,46 @@ TEST(Mix, IsAsGoodAsTheBetterOfItsPartsEverywhere) {
   profile.set_fitted(fit(counted, profile.options(), 2, {}));
   EXPECT_GT(accuracy("mix", {}, profile, scored, 1, 0), accuracy("token", {}, profile, scored, 1, 0) - 0.01);
   EXPECT_GT(accuracy("mix", {}, profile, scored, 1, 1), accuracy("cepr", {.context = 1}, profile, scored, 1, 1) - 0.01);
+}
+
+// Weights and maps for two layers ahead, of a mixture that is asked three ahead: what has no maps there says nothing.
+TEST(Mix, CountsBeyondItsWeightsOnlyThePartsThatReachSoFar) {
+  const test::NextExpert next = [](const std::vector<std::uint16_t>&, std::uint32_t layer, std::int32_t token) {
+    return static_cast<std::uint16_t>((token * 5 + static_cast<std::int32_t>(layer)) % 4);
+  };
+  const Trace trace = synthetic_trace(4, 4, 30, 20, 1, next, 16);
+  Profile profile = profile_of(trace);
+  Fitted fitted;
+  for (std::uint32_t layer = 0; layer < 4; ++layer) {
+    for (const std::uint32_t depth : {1U, 2U}) {
+      // Sure of expert 0, whatever the state.
+      fitted.maps.push_back({layer, depth, false, std::vector<float>(2 * 4), {20.0F, 0.0F, 0.0F, 0.0F}});
+    }
+  }
+  Mixture mixture{"mix-hidden", 1, {"lookahead", "token"}, {}};
+  for (std::uint32_t layer = 0; layer < 4; ++layer) mixture.weights.push_back({layer, 2, {0.9F, 0.1F}});
+  fitted.mixtures = {mixture};
+  profile.set_fitted(fitted);
+  EXPECT_EQ(farthest_depth("mix-hidden", profile), kFittedDepth) << "the token reaches so far";
+  const auto mix = make_predictor("mix-hidden", {.depth = 4}, profile);
+  const auto token = make_predictor("token", {.depth = 4}, profile);
+  const auto state = std::vector<float>(2);
+  for (Predictor* const predictor : {mix.get(), token.get()}) {
+    predictor->begin(1);
+    predictor->feed(std::vector<std::int32_t>{3});
+    predictor->hidden(0, MatrixView<const float>(state.data(), 1, 2));
+    predictor->observe(0, 0, 3);
+  }
+  const auto first = [](Predictor& predictor, std::uint32_t layer) {
+    std::vector<RankedExpert> ranked(4);
+    predictor.rank(0, layer, ranked);
+    return ranked[0];
+  };
+  EXPECT_EQ(first(*mix, 1).expert, 0U);
+  EXPECT_EQ(first(*mix, 2).expert, 0U) << "two ahead";
+  EXPECT_NE(first(*token, 3).expert, 0U);
+  EXPECT_EQ(first(*mix, 3).expert, first(*token, 3).expert) << "three ahead";
+  EXPECT_GT(first(*mix, 3).probability, 0.9F) << "the token counts for all there";
 }
 
 TEST(MakePredictor, NamesWhatCannotBeBuilt) {

@@ -199,6 +199,41 @@ TEST(Profile, NamesWhatIsWrongInAFile) {
   expect_refused("{", "[", "p.json");
 }
 
+TEST(Profile, RefusesTokensBeyondTheVocabulary) {
+  const Trace trace = random_trace(4, 2, 2, 3, 5);
+  Profile profile(trace.info, {.max_order = 2, .max_depth = 1, .token_order = 0});
+  profile.add(trace);
+  std::string text = profile.to_json();
+  EXPECT_NO_THROW((void)Profile::parse(text, "p.json"));
+  const std::string vocabulary = "\"vocabulary\":1000";
+  text.replace(text.find(vocabulary), vocabulary.size(), "\"vocabulary\":2");
+  EXPECT_THROW((void)Profile::parse(text, "p.json"), FormatError);
+}
+
+TEST(Profile, RefusesMixturesOfWhatCannotBeMixed) {
+  const Trace trace = random_trace(2, 2, 2, 3, 1);
+  Profile profile(trace.info, {});
+  profile.add(trace);
+  const auto refused = [&](const Mixture& mixture, const std::string& reason, std::size_t times = 1) {
+    Fitted fitted;
+    fitted.mixtures.assign(times, mixture);
+    profile.set_fitted(fitted);
+    try {
+      (void)Profile::parse(profile.to_json(), "p.json");
+      ADD_FAILURE() << "read without complaint; expected: " << reason;
+    } catch (const FormatError& error) {
+      EXPECT_THAT(error.what(), HasSubstr(reason));
+    }
+  };
+  for (const char* part : {"oracle", "belady", "lru", "lifo", "mix", "crystal-ball"}) {
+    refused({"mix", 2, {"token", part}, {}}, std::string(part) + "\" cannot be a part of a mixture");
+  }
+  refused({"mix", 2, {}, {}}, "a mixture of nothing");
+  refused({"blend", 2, {"token"}, {}}, "\"blend\" is no mixture");
+  refused({"mix", 2, {"token"}, {}}, "mix is there twice", 2);
+  refused({"mix", 2, {"token"}, {{2, 1, {1.0F}}}}, "layer");
+}
+
 TEST(Profile, FileOfAnotherKindIsNamed) {
   const flame::test::TemporaryDirectory folder;
   EXPECT_THROW((void)Profile::read(folder / "absent.json"), FileError);

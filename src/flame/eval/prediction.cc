@@ -71,7 +71,30 @@ struct Job {
   std::string name;
   PredictorOptions options;
   std::vector<std::uint32_t> ranks;
+  std::vector<std::uint32_t> depths;
 };
+
+/// The furthest layer ahead that has a prediction of its own. A layer comes again after all others: what is farther off
+/// than that is another token's.
+std::uint32_t reach_of(const std::string& name, const Profile& profile) {
+  if (!routing::counts_layers_ahead(name)) return profile.layers();
+  return std::min(routing::farthest_depth(name, profile), profile.layers());
+}
+
+/// Those of the depths asked for that the predictor reaches; the others are told to `beyond`.
+std::vector<std::uint32_t> depths_within(const std::string& name, const PredictionRequest& request,
+                                         const Profile& profile, std::vector<BeyondReach>& beyond) {
+  const std::uint32_t farthest = reach_of(name, profile);
+  std::vector<std::uint32_t> within;
+  for (const std::uint32_t depth : request.depths) {
+    if (depth <= farthest) {
+      within.push_back(depth);
+    } else {
+      beyond.push_back({name, depth, farthest});
+    }
+  }
+  return within;
+}
 
 std::vector<std::uint32_t> up_to(std::uint32_t last) {
   std::vector<std::uint32_t> numbers(last);
@@ -79,33 +102,35 @@ std::vector<std::uint32_t> up_to(std::uint32_t last) {
   return numbers;
 }
 
-std::vector<Job> jobs_of(const PredictionRequest& request, const Trace& trace, const Profile& profile) {
+std::vector<Job> jobs_of(const PredictionRequest& request, const Trace& trace, const Profile& profile,
+                         std::vector<BeyondReach>& beyond) {
   const std::vector<std::string> names =
       request.predictors.empty() ? available_predictors(trace, profile) : request.predictors;
   const std::vector<std::uint32_t> orders =
       request.orders.empty() ? up_to(profile.options().max_order) : request.orders;
   const std::vector<std::uint32_t> ranks = request.ranks.empty() ? up_to(profile.experts()) : request.ranks;
-  const std::uint32_t depth = *std::max_element(request.depths.begin(), request.depths.end());
   std::vector<Job> jobs;
   for (const std::string& name : names) {
+    const std::vector<std::uint32_t> depths = depths_within(name, request, profile, beyond);
+    if (depths.empty()) continue;
     PredictorOptions options;
-    options.depth = std::min(depth, routing::farthest_depth(name, profile));
+    options.depth = std::min(*std::max_element(depths.begin(), depths.end()), routing::farthest_depth(name, profile));
     if (routing::has_order(name)) {
       for (const std::uint32_t order : orders) {
         options.context = order;
-        jobs.push_back({name, options, ranks});
+        jobs.push_back({name, options, ranks, depths});
       }
       continue;
     }
     options.context = 0;
-    jobs.push_back({name, options, ranks});
+    jobs.push_back({name, options, ranks, depths});
     if (!takes_budget(name)) continue;
     for (const std::size_t bytes : request.budgets) {
       // How many contexts fit depends on how many experts each keeps: a table of its own for every k.
       for (const std::uint32_t k : ranks) {
         options.bytes = bytes;
         options.entries = k;
-        jobs.push_back({name, options, {k}});
+        jobs.push_back({name, options, {k}, depths});
       }
     }
   }
@@ -220,13 +245,18 @@ PredictionReport evaluate_prediction(const Trace& trace, const Profile& profile,
 
   const std::vector<std::uint16_t> times =
       ranges.empty() ? std::vector<std::uint16_t>() : draw_examples(ranges.size(), request.bootstrap);
-  const std::vector<Job> jobs = jobs_of(request, trace, profile);
+  const std::vector<Job> jobs = jobs_of(request, trace, profile, report.beyond);
+  if (jobs.empty()) {
+    const BeyondReach& first = report.beyond.front();
+    throw UsageError(fmt::format("depth {}: {} tells layers up to {} ahead apart, with this profile of {} layers",
+                                 first.depth, first.predictor, first.farthest, profile.layers()));
+  }
   for (std::size_t number = 0; number < jobs.size(); ++number) {
     const Job& job = jobs[number];
     const std::unique_ptr<Predictor> predictor = routing::make_predictor(job.name, job.options, profile);
-    const std::vector<PredictionTally> tallies = tally_predictions(trace, ranges, *predictor, request.depths);
-    for (std::size_t i = 0; i < request.depths.size(); ++i) {
-      append_results(job, *predictor, request.depths[i], tallies[i], times, request.bootstrap, report);
+    const std::vector<PredictionTally> tallies = tally_predictions(trace, ranges, *predictor, job.depths);
+    for (std::size_t i = 0; i < job.depths.size(); ++i) {
+      append_results(job, *predictor, job.depths[i], tallies[i], times, request.bootstrap, report);
     }
     if (progress) progress(static_cast<double>(number + 1) / static_cast<double>(jobs.size()));
   }
@@ -287,7 +317,12 @@ Json to_json(const PredictionReport& report) {
     if (result.budget > 0) entry["budget_bytes"] = result.budget;
     results.push_back(std::move(entry));
   }
+  Json beyond = Json::array();
+  for (const BeyondReach& out : report.beyond) {
+    beyond.push_back({{"predictor", out.predictor}, {"depth", out.depth}, {"farthest", out.farthest}});
+  }
   return {{"results", std::move(results)},
+          {"beyond_reach", std::move(beyond)},
           {"examples", report.examples},
           {"overlapping_examples_left_out", report.overlapping},
           {"steps", report.steps}};

@@ -47,15 +47,24 @@ struct PredictionResult {
   routing::PredictorCost cost;  ///< for this k
 };
 
+/// A predictor that cannot tell so many layers ahead apart: scored, it would be popularity under its name.
+struct BeyondReach {
+  std::string predictor;
+  std::uint32_t depth = 0;     ///< asked for
+  std::uint32_t farthest = 0;  ///< that it has, with this profile and model
+};
+
 struct PredictionReport {
   std::vector<PredictionResult> results;
-  std::size_t examples = 0;     ///< scored
-  std::size_t overlapping = 0;  ///< left out, because the profile counted them
+  std::vector<BeyondReach> beyond;  ///< left out of the results
+  std::size_t examples = 0;         ///< scored
+  std::size_t overlapping = 0;      ///< left out, because the profile counted them
   std::uint64_t steps = 0;
 };
 
-/// Replays the decoder trace through each predictor. Throws UsageError when the trace is of another model than the
-/// profile, when the profile counted examples of the trace (unless skip_overlapping), and as make_predictor.
+/// Replays the decoder trace through each predictor, as far ahead as it tells layers apart. Throws UsageError when the
+/// trace is of another model than the profile, when the profile counted examples of the trace (unless
+/// skip_overlapping), when no predictor looks as far as any of the depths, and as make_predictor.
 /// `progress` is told the share that is done.
 [[nodiscard]] PredictionReport evaluate_prediction(const routing::Trace& trace, const routing::Profile& profile,
                                                    const PredictionRequest& request,
@@ -91,7 +100,8 @@ struct StorageRow {
 /// equal_storage() for people, at k = 1 and 2.
 [[nodiscard]] std::string storage_table(const PredictionReport& report, const std::vector<std::size_t>& bytes);
 
-/// {"results": [{"predictor", "m", "k", "depth", "positions", "correct", "accuracy", "per_layer", …}]}
+/// {"results": [{"predictor", "m", "k", "depth", "positions", "correct", "accuracy", "per_layer", …}],
+/// "beyond_reach": [{"predictor", "depth", "farthest"}], …}
 [[nodiscard]] Json to_json(const PredictionReport& report);
 
 }  // namespace flame::eval

@@ -31,6 +31,16 @@ std::string label(const PredictionResult& result) {
   return text;
 }
 
+/// Names the predictors that see less far than `depth`.
+std::string left_out(const PredictionReport& report, std::uint32_t depth) {
+  std::string names;
+  for (const BeyondReach& out : report.beyond) {
+    if (out.depth != depth) continue;
+    names += fmt::format("{}{} ({})", names.empty() ? "" : ", ", out.predictor, out.farthest);
+  }
+  return names.empty() ? names : fmt::format("not so far ahead (layers that they tell apart): {}\n", names);
+}
+
 std::string cell(const PredictionResult* result) {
   if (result == nullptr) return "–";
   return fmt::format("{:.2f} % {}", 100.0 * result->accuracy.mean, label(*result));
@@ -70,6 +80,7 @@ std::string prediction_table(const PredictionReport& report, const std::vector<s
       }
       text += "\n";
     }
+    text += left_out(report, depth);
   }
   return text;
 }

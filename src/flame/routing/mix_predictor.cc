@@ -139,12 +139,43 @@ std::vector<std::unique_ptr<Predictor>> make_parts(std::span<const std::string> 
                                                    std::uint32_t depth, const Profile& profile) {
   std::vector<std::unique_ptr<Predictor>> parts;
   for (const std::string& part : names) {
-    if (part.starts_with("mix")) throw UsageError("a mixture cannot be a part of a mixture");
+    if (is_mixture(part)) throw UsageError("a mixture cannot be a part of a mixture");
     const std::uint32_t part_depth = std::min(depth, farthest_depth(part, profile));
     parts.push_back(make_predictor(part, {.context = context, .depth = part_depth}, profile));
   }
   return parts;
 }
+
+namespace {
+
+/// The mixture's weights for up to `depth` layers ahead. Beyond those that were fitted a layer's deepest hold, but only
+/// for parts that reach so far (the others say what is popular, of which nobody has weighed anything), and these count
+/// for all.
+std::vector<MixWeights> weights_to(std::uint32_t depth, const Mixture& mixture, const Profile& profile) {
+  std::vector<MixWeights> weights = mixture.weights;
+  for (std::uint32_t layer = 0; layer < profile.layers(); ++layer) {
+    MixWeights deepest{layer, 0, std::vector<float>(mixture.parts.size(), 1.0F)};
+    for (const MixWeights& entry : mixture.weights) {
+      if (entry.layer == layer && entry.depth >= deepest.depth) deepest = entry;
+    }
+    for (std::uint32_t d = deepest.depth + 1; d <= depth; ++d) {
+      MixWeights further{layer, d, deepest.weight};
+      float all = 0.0F;
+      float left = 0.0F;
+      for (std::size_t part = 0; part < mixture.parts.size(); ++part) {
+        all += std::abs(further.weight[part]);
+        if (farthest_depth(mixture.parts[part], profile) < d) further.weight[part] = 0.0F;
+        left += std::abs(further.weight[part]);
+      }
+      if (left == 0.0F) break;
+      for (float& weight : further.weight) weight *= all / left;
+      weights.push_back(std::move(further));
+    }
+  }
+  return weights;
+}
+
+}  // namespace
 
 std::unique_ptr<Predictor> make_mix_predictor(std::string_view name, const PredictorOptions& options,
                                               const Profile& profile) {
@@ -152,7 +183,7 @@ std::unique_ptr<Predictor> make_mix_predictor(std::string_view name, const Predi
     if (mixture.name != name || mixture.parts.empty()) continue;
     return std::make_unique<MixPredictor>(mixture.name,
                                           make_parts(mixture.parts, mixture.context, options.depth, profile),
-                                          mixture.weights, options.depth, profile);
+                                          weights_to(options.depth, mixture, profile), options.depth, profile);
   }
   throw UsageError(fmt::format("{}: the profile has no weights for it; run flame profile --fit{}", name,
                                name == "mix-hidden" ? " on traces made with --hidden" : ""));

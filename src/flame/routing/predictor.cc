@@ -63,17 +63,52 @@ std::vector<std::string_view> causal_predictor_names() {
   return names;
 }
 
+bool is_mixture(std::string_view name) { return name == "mix" || name == "mix-hidden"; }
+
 bool is_causal(std::string_view name) { return name != "oracle" && name != "belady"; }
 
 bool has_order(std::string_view name) {
   return name == "cepr" || name == "incremental" || name == "backoff" || name == "online";
 }
 
+bool says_probabilities(std::string_view name) { return is_causal(name) && name != "lru" && name != "lifo"; }
+
+bool counts_layers_ahead(std::string_view name) {
+  constexpr std::array<std::string_view, 6> kAlike{"popularity", "random", "previous-token", "lru", "lifo", "belady"};
+  return std::find(kAlike.begin(), kAlike.end(), name) == kAlike.end();
+}
+
+namespace {
+
+/// As far as maps of states reach, whose nearest is `nearest` layers from the state's own. Without maps as far as there
+/// could be any: what is missing is said when the predictor is made.
+std::uint32_t reach_of(const std::vector<LinearMap>& maps, std::uint32_t nearest) {
+  std::uint32_t farthest = 0;
+  for (const LinearMap& map : maps) farthest = std::max(farthest, map.depth + 1 - nearest);
+  return maps.empty() ? kFittedDepth : farthest;
+}
+
+/// As far as the part that reaches farthest.
+std::uint32_t reach_of(const Mixture& mixture, const Profile& profile) {
+  std::uint32_t farthest = 1;
+  for (const std::string& part : mixture.parts) {
+    if (!is_mixture(part)) farthest = std::max(farthest, farthest_depth(part, profile));
+  }
+  return farthest;
+}
+
+}  // namespace
+
 std::uint32_t farthest_depth(std::string_view name, const Profile& profile) {
-  constexpr std::array<std::string_view, 8> kFar{"token",         "token-path", "next-router", "lookahead",
-                                                 "pre-attention", "mix",        "mix-hidden",  "oracle"};
-  const bool far = std::find(kFar.begin(), kFar.end(), name) != kFar.end();
-  return far ? kFittedDepth : profile.options().max_depth;
+  const Fitted& fitted = profile.fitted();
+  if (name == "token" || name == "token-path" || name == "oracle") return kFittedDepth;
+  if (name == "next-router") return reach_of(fitted.router, 1);
+  if (name == "lookahead") return reach_of(fitted.maps, 1);
+  if (name == "pre-attention") return reach_of(fitted.approach, 0);
+  if (!is_mixture(name)) return profile.options().max_depth;
+  const auto mixture = std::find_if(fitted.mixtures.begin(), fitted.mixtures.end(),
+                                    [&](const Mixture& candidate) { return candidate.name == name; });
+  return mixture == fitted.mixtures.end() ? kFittedDepth : reach_of(*mixture, profile);
 }
 
 std::size_t dense_bytes(double contexts, std::size_t k, std::uint32_t expert_bits) {

@@ -103,8 +103,19 @@ struct PredictorOptions {
 /// True for those whose accuracy depends on PredictorOptions::context.
 [[nodiscard]] bool has_order(std::string_view name);
 
+/// True for the log-linear mixtures of others: mix and mix-hidden.
+[[nodiscard]] bool is_mixture(std::string_view name);
+
+/// True for those that may run while decoding and say how likely each expert is (Predictor::has_probabilities).
+[[nodiscard]] bool says_probabilities(std::string_view name);
+
+/// False for those that rank a layer alike however far ahead it is asked for: popularity, random, previous-token, lru,
+/// lifo and belady.
+[[nodiscard]] bool counts_layers_ahead(std::string_view name);
+
 /// The furthest layer ahead that predictor `name` can tell apart: as far as contexts are counted, for those that go by
-/// them; for those that go by the token, hidden states or the future, kFittedDepth.
+/// them; as far as maps of hidden states were fitted, for those that apply them; for those that go by the token or the
+/// future, kFittedDepth; for mixtures, as far as any of their parts.
 [[nodiscard]] std::uint32_t farthest_depth(std::string_view name, const Profile& profile);
 
 /// Builds predictor `name` from a profile. The profile is only read here, not kept.

@@ -10,6 +10,7 @@
 #include "flame/base/json.h"
 #include "flame/io/atomic_output.h"
 #include "flame/io/file.h"
+#include "flame/routing/predictor.h"
 #include "flame/routing/profile.h"
 
 namespace flame::routing {
@@ -96,14 +97,15 @@ void add_checked(const JsonView& where, std::uint64_t& sum, std::uint64_t count)
 }
 
 /// Reads what counter_json wrote into `counter`. The keys' expert (and what lies above it) must be in range; the sum of
-/// the counts is added to `sum`.
+/// the counts is added to `sum`. `above`: how many values there may be above the context; 1: nothing is.
 void read_counter(const JsonView& view, FlatCounter& counter, std::uint32_t bits, std::uint32_t length,
-                  std::uint32_t experts, std::uint32_t bits_above, std::uint64_t& sum) {
+                  std::uint32_t experts, std::uint64_t above, std::uint64_t& sum) {
   const std::vector<std::uint64_t> keys = unsigned_array(view.at("keys"));
   const std::vector<std::uint64_t> counts = unsigned_array(view.at("counts"));
   if (keys.size() != counts.size()) view.fail(fmt::format("{} keys, but {} counts", keys.size(), counts.size()));
-  const std::uint32_t key_bits = (length + 1) * bits + bits_above;
-  const std::uint64_t largest = key_bits >= 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << key_bits) - 1;
+  const std::uint32_t context_bits = (length + 1) * bits;
+  const bool fits = context_bits < 64 && above <= ~std::uint64_t{0} >> context_bits;
+  const std::uint64_t largest = fits ? (above << context_bits) - 1 : ~std::uint64_t{0};
   std::uint64_t key = 0;
   for (std::size_t i = 0; i < keys.size(); ++i) {
     if ((i > 0 && keys[i] == 0) || keys[i] > largest - key) view.fail(fmt::format("key {} is out of range", i));
@@ -200,8 +202,9 @@ class ProfileJson {
     Profile profile(read_model(root.at("model")), read_options(root.at("options")));
     profile.steps_ = root.at("steps").as_unsigned(std::uint64_t{1} << 60);
     read_fingerprints(root.at("examples"), profile);
-    read_counters(root.at("contexts"), profile, profile.contexts_, profile.history_ + 1, 0);
-    read_counters(root.at("tokens"), profile, profile.tokens_, profile.options_.token_order + 1, 32);
+    read_counters(root.at("contexts"), profile, profile.contexts_, profile.history_ + 1, 1);
+    const std::uint64_t tokens = profile.model_.vocabulary > 0 ? profile.model_.vocabulary : std::uint64_t{1} << 31;
+    read_counters(root.at("tokens"), profile, profile.tokens_, profile.options_.token_order + 1, tokens);
     read_array(root.at("previous"), profile.previous_);
     read_array(root.at("encoder"), profile.encoder_);
     read_paths(root.at("paths"), profile);
@@ -261,7 +264,7 @@ class ProfileJson {
   }
 
   static void read_counters(const JsonView& view, const Profile& profile, std::vector<FlatCounter>& counters,
-                            std::uint32_t lengths, std::uint32_t bits_above) {
+                            std::uint32_t lengths, std::uint64_t above) {
     std::vector<std::uint64_t> sums(profile.layers(), 0);
     for (std::size_t i = 0; i < view.size(); ++i) {
       const JsonView entry = view.element(i);
@@ -269,7 +272,7 @@ class ProfileJson {
       const std::uint32_t length = small(entry, "length", lengths - 1);
       FlatCounter& counter = counters[std::size_t{layer} * lengths + length];
       if (counter.size() != 0) entry.fail("this layer and length are there twice");
-      read_counter(entry, counter, profile.bits_, length, profile.experts(), bits_above, sums[layer]);
+      read_counter(entry, counter, profile.bits_, length, profile.experts(), above, sums[layer]);
     }
     for (std::size_t layer = 0; layer < sums.size(); ++layer) {
       if (sums[layer] != profile.steps_) {
@@ -309,12 +312,23 @@ class ProfileJson {
     if (sum != profile.steps_) view.fail("the paths' counts do not add up to the steps");
   }
 
+  static std::string read_part(const JsonView& view) {
+    const std::string name = view.as_string();
+    const std::span<const std::string_view> known = predictor_names();
+    if (std::find(known.begin(), known.end(), name) == known.end() || is_mixture(name) || !says_probabilities(name)) {
+      view.fail(fmt::format("\"{}\" cannot be a part of a mixture", name));
+    }
+    return name;
+  }
+
   static Mixture read_mixture(const JsonView& view, const Profile& profile) {
     Mixture mixture;
     mixture.name = view.at("name").as_string();
+    if (!is_mixture(mixture.name)) view.at("name").fail(fmt::format("\"{}\" is no mixture", mixture.name));
     mixture.context = small(view, "context", profile.options_.max_order);
     const JsonView parts = view.at("parts");
-    for (std::size_t i = 0; i < parts.size(); ++i) mixture.parts.push_back(parts.element(i).as_string());
+    if (parts.size() == 0) parts.fail("a mixture of nothing");
+    for (std::size_t i = 0; i < parts.size(); ++i) mixture.parts.push_back(read_part(parts.element(i)));
     const JsonView weights = view.at("weights");
     for (std::size_t i = 0; i < weights.size(); ++i) {
       const JsonView entry = weights.element(i);
@@ -331,7 +345,12 @@ class ProfileJson {
     if (const auto maps = view.find("approach")) fitted.approach = read_maps(*maps, profile.model_, 0);
     if (const auto mixtures = view.find("mixtures")) {
       for (std::size_t i = 0; i < mixtures->size(); ++i) {
-        fitted.mixtures.push_back(read_mixture(mixtures->element(i), profile));
+        Mixture mixture = read_mixture(mixtures->element(i), profile);
+        const auto same = [&](const Mixture& other) { return other.name == mixture.name; };
+        if (std::any_of(fitted.mixtures.begin(), fitted.mixtures.end(), same)) {
+          mixtures->element(i).at("name").fail(fmt::format("{} is there twice", mixture.name));
+        }
+        fitted.mixtures.push_back(std::move(mixture));
       }
     }
   }
