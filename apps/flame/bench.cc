@@ -23,6 +23,7 @@
 #include "flame/device_options.h"
 #include "flame/eval/latency.h"
 #include "flame/eval/packed_bundles.h"
+#include "flame/eval/route_trace.h"
 #include "flame/experts/buffer_checks.h"
 #include "flame/experts/bundle.h"
 #include "flame/experts/predictor_choice.h"
@@ -31,7 +32,6 @@
 #include "flame/model/config.h"
 #include "flame/model/synth.h"
 #include "flame/options.h"
-#include "flame/routing/fit.h"
 #include "flame/routing/profile.h"
 
 namespace flame::cli {
@@ -100,15 +100,12 @@ struct Routing {
   fs::path profile;
 };
 
-/// What the profiles made here say their model is, before the trace's.
-constexpr std::string_view kRoutedAs = " routed as ";
-
 /// Throws UsageError when something is at `path` that no run of this command has made.
 void require_own_profile(const fs::path& path) {
   if (!io::FileSystem::real().exists(path)) return;
   bool ours = false;
   try {
-    ours = routing::Profile::read(path).model().model.find(kRoutedAs) != std::string::npos;
+    ours = routing::Profile::read(path).model().model.find(eval::kRoutedAs) != std::string::npos;
   } catch (const FormatError&) {  // it is no profile
   }
   if (!ours) {
@@ -124,24 +121,12 @@ void require_working_directory(const std::string& work) {
   throw UsageError(fmt::format("--work {}: is a model itself; name a directory that keeps the bundles", work));
 }
 
-/// What is fitted for forced runs: states are the trace's, of `width` numbers, shown as wide as the model's.
-routing::Fitted fit_routed(routing::Trace counted, std::uint32_t width, const routing::Profile& profile) {
-  if (width > profile.model().d_model) counted.decoder.hidden = counted.decoder.approach = {};
-  counted.info.d_model = width;
-  routing::Fitted fitted = routing::fit(counted, profile.options(), routing::fitted_context(profile.options()), {});
-  routing::widen_maps(fitted, profile.model().d_model);
-  return fitted;
-}
-
 Routing prepare_routing(const Options& options, const fs::path& work) {
   if (options.route_trace.empty()) return {nullptr, options.profile};
   const model::SwitchConfig config = model::load_config_or_preset(options.model);
   // Hidden states are many times the rest: read only for those that look at them.
-  const bool fitted = options.predictor == "auto" || options.predictor.starts_with("mix");
-  const bool states = options.device != "fpga-sim" && fitted && options.predictor != "mix";
+  const bool states = eval::looks_at_states(options.predictor);
   const routing::Trace trace = routing::read_trace(options.route_trace, {.hidden = states, .approach = states});
-  const std::size_t examples = routing::examples_of(trace.decoder).size();
-  if (examples < 2) throw UsageError("--route-trace: half of the examples is profiled, so two are needed");
   if (trace.info.experts < config.num_experts) {
     const std::string what = fmt::format(
         "--route-trace: the trace chooses among {} experts a layer, {} has {}: the others "
@@ -153,26 +138,23 @@ Routing prepare_routing(const Options& options, const fs::path& work) {
     }
     warn(what + ", and hit ratios are those of a smaller model");
   }
-  routing::TraceInfo model;
-  model.model = fmt::format("{}{}{}", options.model, kRoutedAs, trace.info.model);
-  model.experts = config.num_experts;
-  model.encoder_layers = config.moe_layers(model::Stack::kEncoder);
-  model.decoder_layers = config.moe_layers(model::Stack::kDecoder);
-  model.d_model = config.d_model;
-  model.vocabulary = config.vocab_size;
-  model.data = trace.info.data;
-  model.decoding = trace.info.decoding;
-  Routing routing;
-  routing.run = std::make_shared<const routing::Trace>(eval::map_trace(trace, model, examples / 2, examples));
-  routing.profile = options.profile;
-  if (options.profile.empty()) {
-    routing::Profile profile(model, routing::fitting_options({}, model.experts));
-    const routing::Trace counted = eval::map_trace(trace, model, 0, examples / 2);
-    profile.add(counted);
-    if (fitted) profile.set_fitted(fit_routed(counted, trace.info.d_model, profile));
+  eval::RouteRequest request;
+  request.model.model = options.model;
+  request.model.experts = config.num_experts;
+  request.model.encoder_layers = config.moe_layers(model::Stack::kEncoder);
+  request.model.decoder_layers = config.moe_layers(model::Stack::kDecoder);
+  request.model.d_model = config.d_model;
+  request.model.vocabulary = config.vocab_size;
+  request.predictor = options.predictor;
+  std::optional<routing::Profile> given;
+  if (!options.profile.empty()) request.profile = &given.emplace(routing::Profile::read(options.profile));
+  const eval::RoutedRun routed = eval::route_as(trace, request);
+  for (const std::string& warning : routed.warnings) warn(warning);
+  Routing routing{routed.run, options.profile};
+  if (routed.profile) {
     routing.profile = work / "profile.json";
     require_own_profile(routing.profile);
-    profile.write(routing.profile);
+    routed.profile->write(routing.profile);
   }
   return routing;
 }
@@ -493,9 +475,9 @@ void add_bench_command(CLI::App& app) {
       "      --storage-bandwidth 1GB/s\n"
       "Forced routing: layer l of the model takes the decisions of the trace's layer floor(l * Lt / L), expert e "
       "becomes\n"
-      "e mod E; predictors are shown the trace's hidden states where it has them; the first half of the trace's "
-      "examples\n"
-      "makes the profile, the second half is run.");
+      "e mod E; predictors are shown the trace's hidden states (flame trace --hidden), widened with zeros; the first "
+      "half\n"
+      "of the trace's examples makes the profile, the second half is run.");
   command->add_option("MODEL", options->model, "A checkpoint, or a bundle (then N:M, both and the ladder only)");
   command->add_option("--pattern", options->patterns, "N:M of the packed experts, one or several")
       ->capture_default_str();
@@ -513,7 +495,11 @@ void add_bench_command(CLI::App& app) {
                                "dropped by the kernel",
                                fmt::join(kConfigurations, ", ")))
       ->check(CLI::IsMember(std::vector<std::string>(kConfigurations.begin(), kConfigurations.end())));
-  command->add_option("--predictor", options->predictor, "Of CEPR and both")->capture_default_str();
+  command
+      ->add_option("--predictor", options->predictor,
+                   "Of CEPR and both, as of flame generate; with --route-trace those of hidden states need a trace "
+                   "made with --hidden")
+      ->capture_default_str();
   command->add_option("--context", options->context, "m (default: 3, or what the profile counted where that is less)")
       ->check(CLI::Range(1, 16));
   command->add_option("--profile", options->profile, "A profile of the model");

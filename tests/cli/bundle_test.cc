@@ -389,18 +389,31 @@ TEST(BenchCommand, PredictsFromTheHiddenStatesOfTheTraceThatItIsRoutedBy) {
   };
   trace("plain", {});
   trace("states", {"--hidden"});
-  const auto bench = [&](const char* routed) {
-    return run_flame({"bench", model, "--work", path("work"), "--route-trace", path(routed), "--only", "both",
-                      "--predictor", "mix-hidden", "--budget", "50%", "--tokens", "2", "--input-tokens", "4",
-                      "--repeats", "1"});
+  const auto bench = [&](const char* routed, const std::string& predictor, const std::vector<std::string>& more = {}) {
+    std::vector<std::string> command{"bench",    model,  "--work",         path("work"), "--route-trace", path(routed),
+                                     "--only",   "both", "--predictor",    predictor,    "--budget",      "50%",
+                                     "--tokens", "2",    "--input-tokens", "4",          "--repeats",     "1"};
+    command.insert(command.end(), more.begin(), more.end());
+    return run_flame(command);
   };
-  const ProgramResult seen = bench("states");
-  EXPECT_EQ(seen.exit_code, 0) << seen.standard_error;
+  for (const char* predictor : {"lookahead", "pre-attention", "mix-hidden", "auto"}) {
+    const ProgramResult seen = bench("states", predictor);
+    EXPECT_EQ(seen.exit_code, 0) << predictor << seen.standard_error;
+  }
   std::ifstream profile(path("work/profile.json"));
   EXPECT_THAT(std::string(std::istreambuf_iterator<char>(profile), {}), HasSubstr("mix-hidden"));
-  const ProgramResult unseen = bench("plain");
-  EXPECT_NE(unseen.exit_code, 0);
-  EXPECT_THAT(unseen.standard_error, HasSubstr("--hidden"));
+  for (const char* predictor : {"lookahead", "pre-attention", "mix-hidden"}) {
+    const ProgramResult unseen = bench("plain", predictor);
+    EXPECT_EQ(unseen.exit_code, 2) << predictor;
+    EXPECT_THAT(unseen.standard_error, HasSubstr("flame trace --hidden"));
+  }
+  const ProgramResult routers = bench("states", "next-router");
+  EXPECT_EQ(routers.exit_code, 2);
+  EXPECT_THAT(routers.standard_error, HasSubstr("--profile of flame profile --fit --model"));
+  const ProgramResult made = run_flame({"profile", path("states"), "--fit", "--model", model, "-o", path("own")});
+  ASSERT_EQ(made.exit_code, 0) << made.standard_error;
+  const ProgramResult applied = bench("states", "next-router", {"--profile", path("own")});
+  EXPECT_EQ(applied.exit_code, 0) << applied.standard_error;
 }
 
 TEST(BenchCommand, ChangesNoBundleAndNoProfileThatItDidNotMake) {

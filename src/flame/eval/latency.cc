@@ -260,39 +260,6 @@ std::vector<Json> to_json(const LatencyResult& result) {
   return objects;
 }
 
-routing::Trace map_trace(const routing::Trace& trace, const routing::TraceInfo& model, std::size_t first,
-                         std::size_t end) {
-  routing::Trace mapped;
-  mapped.info = model;
-  const auto map_stack = [&](const routing::StackTrace& from, std::uint32_t layers, routing::StackTrace& to) {
-    to.layers = layers;
-    const std::size_t width = trace.info.d_model;
-    const auto copy_state = [&](const std::vector<BFloat16>& states, std::size_t at, std::vector<BFloat16>& copy) {
-      if (states.empty()) return;
-      const auto state = states.begin() + static_cast<std::ptrdiff_t>(at * width);
-      copy.insert(copy.end(), state, state + static_cast<std::ptrdiff_t>(width));
-    };
-    const std::vector<routing::StepRange> examples = routing::examples_of(from);
-    for (std::size_t example = first; example < std::min(end, examples.size()); ++example) {
-      for (std::size_t step = examples[example].first; step < examples[example].end; ++step) {
-        to.token.push_back(static_cast<std::int32_t>(static_cast<std::uint32_t>(from.token[step]) % model.vocabulary));
-        to.example.push_back(static_cast<std::int32_t>(example - first));
-        for (std::uint32_t layer = 0; layer < layers; ++layer) {
-          const std::size_t at = step * from.layers + std::size_t{layer} * from.layers / layers;
-          to.experts.push_back(static_cast<std::uint16_t>(from.experts[at] % model.experts));
-          to.probability.push_back(from.probability[at]);
-          if (!from.dropped.empty()) to.dropped.push_back(from.dropped[at]);
-          copy_state(from.hidden, at, to.hidden);
-          copy_state(from.approach, at, to.approach);
-        }
-      }
-    }
-  };
-  map_stack(trace.encoder, model.encoder_layers, mapped.encoder);
-  map_stack(trace.decoder, model.decoder_layers, mapped.decoder);
-  return mapped;
-}
-
 namespace {
 
 constexpr std::size_t kReadsUnderWay = 8;

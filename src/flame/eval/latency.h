@@ -64,11 +64,6 @@ struct LatencyResult {
 /// Entries of `flame bench --json` (docs/buffering.md): one object for scope "decoder", one for "moe".
 [[nodiscard]] std::vector<Json> to_json(const LatencyResult& result);
 
-/// A trace as ForcedRouting maps it onto a model of these sizes: what to profile for forced runs. Examples [first,
-/// end). Hidden states stay as wide as the trace's.
-[[nodiscard]] routing::Trace map_trace(const routing::Trace& trace, const routing::TraceInfo& model, std::size_t first,
-                                       std::size_t end);
-
 /// Bytes a second of reading `path` from its beginning in pieces of `piece_bytes`, the best of `repeats`.
 struct StorageSpeed {
   std::string how;
