@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -40,6 +41,12 @@ class BackoffPredictor final : public Predictor {
     const std::size_t table = std::size_t{histories_.depth(row, layer) - 1} * layers_ + layer;
     if (table >= tables_.size()) return tables_[layer].table().rank(0, 0, out);
     return tables_[table].rank(row.path, std::min(order_, row.known), out, probability_);
+  }
+
+  [[nodiscard]] std::optional<std::uint64_t> grounds(std::size_t sequence, std::uint32_t layer) const override {
+    // Every expert changes the contexts that are counted; further layers go by popularity.
+    const bool counted = histories_.depth(histories_.row(sequence), layer) * layers_ <= tables_.size();
+    return counted ? std::nullopt : std::optional<std::uint64_t>(0);
   }
 
   [[nodiscard]] PredictorCost cost(std::size_t k) const override {
@@ -133,6 +140,11 @@ class OnlinePredictor final : public Predictor {
       out[place] = {candidate.expert, value};
     }
     return wanted;
+  }
+
+  [[nodiscard]] std::optional<std::uint64_t> grounds(std::size_t sequence, std::uint32_t layer) const override {
+    if (histories_.depth(histories_.row(sequence), layer) <= depth_) return std::nullopt;
+    return base_->grounds(sequence, layer);
   }
 
   [[nodiscard]] PredictorCost cost(std::size_t k) const override {

@@ -27,7 +27,9 @@ void multiply(const float* weight, std::size_t experts, std::span<const float> x
   }
 }
 
-void apply(const LinearMap& map, std::span<const float> x, float scale, std::span<float> probability) {
+}  // namespace
+
+void apply_to_normalised(const LinearMap& map, std::span<const float> x, std::span<float> probability) {
   const std::size_t experts = probability.size();
   std::fill(probability.begin(), probability.end(), 0.0F);
   std::size_t first = 0;
@@ -40,28 +42,12 @@ void apply(const LinearMap& map, std::span<const float> x, float scale, std::spa
   }
   float highest = -INFINITY;
   for (std::size_t expert = 0; expert < experts; ++expert) {
-    probability[expert] = probability[expert] * scale + map.bias[expert];
+    probability[expert] += map.bias[expert];
     highest = std::max(highest, probability[expert]);
   }
   float sum = 0.0F;
   for (float& value : probability) sum += value = std::exp(value - highest);
   for (float& value : probability) value /= sum;
-}
-
-}  // namespace
-
-void apply_map(const LinearMap& map, std::span<const float> x, std::span<float> probability) {
-  float scale = 1.0F;
-  if (map.normalise) {
-    float square = 0.0F;
-    for (const float value : x) square += value * value;
-    scale = 1.0F / std::sqrt(square / static_cast<float>(x.size()) + 1e-12F);
-  }
-  apply(map, x, scale, probability);
-}
-
-void apply_to_normalised(const LinearMap& map, std::span<const float> x, std::span<float> probability) {
-  apply(map, x, 1.0F, probability);
 }
 
 }  // namespace flame::routing

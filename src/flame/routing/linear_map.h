@@ -6,10 +6,8 @@
 
 namespace flame::routing {
 
-/// probability[e] = softmax over the experts of the map's logits for the hidden state `x` ([d_model]).
-void apply_map(const LinearMap& map, std::span<const float> x, std::span<float> probability);
-
-/// The same for a state that has been divided by its root mean square already, or needs not be.
+/// probability[e] = softmax over the experts of the map's logits for the hidden state `x` ([d_model]), which has been
+/// divided by its root mean square already, or needs not be.
 void apply_to_normalised(const LinearMap& map, std::span<const float> x, std::span<float> probability);
 
 }  // namespace flame::routing

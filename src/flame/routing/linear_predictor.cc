@@ -1,16 +1,19 @@
 // The predictors that read hidden states: lookahead, next-router (the plain form of it) and pre-attention.
 #include <algorithm>
+#include <cassert>
 #include <cmath>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "flame/base/error.h"
+#include "flame/kernels/vector_ops.h"
 #include "flame/routing/context_table.h"
 #include "flame/routing/history.h"
-#include "flame/routing/linear_map.h"
 #include "flame/routing/predictor_parts.h"
 #include "flame/routing/smoothed_table.h"
+#include "flame/routing/state_map.h"
 
 namespace flame::routing {
 namespace {
@@ -32,29 +35,33 @@ class LinearPredictor final : public Predictor {
     for (const LinearMap& map : maps) {
       const std::uint32_t positions = approach ? map.depth + 1 : map.depth;
       if (positions == 0 || positions > depth) continue;
-      maps_[(positions - 1) * layers_ + map.layer] = map;
+      maps_[(positions - 1) * layers_ + map.layer] = StateMap(map);
     }
     for (std::uint32_t layer = 0; layer < layers_; ++layer) popularity_.push_back(history_table(profile, layer, 0, 1));
   }
 
   void begin(std::size_t sequences) override {
     histories_.begin(sequences);
-    known_.assign(sequences * maps_.size(), 0);
-    probability_.assign(sequences * maps_.size() * experts_, 0.0F);
+    states_.assign(sequences * layers_, {});
+    values_.resize(sequences * layers_ * d_model_);
+    forecasts_.assign(sequences * maps_.size(), {});
+    probability_.resize(sequences * maps_.size() * experts_);
   }
 
   void reorder(std::span<const std::uint32_t> parents) override {
     histories_.reorder(parents);
-    gather(known_, spare_known_, maps_.size(), parents);
+    gather(states_, spare_states_, layers_, parents);
+    gather(values_, spare_values_, std::size_t{layers_} * d_model_, parents);
+    gather(forecasts_, spare_forecasts_, maps_.size(), parents);
     gather(probability_, spare_probability_, maps_.size() * experts_, parents);
   }
 
   void feed(std::span<const std::int32_t> tokens) override { histories_.feed(tokens); }
   void approach(std::uint32_t layer, MatrixView<const float> hidden) override {
-    if (approach_) apply(layer, 0, hidden);
+    if (approach_) take(layer, 0, hidden);
   }
   void hidden(std::uint32_t layer, MatrixView<const float> hidden) override {
-    if (!approach_) apply(layer, 1, hidden);
+    if (!approach_) take(layer, 1, hidden);
   }
   void observe(std::size_t sequence, std::uint32_t layer, std::uint16_t expert) override {
     histories_.observe(sequence, layer, expert);
@@ -64,16 +71,33 @@ class LinearPredictor final : public Predictor {
       const std::uint32_t target = (layer + d) % layers_;
       const std::size_t from = slot(sequence, target, d + 1);
       const std::size_t to = slot(sequence, target, d);
-      known_[to] = known_[from];
-      std::copy_n(probability_.begin() + static_cast<std::ptrdiff_t>(from * experts_), experts_,
-                  probability_.begin() + static_cast<std::ptrdiff_t>(to * experts_));
+      forecasts_[to] = forecasts_[from];
+      if (forecasts_[to].worked_out) {
+        std::copy_n(probability_.begin() + static_cast<std::ptrdiff_t>(from * experts_), experts_,
+                    probability_.begin() + static_cast<std::ptrdiff_t>(to * experts_));
+      }
     }
   }
 
   std::size_t rank(std::size_t sequence, std::uint32_t layer, std::span<RankedExpert> out) override {
-    const std::uint32_t depth = histories_.depth(histories_.row(sequence), layer);
-    if (depth > depth_ || known_[slot(sequence, layer, depth)] == 0) return popularity_[layer].rank(0, 0, out);
-    return rank_distribution(std::span(probability_).subspan(slot(sequence, layer, depth) * experts_, experts_), out);
+    if (!known(sequence, layer)) return popularity_[layer].rank(0, 0, out);
+    const std::size_t place = slot(sequence, layer, histories_.depth(histories_.row(sequence), layer));
+    const std::span<float> probability = std::span(probability_).subspan(place * experts_, experts_);
+    Forecast& forecast = forecasts_[place];
+    if (!forecast.worked_out) {
+      const State& state = states_[sequence * layers_ + forecast.layer];
+      const std::size_t first = (sequence * layers_ + forecast.layer) * d_model_;
+      maps_[std::size_t{forecast.depth - 1} * layers_ + layer].apply(std::span(values_).subspan(first, d_model_),
+                                                                     state.scale, probability);
+      forecast.worked_out = true;
+    }
+    return rank_distribution(probability, out);
+  }
+
+  [[nodiscard]] std::optional<std::uint64_t> grounds(std::size_t sequence, std::uint32_t layer) const override {
+    if (!known(sequence, layer)) return 0;
+    const Forecast& forecast = forecasts_[slot(sequence, layer, histories_.depth(histories_.row(sequence), layer))];
+    return forecast.state * (depth_ + 1ULL) + forecast.depth;
   }
 
   [[nodiscard]] bool needs_approach() const override { return approach_; }
@@ -86,20 +110,46 @@ class LinearPredictor final : public Predictor {
   [[nodiscard]] std::string name() const override { return name_; }
 
  private:
+  /// The last state heard of a layer.
+  struct State {
+    std::uint64_t number = 0;  ///< of all states heard; 0: none yet
+    float scale = 1.0F;        ///< 1 / rms
+  };
+  /// What a state says of a layer: worked out when it is asked for, which it is for the nearest layers only where loads
+  /// are short.
+  struct Forecast {
+    std::uint64_t state = 0;  ///< its number; 0: nothing is known
+    std::uint32_t layer = 0;  ///< that the state is of
+    std::uint32_t depth = 0;  ///< of the map
+    bool worked_out = false;
+  };
+
   [[nodiscard]] std::size_t slot(std::size_t sequence, std::uint32_t layer, std::uint32_t depth) const {
     return sequence * maps_.size() + std::size_t{depth - 1} * layers_ + layer;
   }
 
+  [[nodiscard]] bool known(std::size_t sequence, std::uint32_t layer) const {
+    const std::uint32_t depth = histories_.depth(histories_.row(sequence), layer);
+    if (depth > depth_) return false;
+    const Forecast& forecast = forecasts_[slot(sequence, layer, depth)];
+    return forecast.state != 0 &&
+           (forecast.worked_out || states_[sequence * layers_ + forecast.layer].number == forecast.state);
+  }
+
   /// The state of `layer` is known; the layer `first + i` after it will be asked for at depth 1 + i.
-  void apply(std::uint32_t layer, std::uint32_t first, MatrixView<const float> hidden) {
-    for (std::uint32_t depth = 1; depth <= depth_; ++depth) {
-      const std::uint32_t target = (layer + first + depth - 1) % layers_;
-      const LinearMap& map = maps_[std::size_t{depth - 1} * layers_ + target];
-      if (map.weight.empty()) continue;
-      for (std::size_t row = 0; row < hidden.rows(); ++row) {
-        const std::size_t place = slot(row, target, depth);
-        apply_map(map, hidden.row(row), std::span(probability_).subspan(place * experts_, experts_));
-        known_[place] = 1;
+  void take(std::uint32_t layer, std::uint32_t first, MatrixView<const float> hidden) {
+    assert(hidden.columns() == d_model_);
+    ++heard_;
+    for (std::size_t row = 0; row < hidden.rows(); ++row) {
+      const std::span<const float> state = hidden.row(row);
+      const float square = kernels::dot(state, state) / static_cast<float>(state.size());
+      states_[row * layers_ + layer] = {heard_, 1.0F / std::sqrt(square + 1e-12F)};
+      std::copy(state.begin(), state.end(),
+                values_.begin() + static_cast<std::ptrdiff_t>((row * layers_ + layer) * d_model_));
+      for (std::uint32_t depth = 1; depth <= depth_; ++depth) {
+        const std::uint32_t target = (layer + first + depth - 1) % layers_;
+        if (maps_[std::size_t{depth - 1} * layers_ + target].empty()) continue;
+        forecasts_[slot(row, target, depth)] = {heard_, layer, depth, false};
       }
     }
   }
@@ -121,12 +171,17 @@ class LinearPredictor final : public Predictor {
   std::uint32_t experts_;
   std::uint32_t depth_;
   std::uint32_t d_model_;
-  std::vector<LinearMap> maps_;  ///< [depth, target layer]; without weights where none is fitted
+  std::vector<StateMap> maps_;  ///< [depth, target layer]; empty where none is fitted
   Histories histories_;
   std::vector<ContextTable> popularity_;  ///< [layers]
-  std::vector<std::uint8_t> known_;       ///< [rows, depth, layers]
-  std::vector<float> probability_;        ///< [rows, depth, layers, E]
-  std::vector<std::uint8_t> spare_known_;
+  std::uint64_t heard_ = 0;               ///< states so far
+  std::vector<State> states_;             ///< [rows, layers]
+  std::vector<float> values_;             ///< [rows, layers, d_model]: the states themselves
+  std::vector<Forecast> forecasts_;       ///< [rows, depth, layers]
+  std::vector<float> probability_;        ///< [rows, depth, layers, E], where worked out
+  std::vector<State> spare_states_;
+  std::vector<float> spare_values_;
+  std::vector<Forecast> spare_forecasts_;
   std::vector<float> spare_probability_;
 };
 

@@ -37,6 +37,7 @@ MixPredictor::MixPredictor(std::string name, std::vector<std::unique_ptr<Predict
 
 void MixPredictor::forget_rows(std::size_t rows) {
   known_.assign(rows * layers_ * parts_.size(), 0);
+  grounds_.assign(known_.size(), std::nullopt);
   features_.resize(known_.size() * score_.size());
 }
 
@@ -89,6 +90,10 @@ std::span<const float> MixPredictor::features(std::size_t sequence, std::uint32_
   for (std::size_t part = 0; part < parts_.size(); ++part) {
     if (known_[first + part] != 0) continue;
     known_[first + part] = 1;
+    const std::optional<std::uint64_t> grounds = parts_[part]->grounds(sequence, layer);
+    const bool same = grounds && grounds == grounds_[first + part];
+    grounds_[first + part] = grounds;
+    if (same) continue;
     parts_[part]->rank(sequence, layer, ranked_);
     for (const RankedExpert& candidate : ranked_) {
       features[part * experts + candidate.expert] = std::log(std::max(candidate.probability, kSmallest));

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -37,8 +38,8 @@ class MixPredictor final : public Predictor {
  private:
   static constexpr float kSmallest = 1e-6F;  ///< probabilities below it count as it: no part can rule an expert out
 
-  /// Parts are asked again only for what they have heard of since: a block's input changes nothing for those that go by
-  /// tokens and experts.
+  /// Parts are asked again only for what they have heard of since (a block's input changes nothing for those that go by
+  /// tokens and experts), and only where they go by something else then.
   void forget_rows(std::size_t rows);
   void forget_those_that(bool (Predictor::*listen)() const);
 
@@ -47,11 +48,12 @@ class MixPredictor final : public Predictor {
   std::uint32_t layers_;
   std::uint32_t depth_;
   Histories histories_;
-  std::vector<float> weights_;        ///< [depth, layers, parts]
-  std::vector<float> features_;       ///< [rows, layers, parts, E]
-  std::vector<std::uint8_t> known_;   ///< [rows, layers, parts]: its features are up to date
-  std::vector<float> score_;          ///< [E]: scratch
-  std::vector<RankedExpert> ranked_;  ///< [E]: scratch
+  std::vector<float> weights_;                         ///< [depth, layers, parts]
+  std::vector<float> features_;                        ///< [rows, layers, parts, E]
+  std::vector<std::uint8_t> known_;                    ///< [rows, layers, parts]: its features are up to date
+  std::vector<std::optional<std::uint64_t>> grounds_;  ///< [rows, layers, parts]: of its features
+  std::vector<float> score_;                           ///< [E]: scratch
+  std::vector<RankedExpert> ranked_;                   ///< [E]: scratch
 };
 
 /// The predictors of those names with contexts of order `context`.

@@ -1,6 +1,7 @@
 // The predictors that need no table of contexts: the expert of the token before, and chance.
 #include <algorithm>
 #include <numeric>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -58,6 +59,10 @@ class PreviousTokenPredictor final : public Predictor {
       if (candidate.expert != expert) out[written++] = {candidate.expert, candidate.probability * others};
     }
     return wanted;
+  }
+
+  [[nodiscard]] std::optional<std::uint64_t> grounds(std::size_t sequence, std::uint32_t layer) const override {
+    return static_cast<std::uint64_t>(last_[sequence * layers_ + layer] - kUnknown);
   }
 
   [[nodiscard]] PredictorCost cost(std::size_t k) const override {

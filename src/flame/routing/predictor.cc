@@ -51,6 +51,9 @@ constexpr auto kNames = [] {
 void Predictor::feed(std::span<const std::int32_t> /*tokens*/) {}
 void Predictor::approach(std::uint32_t /*layer*/, MatrixView<const float> /*hidden*/) {}
 void Predictor::hidden(std::uint32_t /*layer*/, MatrixView<const float> /*hidden*/) {}
+std::optional<std::uint64_t> Predictor::grounds(std::size_t /*sequence*/, std::uint32_t /*layer*/) const {
+  return std::nullopt;
+}
 void Predictor::foresee(std::size_t /*sequence*/, std::span<const std::uint16_t> /*future*/) {}
 
 std::span<const std::string_view> predictor_names() { return kNames; }

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -64,6 +65,10 @@ class Predictor {
   /// belady), which name only experts they have met. Probabilities of a full ranking sum to 1.
   /// Never allocates. Logically const.
   virtual std::size_t rank(std::size_t sequence, std::uint32_t layer, std::span<RankedExpert> out) = 0;
+
+  /// A number for what rank() goes by for that row and layer: as long as it is the same, since begin or reorder, rank()
+  /// says the same. None where whoever keeps rankings has to ask anew after each call of another method.
+  [[nodiscard]] virtual std::optional<std::uint64_t> grounds(std::size_t sequence, std::uint32_t layer) const;
 
   /// For the bounds `oracle` and `belady`: the experts that row `sequence` will observe from now on, in order.
   /// The span must live until the next begin.

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -126,9 +127,16 @@ class TokenPredictor final : public Predictor {
     if (!Histories::token_known(row, layer)) return table(layer).rank(0, 0, out);
     const std::uint64_t token = static_cast<std::uint32_t>(row.token);
     if (!path_) return tables_[layer].rank(token, 1, out);
-    const bool joined = row.known > 0 && histories_.depth(row, layer) == 1;
+    const bool joined = this->joined(row, layer);
     const std::uint64_t key = joined ? row.path << numbers_.bits() | token : token;
     return smoothed_[layer].rank(key, joined ? table(layer).levels() - 1 : 1, out, probability_);
+  }
+
+  [[nodiscard]] std::optional<std::uint64_t> grounds(std::size_t sequence, std::uint32_t layer) const override {
+    const RowHistory& row = histories_.row(sequence);
+    if (!Histories::token_known(row, layer)) return 0;
+    if (path_ && joined(row, layer)) return std::nullopt;
+    return 1ULL + static_cast<std::uint32_t>(row.token);
   }
 
   [[nodiscard]] PredictorCost cost(std::size_t k) const override {
@@ -149,6 +157,10 @@ class TokenPredictor final : public Predictor {
   [[nodiscard]] std::string name() const override { return path_ ? "token-path" : "token"; }
 
  private:
+  /// The expert before the layer is known as well.
+  [[nodiscard]] bool joined(const RowHistory& row, std::uint32_t layer) const {
+    return row.known > 0 && histories_.depth(row, layer) == 1;
+  }
   [[nodiscard]] const ContextTable& table(std::uint32_t layer) const {
     return path_ ? smoothed_[layer].table() : tables_[layer];
   }
