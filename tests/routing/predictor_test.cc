@@ -2,11 +2,15 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <memory>
+#include <optional>
 #include <random>
+#include <tuple>
 
 #include "flame/base/error.h"
 #include "flame/routing/fit.h"
@@ -563,6 +567,71 @@ TEST(Mix, CountsBeyondItsWeightsOnlyThePartsThatReachSoFar) {
   EXPECT_NE(first(*token, 3).expert, 0U);
   EXPECT_EQ(first(*mix, 3).expert, first(*token, 3).expert) << "three ahead";
   EXPECT_GT(first(*mix, 3).probability, 0.9F) << "the token counts for all there";
+}
+
+// Whoever asks all the time hears what one who asks for the first time does, and the same as before where a predictor
+// says that it goes by the same.
+RC_GTEST_PROP(Predictor, SaysTheSameWhateverItWasAskedBeforeAndOnTheSameGrounds, ()) {
+  static const Profile profile = [] {
+    const Trace trace = hidden_trace(1);
+    Profile fitted = profile_of(trace);
+    fitted.set_fitted(fit(trace, fitted.options(), 2, {}));
+    return fitted;
+  }();
+  constexpr std::uint32_t kLayers = 2;
+  constexpr std::uint32_t kExperts = 3;
+  constexpr std::size_t kWidth = 6;
+  const std::string name = *rc::gen::element<std::string>("cepr", "backoff", "online", "token", "token-path",
+                                                          "previous-token", "lookahead", "pre-attention", "mix-hidden");
+  const std::uint32_t depth = *rc::gen::inRange<std::uint32_t>(1, farthest_depth(name, profile) + 1);
+  const auto asked = make_predictor(name, {.context = 2, .depth = depth}, profile);
+  const auto silent = make_predictor(name, {.context = 2, .depth = depth}, profile);
+  using Ranking = std::vector<RankedExpert>;
+  const auto ranking = [&](Predictor& predictor, std::size_t row, std::uint32_t layer) {
+    Ranking ranked(kExperts);
+    predictor.rank(row, layer, ranked);
+    return ranked;
+  };
+  std::size_t rows = *rc::gen::inRange<std::size_t>(1, 4);
+  std::map<std::tuple<std::size_t, std::uint32_t, std::uint64_t>, Ranking> said;
+  asked->begin(rows);
+  silent->begin(rows);
+  const auto calls = *rc::gen::inRange(1, 40);
+  std::uint32_t layer = 0;
+  for (int call = 0; call < calls; ++call) {
+    const auto kind = *rc::gen::weightedElement<int>({{4, 0}, {4, 1}, {4, 2}, {2, 3}, {1, 4}});
+    const std::vector<float> states = *rc::gen::container<std::vector<float>>(
+        rows * kWidth, rc::gen::map(rc::gen::inRange(-9, 10), [](int value) { return static_cast<float>(value); }));
+    const std::vector<std::uint16_t> experts =
+        *rc::gen::container<std::vector<std::uint16_t>>(rows, rc::gen::inRange<std::uint16_t>(0, kExperts));
+    const std::vector<std::uint32_t> parents = *rc::gen::nonEmpty(rc::gen::container<std::vector<std::uint32_t>>(
+        rc::gen::inRange<std::uint32_t>(0, static_cast<std::uint32_t>(rows))));
+    for (Predictor* const predictor : {asked.get(), silent.get()}) {
+      if (kind == 0) predictor->approach(layer, {states.data(), rows, kWidth});
+      if (kind == 1) predictor->hidden(layer, {states.data(), rows, kWidth});
+      for (std::size_t row = 0; kind == 2 && row < rows; ++row) predictor->observe(row, layer, experts[row]);
+      if (kind == 3) predictor->feed(std::vector<std::int32_t>(rows, experts[0]));
+      if (kind == 4) predictor->reorder(parents);
+    }
+    if (kind == 2) layer = (layer + 1) % kLayers;
+    if (kind == 3) layer = 0;
+    if (kind == 4) {
+      rows = parents.size();
+      said.clear();
+    }
+    for (std::size_t row = 0; row < rows; ++row) {
+      for (std::uint32_t target = 0; target < kLayers; ++target) {
+        const Ranking now = ranking(*asked, row, target);
+        const std::optional<std::uint64_t> grounds = asked->grounds(row, target);
+        if (grounds) RC_ASSERT(said.try_emplace({row, target, *grounds}, now).first->second == now);
+      }
+    }
+  }
+  for (std::size_t row = 0; row < rows; ++row) {
+    for (std::uint32_t target = 0; target < kLayers; ++target) {
+      RC_ASSERT(ranking(*asked, row, target) == ranking(*silent, row, target));
+    }
+  }
 }
 
 TEST(MakePredictor, NamesWhatCannotBeBuilt) {

@@ -16,18 +16,14 @@ namespace {
 
 class BackoffPredictor final : public Predictor {
  public:
-  BackoffPredictor(std::uint32_t order, std::uint32_t depth, const Profile& profile)
+  /// `tables`: of that order.
+  BackoffPredictor(std::uint32_t order, SharedTables::Tables tables, const Profile& profile)
       : order_(order),
         layers_(profile.layers()),
         bits_(profile.expert_bits()),
         histories_(profile.layers(), profile.expert_bits()),
-        probability_(profile.experts()) {
-    for (std::uint32_t d = 1; d <= depth; ++d) {
-      for (std::uint32_t layer = 0; layer < layers_; ++layer) {
-        tables_.emplace_back(history_table(profile, layer, order, d));
-      }
-    }
-  }
+        tables_(std::move(tables)),
+        probability_(profile.experts()) {}
 
   void begin(std::size_t sequences) override { histories_.begin(sequences); }
   void reorder(std::span<const std::uint32_t> parents) override { histories_.reorder(parents); }
@@ -39,13 +35,13 @@ class BackoffPredictor final : public Predictor {
   std::size_t rank(std::size_t sequence, std::uint32_t layer, std::span<RankedExpert> out) override {
     const RowHistory& row = histories_.row(sequence);
     const std::size_t table = std::size_t{histories_.depth(row, layer) - 1} * layers_ + layer;
-    if (table >= tables_.size()) return tables_[layer].table().rank(0, 0, out);
-    return tables_[table].rank(row.path, std::min(order_, row.known), out, probability_);
+    if (table >= tables_->size()) return (*tables_)[layer].table().rank(0, 0, out);
+    return (*tables_)[table].rank(row.path, std::min(order_, row.known), out, probability_);
   }
 
   [[nodiscard]] std::optional<std::uint64_t> grounds(std::size_t sequence, std::uint32_t layer) const override {
     // Every expert changes the contexts that are counted; further layers go by popularity.
-    const bool counted = histories_.depth(histories_.row(sequence), layer) * layers_ <= tables_.size();
+    const bool counted = histories_.depth(histories_.row(sequence), layer) * layers_ <= tables_->size();
     return counted ? std::nullopt : std::optional<std::uint64_t>(0);
   }
 
@@ -53,7 +49,7 @@ class BackoffPredictor final : public Predictor {
     // A device stores what the interpolation comes to, one ranking a context, exactly as for cepr.
     double seen_bits = 0.0;
     for (std::uint32_t layer = 0; layer < layers_; ++layer) {
-      const ContextTable& table = tables_[layer].table();
+      const ContextTable& table = (*tables_)[layer].table();
       for (std::uint32_t level = 0; level < table.levels(); ++level) {
         seen_bits += static_cast<double>(table.seen(level)) * static_cast<double>(table.width(level) + k * bits_);
       }
@@ -69,8 +65,8 @@ class BackoffPredictor final : public Predictor {
   std::uint32_t layers_;
   std::uint32_t bits_;
   Histories histories_;
-  std::vector<SmoothedTable> tables_;  ///< [depth, layers]
-  std::vector<float> probability_;     ///< [E]: scratch of rank
+  SharedTables::Tables tables_;
+  std::vector<float> probability_;  ///< [E]: scratch of rank
 };
 
 /// Another predictor's estimate, corrected by what the example at hand has shown so far in the same layer after the
@@ -184,9 +180,26 @@ class OnlinePredictor final : public Predictor {
 
 }  // namespace
 
+SharedTables::Tables SharedTables::get(std::uint32_t order, std::uint32_t depth, const Profile& profile) {
+  if (tables_ != nullptr && order == order_ && depth == depth_ && profile_ == &profile) return tables_;
+  std::vector<SmoothedTable> tables;
+  for (std::uint32_t d = 1; d <= depth; ++d) {
+    for (std::uint32_t layer = 0; layer < profile.layers(); ++layer) {
+      tables.emplace_back(history_table(profile, layer, order, d));
+    }
+  }
+  order_ = order;
+  depth_ = depth;
+  profile_ = &profile;
+  return tables_ = std::make_shared<const std::vector<SmoothedTable>>(std::move(tables));
+}
+
 std::unique_ptr<Predictor> make_backoff_predictor(std::string_view name, const PredictorOptions& options,
                                                   const Profile& profile) {
-  auto backoff = std::make_unique<BackoffPredictor>(options.context, options.depth, profile);
+  SharedTables own;
+  SharedTables& shared = options.shared != nullptr ? *options.shared : own;
+  auto backoff =
+      std::make_unique<BackoffPredictor>(options.context, shared.get(options.context, options.depth, profile), profile);
   if (name == "backoff") return backoff;
   return std::make_unique<OnlinePredictor>(std::move(backoff), options.depth, profile);
 }

@@ -115,8 +115,8 @@ class LinearPredictor final : public Predictor {
     std::uint64_t number = 0;  ///< of all states heard; 0: none yet
     float scale = 1.0F;        ///< 1 / rms
   };
-  /// What a state says of a layer: worked out when it is asked for, which it is for the nearest layers only where loads
-  /// are short.
+  /// What a state says of a layer, until the next state of the same layer is heard: worked out when it is asked for,
+  /// which it is for the nearest layers only where loads are short.
   struct Forecast {
     std::uint64_t state = 0;  ///< its number; 0: nothing is known
     std::uint32_t layer = 0;  ///< that the state is of
@@ -132,8 +132,7 @@ class LinearPredictor final : public Predictor {
     const std::uint32_t depth = histories_.depth(histories_.row(sequence), layer);
     if (depth > depth_) return false;
     const Forecast& forecast = forecasts_[slot(sequence, layer, depth)];
-    return forecast.state != 0 &&
-           (forecast.worked_out || states_[sequence * layers_ + forecast.layer].number == forecast.state);
+    return forecast.state != 0 && states_[sequence * layers_ + forecast.layer].number == forecast.state;
   }
 
   /// The state of `layer` is known; the layer `first + i` after it will be asked for at depth 1 + i.

@@ -143,10 +143,11 @@ PredictorCost MixPredictor::cost(std::size_t /*k*/) const {
 std::vector<std::unique_ptr<Predictor>> make_parts(std::span<const std::string> names, std::uint32_t context,
                                                    std::uint32_t depth, const Profile& profile) {
   std::vector<std::unique_ptr<Predictor>> parts;
+  SharedTables shared;
   for (const std::string& part : names) {
     if (is_mixture(part)) throw UsageError("a mixture cannot be a part of a mixture");
     const std::uint32_t part_depth = std::min(depth, farthest_depth(part, profile));
-    parts.push_back(make_predictor(part, {.context = context, .depth = part_depth}, profile));
+    parts.push_back(make_predictor(part, {.context = context, .depth = part_depth, .shared = &shared}, profile));
   }
   return parts;
 }

@@ -14,6 +14,7 @@
 namespace flame::routing {
 
 class Profile;
+class SharedTables;
 
 /// One expert of a ranking: how likely the router is to choose it.
 struct RankedExpert {
@@ -94,6 +95,8 @@ struct PredictorOptions {
   std::size_t bytes = 0;      ///< room for the tables of `token`; 0: no limit
   std::uint32_t entries = 2;  ///< k: experts kept a context, where `bytes` limits how many contexts there are
   std::uint64_t seed = 1;     ///< of `random`
+  /// Of the parts of a mixture, which need not keep the same tables twice; null: each predictor has its own.
+  SharedTables* shared = nullptr;
 };
 
 /// Every name that make_predictor takes, the paper's first.

@@ -1,13 +1,31 @@
 #pragma once
 
 // What make_predictor chooses among; one function a kind of predictor, defined in the file of its name.
+#include <cstdint>
 #include <memory>
 #include <string_view>
+#include <vector>
 
 #include "flame/routing/predictor.h"
 #include "flame/routing/profile.h"
+#include "flame/routing/smoothed_table.h"
 
 namespace flame::routing {
+
+/// Tables that predictors of one profile may go by together: [depth, layers], smoothed counts of contexts of up to
+/// `order` experts.
+class SharedTables {
+ public:
+  using Tables = std::shared_ptr<const std::vector<SmoothedTable>>;
+  /// Of the same order, depth and profile as in the call before: the same tables.
+  [[nodiscard]] Tables get(std::uint32_t order, std::uint32_t depth, const Profile& profile);
+
+ private:
+  std::uint32_t order_ = 0;
+  std::uint32_t depth_ = 0;
+  const Profile* profile_ = nullptr;
+  Tables tables_;
+};
 
 /// cepr, incremental, edgemoe and popularity (table_predictor.cc).
 [[nodiscard]] std::unique_ptr<Predictor> make_table_predictor(std::string_view name, const PredictorOptions& options,

@@ -8,7 +8,8 @@
 
 namespace flame::routing {
 
-/// A LinearMap laid out for decoding: its weights as the matrix-vector kernel reads them, in one run.
+/// A LinearMap laid out for decoding: its weights in one run, as the matrix-vector kernel reads them. They come from
+/// memory each time, a token's weights having been through the caches since.
 class StateMap {
  public:
   StateMap() = default;
