@@ -585,6 +585,44 @@ TEST_F(BufferedDeviceTest, SaysWhatItIs) {
                              HasSubstr("next-use")));
 }
 
+// Storage so slow that nearly every load ahead is contradicted before half of it has come, and slots so few that
+// computing waits for one to drain.
+TEST_F(BufferedDeviceTest, TheTimelineHasEveryLoadAndAllWaiting) {
+  const std::filesystem::path path = *model_ / "every.json";
+  BufferOptions options;
+  options.predictor = "cepr";
+  options.speculate_always = true;
+  options.throttle.bytes_per_second = 100e6;
+  options.timeline = path;
+  std::uint64_t waits_for_a_slot = 0;
+  for (const std::size_t slots : {1, 2, 3}) {
+    options.slots = slots;
+    const auto device = open(options);
+    EXPECT_EQ(generate(*model_, *device), *expected_);
+    device->finish();
+    const PipelineStatistics counted = device->whole_report().pipeline;
+    const Json events = parse_json(io::read_file(path), path);
+    double waited = 0.0;
+    std::map<std::string, std::uint64_t> kinds;
+    for (const Json& event : events) {
+      if (event["ph"] != "X") continue;
+      const auto kind = event["cat"].get<std::string>();
+      ++kinds[kind];
+      if (kind.starts_with("wait for")) waited += 1e-6 * event["dur"].get<double>();
+    }
+    const double rounding = 1e-9 * static_cast<double>(events.size());  // three digits of a microsecond
+    EXPECT_NEAR(waited, counted.wait_seconds, rounding) << slots;
+    EXPECT_GT(counted.wait_seconds, 0.0);
+    EXPECT_EQ(kinds["load"] + kinds["broken-off load"] + kinds["unfinished load"],
+              counted.loads_demand + counted.loads_prefetch)
+        << slots;
+    EXPECT_EQ(kinds["broken-off load"], counted.cancelled) << slots;
+    EXPECT_GT(counted.cancelled, 0U) << slots;
+    waits_for_a_slot += kinds["wait for a slot in"];
+  }
+  EXPECT_GT(waits_for_a_slot, 0U);
+}
+
 TEST_F(BufferedDeviceTest, TheTimelineIsAChromeTrace) {
   const std::filesystem::path path = *model_ / "timeline.json";
   BufferOptions options;

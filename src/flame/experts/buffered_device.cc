@@ -99,6 +99,8 @@ struct BufferedDevice::Implementation {
 
   [[nodiscard]] BufferReport report(const PipelineStatistics& counted, const io::ReadQueueStatistics& since) const;
   void log_uses(LayerIndex layer, std::span<const model::RoutingDecision> made);
+  /// ExpertPipeline::next(), what it waits drawn in the timeline.
+  [[nodiscard]] std::optional<ExpertWork> next(LayerIndex layer);
   void compute_expert(ExpertWork& work, const model::MoeInput& input, MatrixView<float> output);
   void run(const ExpertWork& work, const kernels::PackedExpertLayout& layout);
 
@@ -184,11 +186,25 @@ void BufferedDevice::compute(const model::MoeInput& input, std::span<const model
   if (!std::equal(decisions.begin(), decisions.end(), self.decisions.begin(), self.decisions.end())) {
     throw std::logic_error("a buffered device computes what it has routed: use force_routing() instead of a decorator");
   }
+  const LayerIndex layer = self.bundle->grid().layer(input.layer);
   for (std::size_t token = 0; token < output.rows(); ++token) std::ranges::fill(output.row(token), 0.0F);
-  while (std::optional<ExpertWork> work = self.pipeline->next()) {
+  while (std::optional<ExpertWork> work = self.next(layer)) {
     self.compute_expert(*work, input, output);
     self.pipeline->done(std::move(*work));
   }
+}
+
+std::optional<ExpertWork> BufferedDevice::Implementation::next(LayerIndex layer) {
+  if (!timeline.enabled()) return pipeline->next();
+  const double before = pipeline->statistics().wait_seconds;
+  std::optional<ExpertWork> work = pipeline->next();
+  const std::chrono::duration<double> waited(pipeline->statistics().wait_seconds - before);
+  if (waited.count() > 0.0) {
+    const auto now = io::Clock::now();
+    timeline.add(Timeline::Row::kCompute, "wait for a slot in", layer, Timeline::kNoExpert,
+                 now - std::chrono::duration_cast<io::Clock::duration>(waited), now);
+  }
+  return work;
 }
 
 void BufferedDevice::Implementation::compute_expert(ExpertWork& work, const model::MoeInput& input,
@@ -305,7 +321,10 @@ const UseLog& BufferedDevice::uses() const { return implementation_->uses; }
 const UseLog& BufferedDevice::whole_uses() const { return implementation_->whole_uses; }
 const Bundle& BufferedDevice::bundle() const { return *implementation_->bundle; }
 std::uint64_t BufferedDevice::slot_memory_bytes() const { return implementation_->memory->all().size(); }
-void BufferedDevice::finish() { implementation_->timeline.close(); }
+void BufferedDevice::finish() {
+  implementation_->loader.draw_unfinished();
+  implementation_->timeline.close();
+}
 
 std::size_t slots_for(const Bundle& bundle, const BufferOptions& options) {
   const std::size_t all = bundle.grid().size();

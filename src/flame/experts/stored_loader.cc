@@ -40,6 +40,7 @@ StoredLoader::StoredLoader(std::shared_ptr<const Bundle> bundle, std::shared_ptr
       timeout_seconds_(options.timeout_seconds),
       timeline_(timeline),
       expert_in_(memory_->all().size() / bundle_->slot_bytes()),
+      cancelled_(expert_in_.size()),
       deadline_of_(expert_in_.size()),
       queue_(with_memory(std::move(reader), memory_->all()), expert_in_.size(), queue_options(),
              std::make_shared<Touched>(bundle_, memory_)) {
@@ -62,10 +63,28 @@ void StoredLoader::start(SlotIndex slot, ExpertIndex expert, io::ReadPriority pr
   request.rank = rank;
   if (verify_) request.checksums = stored.block_checksums;
   expert_in_[slot] = expert;
+  cancelled_[slot] = false;
   deadline_of_[slot].reset();
   active_.push_back(slot);
   queue_.start(slot, request, priority);
   if (wait_for_loads_) static_cast<void>(wait_for_bytes(slot, expert, stored.stored_bytes));
+}
+
+void StoredLoader::cancel(SlotIndex slot) {
+  cancelled_[slot] = true;
+  queue_.cancel(slot);
+}
+
+void StoredLoader::draw(SlotIndex slot, const char* kind, io::Clock::time_point end) {
+  if (!timeline_.enabled()) return;
+  io::Clock::time_point begin = queue_.delivery(slot).begin;
+  if (begin == io::Clock::time_point{}) begin = end = io::Clock::now();
+  timeline_.add(Timeline::Row::kStorage, kind, bundle_->grid().layer_of(expert_in_[slot]),
+                bundle_->grid().number_of(expert_in_[slot]), begin, end);
+}
+
+void StoredLoader::draw_unfinished() {
+  for (const SlotIndex slot : active_) draw(slot, "unfinished load", io::Clock::now());
 }
 
 std::optional<LoadEnd> StoredLoader::poll() {
@@ -81,11 +100,11 @@ std::optional<LoadEnd> StoredLoader::poll() {
     end.outcome = state == io::ReadState::kDone        ? LoadEnd::Outcome::kWhole
                   : state == io::ReadState::kCancelled ? LoadEnd::Outcome::kCancelled
                                                        : LoadEnd::Outcome::kFailed;
-    if (delivery.bytes > 0) {
-      const ExpertIndex expert = expert_in_[*slot];
-      timeline_.add(Timeline::Row::kStorage, end.outcome == LoadEnd::Outcome::kWhole ? "load" : "broken-off load",
-                    bundle_->grid().layer_of(expert), bundle_->grid().number_of(expert), delivery.begin, delivery.end);
-    }
+    draw(*slot,
+         cancelled_[*slot]                         ? "broken-off load"
+         : end.outcome == LoadEnd::Outcome::kWhole ? "load"
+                                                   : "failed load",
+         delivery.end);
     active_.erase(slot);
     ++told_;
     return end;

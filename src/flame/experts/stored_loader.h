@@ -27,7 +27,7 @@ class StoredLoader final : public ExpertLoader {
   void start(SlotIndex slot, ExpertIndex expert, io::ReadPriority priority, std::uint64_t rank) override;
   void set_rank(SlotIndex slot, std::uint64_t rank) override { queue_.set_rank(slot, rank); }
   void promote(SlotIndex slot) override { queue_.promote(slot); }
-  void cancel(SlotIndex slot) override { queue_.cancel(slot); }
+  void cancel(SlotIndex slot) override;
   [[nodiscard]] double progress(SlotIndex slot) override { return queue_.progress(slot); }
   std::optional<LoadEnd> poll() override;
   void wait() override;
@@ -38,6 +38,9 @@ class StoredLoader final : public ExpertLoader {
   /// first call that had to wait for it.
   std::uint64_t wait_for_bytes(SlotIndex slot, ExpertIndex expert, std::uint64_t bytes);
 
+  /// Draws the loads that are under way, as far as they have come: after this the timeline has every load begun.
+  void draw_unfinished();
+
   [[nodiscard]] io::ReadQueueStatistics statistics() const { return queue_.statistics(); }
   [[nodiscard]] std::string describe() const;
 
@@ -46,6 +49,8 @@ class StoredLoader final : public ExpertLoader {
 
  private:
   [[nodiscard]] std::string name_of(ExpertIndex expert) const;
+  /// The slot's load, from its first chunk on; one that had none yet is a moment.
+  void draw(SlotIndex slot, const char* kind, io::Clock::time_point end);
 
   /// The time allowed, from now on.
   [[nodiscard]] io::Clock::time_point deadline() const;
@@ -61,6 +66,7 @@ class StoredLoader final : public ExpertLoader {
   Timeline& timeline_;
   std::vector<SlotIndex> active_;
   std::vector<ExpertIndex> expert_in_;  ///< [slots]
+  std::vector<bool> cancelled_;         ///< [slots]: cancel() was called for its load
   /// [slots]: when the load has to be whole; none before it is waited for.
   std::vector<std::optional<io::Clock::time_point>> deadline_of_;
   std::uint64_t told_ = 0;  ///< ends that poll() has given out
