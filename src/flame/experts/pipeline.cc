@@ -101,8 +101,10 @@ void ExpertPipeline::forecast() {
 }
 
 std::uint32_t ExpertPipeline::depth() const {
-  const std::uint32_t most = std::min(Outlook::kDepths, grid_.layers());
+  std::uint32_t most = std::min(Outlook::kDepths, grid_.layers());
   if (options_.speculate_always) return most;
+  // In few slots, what is loaded for a far layer has given way to the layers before it by then.
+  most = std::min(most, static_cast<std::uint32_t>(2 * pool_.slots() - 1));
   const double enough = kLoadsAhead * costs_.load_seconds();
   std::uint32_t depth = 0;
   double time = 0.0;
@@ -431,6 +433,13 @@ double ExpertPipeline::value_of_load(SlotIndex slot) {
   return need_of(slot) * std::min(over, costs_.load_seconds());
 }
 
+bool ExpertPipeline::cheaper_soon(ExpertIndex expert) const {
+  const double rate = outlook_.use_rate(expert);
+  return std::any_of(wanted_.begin(), wanted_.end(), [&](const Wanted& wanted) {
+    return wanted_now(wanted.expert) && outlook_.use_rate(wanted.expert) < rate;
+  });
+}
+
 void ExpertPipeline::list_likely() {
   likely_.clear();
   const double least =
@@ -453,7 +462,11 @@ std::optional<ExpertPipeline::Candidate> ExpertPipeline::best_candidate() {
   const double load = costs_.load_seconds();
   std::uint32_t timed = 0;
   double time_left = 0.0;
+  const bool encoder_first = outlook_.layer_ahead(1) < grid_.encoder_layers && !options_.speculate_always;
   for (const Likely& likely : likely_) {
+    // Once an encoder's layer has passed, its experts' slots are free for the taking. Until then a farther layer's
+    // loads would only drive out what is used sooner.
+    if (encoder_first && likely.ahead > 1 && !pool_.find_free()) break;
     if (unreadable_[likely.expert] != 0 || wanted_now(likely.expert) || pool_.find(likely.expert)) continue;
     if (likely.ahead != timed) time_left = time_until(timed = likely.ahead);
     const std::uint64_t deadline = visits_ + likely.ahead;
@@ -494,7 +507,7 @@ void ExpertPipeline::speculate() {
       if (!loser) return;
       const ExpertIndex old = pool_.expert_in(*loser);
       const bool worth_more = outlook_.use_rate(old) >= outlook_.use_rate(candidate->expert) ||
-                              (!options_.speculate_always && loss_of(*loser) >= candidate->gain);
+                              (!options_.speculate_always && (loss_of(*loser) >= candidate->gain || cheaper_soon(old)));
       if (worth_more) return;
       evict(*loser);
       slot = pool_.find_free();

@@ -165,6 +165,8 @@ class ExpertPipeline {
   [[nodiscard]] double need_of(SlotIndex slot) const;
   /// Seconds that giving a ready slot away is expected to cost.
   [[nodiscard]] double loss_of(SlotIndex slot) const;
+  /// An expert of the present pass is worth less than this one as soon as it is computed: its slot is the one to take.
+  [[nodiscard]] bool cheaper_soon(ExpertIndex expert) const;
   /// Seconds that a load under way is expected to save.
   [[nodiscard]] double value_of_load(SlotIndex slot);
   [[nodiscard]] bool wanted_now(ExpertIndex expert) const { return pending_[expert] != 0; }
