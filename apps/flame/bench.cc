@@ -261,9 +261,10 @@ void check_effect(const CLI::App& command, const Options& options, const std::ve
 }
 
 void print_table(const std::vector<eval::LatencyResult>& results) {
-  print(fmt::format("{:<24} {:<8} {:<5} {:>10} {:>6} {:>10} {:>19} {:>8} {:>8} {:>8} {:>7} {:>7} {:>9} {:>8} {:>8}\n",
-                    "configuration", "pattern", "dtype", "memory", "slots", "ms/token", "(min … max)", "MoE ms",
-                    "needed", "least", "hit", "Belady", "wait ms", "first s", "enc. s"));
+  print(fmt::format(
+      "{:<24} {:<8} {:<5} {:>10} {:>6} {:>10} {:>19} {:>8} {:>8} {:>8} {:>7} {:>7} {:>7} {:>9} {:>8} {:>8}\n",
+      "configuration", "pattern", "dtype", "memory", "slots", "ms/token", "(min … max)", "MoE ms", "needed", "least",
+      "hit", "kept", "Belady", "wait ms", "first s", "enc. s"));
   for (const eval::LatencyResult& result : results) {
     const experts::LookupCounts& lookups = result.report.pipeline.decoder;
     const bool mapped = result.setting.buffer.mapped;  // without slots: nothing is looked up, loaded or waited for
@@ -271,21 +272,22 @@ void print_table(const std::vector<eval::LatencyResult>& results) {
     const auto milliseconds = [&](double seconds, int digits) {
       return mapped ? std::string("-") : fmt::format("{:.{}f}", 1e3 * seconds, digits);
     };
-    const double all = static_cast<double>(std::max<std::uint64_t>(1, lookups.all()));
-    print(
-        fmt::format("{:<24} {:<8} {:<5} {:>10} {:>6} {:>10.2f} {:>19} {:>8.2f} {:>8} {:>8} {:>7} {:>7} {:>9} {:>8.3f} "
-                    "{:>8.3f}\n",
-                    result.setting.configuration, result.pattern, result.type,
-                    format_byte_size(result.slots * result.slot_bytes), result.slots, 1e3 * result.decoder.median,
-                    fmt::format("({:.2f} … {:.2f})", 1e3 * result.decoder.least, 1e3 * result.decoder.most),
-                    1e3 * result.moe.median, milliseconds(result.bounds.needed_seconds, 2),
-                    milliseconds(result.bounds.least_seconds, 2), share(static_cast<double>(lookups.hits) / all),
-                    share(result.ceilings.decoder_hit_ratio), milliseconds(result.report.pipeline.wait_seconds, 1),
-                    result.first_token.median, result.encoder.median));
+    print(fmt::format(
+        "{:<24} {:<8} {:<5} {:>10} {:>6} {:>10.2f} {:>19} {:>8.2f} {:>8} {:>8} {:>7} {:>7} {:>7} {:>9} {:>8.3f} "
+        "{:>8.3f}\n",
+        result.setting.configuration, result.pattern, result.type, format_byte_size(result.slots * result.slot_bytes),
+        result.slots, 1e3 * result.decoder.median,
+        fmt::format("({:.2f} … {:.2f})", 1e3 * result.decoder.least, 1e3 * result.decoder.most),
+        1e3 * result.moe.median, milliseconds(result.bounds.needed_seconds, 2),
+        milliseconds(result.bounds.least_seconds, 2), share(lookups.hit_ratio()), share(lookups.kept_ratio()),
+        share(result.ceilings.decoder_kept_ratio), milliseconds(result.report.pipeline.wait_seconds, 1),
+        result.first_token.median, result.encoder.median));
   }
   print(
       "needed, least: ms a token that bytes missed / bandwidth allow, all loading overlapped: with the loads that the "
-      "run needed, and with those of the best replacement; Belady: its hits in the decoder without loading ahead\n");
+      "run needed, and with those of the best replacement; hit: lookups of the decoder that found the expert whole; "
+      "kept: "
+      "those of them that nothing was loaded for, on demand or ahead; Belady: the most that any replacement keeps\n");
 }
 
 /// Throws UsageError for options that change nothing on a bundle, which is packed already.

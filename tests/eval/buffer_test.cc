@@ -122,39 +122,6 @@ TEST_F(BufferReplay, NoReplacementBeatsBelady) {
   }
 }
 
-// Belady's choice against all choices there are, on traces short enough to try them.
-TEST(Belady, IsTheBestOfAllChoices) {
-  const experts::ExpertGrid grid{0, 1, 5};
-  std::mt19937 random(3);
-  for (int trial = 0; trial < 30; ++trial) {
-    experts::UseLog uses;
-    std::vector<experts::ExpertIndex> sequence;
-    uses.begin_example();
-    for (int i = 0; i < 9; ++i) {
-      const auto expert = static_cast<experts::ExpertIndex>(random() % 5);
-      sequence.push_back(expert);
-      uses.add(0, {&expert, 1});
-    }
-    const std::function<int(std::size_t, std::vector<experts::ExpertIndex>)> most_hits =
-        [&](std::size_t at, std::vector<experts::ExpertIndex> held) -> int {
-      if (at == sequence.size()) return 0;
-      if (std::count(held.begin(), held.end(), sequence[at]) > 0) return 1 + most_hits(at + 1, held);
-      if (held.size() < 2) {
-        held.push_back(sequence[at]);
-        return most_hits(at + 1, held);
-      }
-      int best = 0;
-      for (std::size_t victim = 0; victim < 2; ++victim) {
-        auto next = held;
-        next[victim] = sequence[at];
-        best = std::max(best, most_hits(at + 1, next));
-      }
-      return best;
-    };
-    EXPECT_NEAR(buffer_ceilings(uses, grid, 2, 1.0, 1.0).belady_hit_ratio, most_hits(0, {}) / 9.0, 1e-9);
-  }
-}
-
 // Not even one that knows the future, favours the decoder or found the right experts in its slots.
 TEST_F(BufferReplay, NoBufferNeedsFewerLoadsForTheDecoderThanTheLeast) {
   const experts::ExpertGrid grid{2, 6, 8};

@@ -1,7 +1,11 @@
 #include "flame/eval/buffer_ceilings.h"
 
 #include <algorithm>
+#include <iterator>
 #include <memory>
+#include <optional>
+#include <set>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -49,29 +53,107 @@ experts::LookupCounts all_lookups(const experts::PipelineStatistics& statistics)
   return all += statistics.decoder;
 }
 
+/// Fills the slots with what the run found in them, then replays its passes.
 experts::PipelineStatistics replay_uses(const experts::UseLog& uses, const ExpertGrid& grid,
-                                        BufferSimulation& simulation, KnownFuture* future) {
+                                        BufferSimulation& simulation, KnownFuture& future) {
   std::vector<RoutingDecision> decisions;
   std::vector<std::uint32_t> rows;
-  std::size_t example = 0;
-  for (std::size_t pass = 0; pass < uses.passes(); ++pass) {
-    if (future != nullptr) future->next_pass = pass;
-    while (example < uses.examples().size() && uses.examples()[example] == pass) {
-      simulation.pipeline().begin_batch(1);
-      ++example;
-    }
-    if (future != nullptr) future->next_pass = pass + 1;
+  const auto pass = [&](experts::LayerIndex layer, std::span<const ExpertIndex> wanted) {
     decisions.clear();
-    for (const ExpertIndex expert : uses.experts(pass)) {
+    for (const ExpertIndex expert : wanted) {
       decisions.push_back({static_cast<std::uint16_t>(grid.number_of(expert)), false, 1.0F});
     }
     rows.assign(decisions.size(), 0);
-    const model::MoeLayer layer = grid.layer(uses.layer(pass));
-    simulation.approach(layer, {});
-    simulation.pass(layer, decisions, rows);
+    simulation.approach(grid.layer(layer), {});
+    simulation.pass(grid.layer(layer), decisions, rows);
+  };
+  future.next_pass = uses.passes();
+  for (const ExpertIndex& expert : uses.found()) pass(grid.layer_of(expert), {&expert, 1});
+  simulation.pipeline().begin_statistics();
+  std::size_t example = 0;
+  for (std::size_t number = 0; number < uses.passes(); ++number) {
+    future.next_pass = number;
+    while (example < uses.examples().size() && uses.examples()[example] == number) {
+      simulation.pipeline().begin_batch(1);
+      ++example;
+    }
+    future.next_pass = number + 1;
+    pass(uses.layer(number), uses.experts(number));
   }
   simulation.pipeline().collect();
   return simulation.pipeline().statistics();
+}
+
+/// Experts of a log, and when each is used next.
+class Keeping {
+ public:
+  Keeping(const experts::UseLog& uses, std::size_t slots)
+      : uses_(uses), slots_(slots), next_(uses.all().size(), kNever) {
+    std::unordered_map<ExpertIndex, std::size_t> last;
+    for (std::size_t pass = 0, use = 0; pass < uses.passes(); ++pass) {
+      for (const ExpertIndex expert : uses.experts(pass)) {
+        if (const auto before = last.find(expert); before != last.end())
+          next_[before->second] = pass;
+        else
+          first_.emplace(expert, pass);
+        last[expert] = use++;
+      }
+    }
+  }
+
+  /// Whichever experts are in the slots at first: the next to be used of all, where `found` is not given.
+  [[nodiscard]] std::uint64_t most(const std::optional<std::span<const ExpertIndex>>& found) {
+    kept_.clear();
+    if (found) {
+      for (const ExpertIndex expert : *found) {
+        if (const auto first = first_.find(expert); first != first_.end()) kept_.emplace(first->second, expert);
+      }
+    } else {
+      for (const auto& [expert, pass] : first_) kept_.emplace(pass, expert);
+    }
+    drop(slots_);
+    std::uint64_t most = 0;
+    for (std::size_t pass = 0, use = 0; pass < uses_.passes(); ++pass) {
+      const std::span<const ExpertIndex> wanted = uses_.experts(pass);
+      for (const ExpertIndex expert : wanted) most += kept_.erase({pass, expert});
+      // Each of the wanted needs a slot at some moment of its pass.
+      if (!wanted.empty()) drop(slots_ - 1);
+      for (const ExpertIndex expert : wanted) {
+        if (next_[use] != kNever) kept_.emplace(next_[use], expert);
+        ++use;
+      }
+      drop(slots_);
+    }
+    return most;
+  }
+
+ private:
+  static constexpr std::size_t kNever = static_cast<std::size_t>(-1);
+
+  /// Keeps no more than so many: those that are used last go.
+  void drop(std::size_t most) {
+    while (kept_.size() > most) kept_.erase(std::prev(kept_.end()));
+  }
+
+  const experts::UseLog& uses_;
+  std::size_t slots_;
+  std::vector<std::size_t> next_;                       ///< [uses]: the pass of the same expert's following use
+  std::unordered_map<ExpertIndex, std::size_t> first_;  ///< the pass of an expert's first use
+  std::set<std::pair<std::size_t, ExpertIndex>> kept_;  ///< by the pass of their next use
+};
+
+/// The log of the decoder's passes alone.
+experts::UseLog decoder_uses(const experts::UseLog& uses, const ExpertGrid& grid) {
+  experts::UseLog decoder;
+  decoder.begin({uses.found().begin(), uses.found().end()});
+  for (std::size_t pass = 0; pass < uses.passes(); ++pass) {
+    if (uses.layer(pass) >= grid.encoder_layers) decoder.add(uses.layer(pass), uses.experts(pass));
+  }
+  return decoder;
+}
+
+double share(std::uint64_t part, std::uint64_t whole) {
+  return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole);
 }
 
 }  // namespace
@@ -82,60 +164,46 @@ DecoderBounds decoder_bounds(double decoder_seconds, const experts::PipelineStat
   const double loading = static_cast<double>(run.decoder.loaded) * load_seconds;
   bounds.resident_seconds = std::max(0.0, decoder_seconds - run.decoder_wait_seconds);
   bounds.needed_seconds = std::max(bounds.resident_seconds, loading);
-  // Where a pass wants several experts, there are better orders than that of their numbers: a run may have needed less.
+  // The least is reckoned, not counted, where the run's log ends before the run does.
   bounds.least_seconds = std::max(bounds.resident_seconds, std::min(loading, ceilings.least_decoder_load_seconds));
   return bounds;
 }
 
+std::uint64_t kept_at_most(const experts::UseLog& uses, std::size_t slots, std::span<const ExpertIndex> found) {
+  return Keeping(uses, slots).most(found);
+}
+
 std::uint64_t decoder_misses_at_least(const experts::UseLog& uses, const ExpertGrid& grid, std::size_t slots) {
-  std::vector<ExpertIndex> lookups;
-  for (std::size_t pass = 0; pass < uses.passes(); ++pass) {
-    if (uses.layer(pass) < grid.encoder_layers) continue;
-    lookups.insert(lookups.end(), uses.experts(pass).begin(), uses.experts(pass).end());
-  }
-  BeladyReplacement belady(grid, lookups);
-  const experts::Outlook outlook(grid, {});
-  std::vector<ExpertIndex> resident;
-  std::uint64_t misses = 0;
-  for (const ExpertIndex expert : lookups) {
-    belady.used(expert);
-    if (std::find(resident.begin(), resident.end(), expert) != resident.end()) continue;
-    ++misses;
-    if (resident.size() < slots) {
-      resident.push_back(expert);
-    } else {
-      resident[belady.weakest(resident, outlook)] = expert;
-    }
-  }
-  // What the first misses asked for may have been there from the start.
-  return misses - std::min<std::uint64_t>(misses, slots);
+  const experts::UseLog decoder = decoder_uses(uses, grid);
+  return decoder.all().size() - Keeping(decoder, slots).most(std::nullopt);
 }
 
 BufferCeilings buffer_ceilings(const experts::UseLog& uses, const ExpertGrid& grid, std::size_t slots, double load,
-                               double gap) {
+                               double gap, const experts::PipelineStatistics& run) {
   BufferCeilings ceilings;
   if (uses.all().empty()) return ceilings;
-  const BufferTimes times{load, load / 20, 0.0, gap};
-  BufferSimulation demand(grid, slots, times, false, std::make_unique<BeladyReplacement>(grid, uses.all()), nullptr,
-                          {});
-  const experts::PipelineStatistics belady = replay_uses(uses, grid, demand, nullptr);
-  const experts::LookupCounts best = all_lookups(belady);
-  ceilings.belady_hit_ratio = static_cast<double>(best.hits) / static_cast<double>(best.all());
-  ceilings.least_load_seconds = static_cast<double>(best.misses) * load;
-  const std::uint64_t least = decoder_misses_at_least(uses, grid, slots);
-  ceilings.least_decoder_load_seconds = static_cast<double>(least) * load;
-  if (belady.decoder.all() > 0) {
-    ceilings.decoder_hit_ratio = 1.0 - static_cast<double>(least) / static_cast<double>(belady.decoder.all());
-  }
+  const experts::LookupCounts looked_up = all_lookups(run);
+  const double scale = std::max(1.0, static_cast<double>(looked_up.all()) / static_cast<double>(uses.all().size()));
+  const std::uint64_t kept = kept_at_most(uses, slots, uses.found());
+  ceilings.kept_ratio = share(kept, uses.all().size());
+  ceilings.least_load_seconds = scale * static_cast<double>(uses.all().size() - kept) * load;
+  const experts::UseLog decoder = decoder_uses(uses, grid);
+  ceilings.decoder_kept_ratio = share(kept_at_most(decoder, slots, decoder.found()), decoder.all().size());
+  ceilings.least_decoder_load_seconds = scale * static_cast<double>(decoder_misses_at_least(uses, grid, slots)) * load;
 
+  std::vector<ExpertIndex> sequence(uses.found().begin(), uses.found().end());
+  sequence.insert(sequence.end(), uses.all().begin(), uses.all().end());
   auto known = std::make_unique<KnownFuture>(uses, grid);
-  KnownFuture* future = known.get();
-  BufferSimulation ahead(grid, slots, times, false, std::make_unique<BeladyReplacement>(grid, uses.all()),
+  KnownFuture& future = *known;
+  BufferSimulation ahead(grid, slots, {load, load / 20, 0.0, gap}, false,
+                         std::make_unique<BeladyReplacement>(grid, sequence),
                          std::make_unique<experts::Forecaster>(std::move(known), grid, experts::Outlook::kDepths), {});
   const experts::PipelineStatistics oracle = replay_uses(uses, grid, ahead, future);
   const experts::LookupCounts counts = all_lookups(oracle);
-  ceilings.oracle_hit_ratio = static_cast<double>(counts.hits) / static_cast<double>(counts.all());
-  ceilings.oracle_wait_seconds = oracle.wait_seconds;
+  ceilings.hit_ratio = std::max(share(counts.hits, counts.all()), share(looked_up.hits, looked_up.all()));
+  ceilings.decoder_hit_ratio =
+      std::max(share(oracle.decoder.hits, oracle.decoder.all()), share(run.decoder.hits, run.decoder.all()));
+  ceilings.wait_seconds = std::min(scale * oracle.wait_seconds, run.wait_seconds);
   return ceilings;
 }
 

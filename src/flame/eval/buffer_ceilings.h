@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <span>
 
 #include "flame/experts/expert_grid.h"
 #include "flame/experts/pipeline.h"
@@ -8,15 +10,22 @@
 
 namespace flame::eval {
 
-/// What no buffer of this size can beat on the lookups of a run.
+/// What no buffer of this size can beat on the lookups of a run, from the slots as it found them. Lookups are "kept"
+/// for which nothing was loaded, neither on demand nor ahead (LookupCounts: all() - loaded): of those Belady's
+/// replacement has the most. Hits may be more than are kept, as what is loaded ahead in time is a hit; their ceiling is
+/// the oracle's.
 struct BufferCeilings {
-  double belady_hit_ratio = 0.0;     ///< loads on demand only, best replacement, from empty slots
-  double decoder_hit_ratio = 0.0;    ///< of the decoder's lookups, where nothing else matters (decoder_misses_at_least)
-  double oracle_hit_ratio = 0.0;     ///< every coming expert known, loads ahead of time as the storage allows
-  double oracle_wait_seconds = 0.0;  ///< what compute waits for even so
-  double least_load_seconds = 0.0;   ///< the bytes that have to move even with the best replacement / bandwidth
-  double least_decoder_load_seconds = 0.0;  ///< the same of the decoder's lookups, where nothing else matters
+  double kept_ratio = 0.0;          ///< of all lookups, by Belady's replacement
+  double decoder_kept_ratio = 0.0;  ///< of the decoder's, as if the encoder took no slot
+  double hit_ratio = 0.0;           ///< of all lookups, where every coming expert is known and loaded ahead in time
+  double decoder_hit_ratio = 0.0;   ///< of the decoder's, in the same run
+  double wait_seconds = 0.0;        ///< what computing waits for even so
+  double least_load_seconds = 0.0;  ///< for the lookups that cannot be kept, at the measured time of a load
+  double least_decoder_load_seconds = 0.0;  ///< the same of decoder_misses_at_least()
 };
+
+/// Of a buffer with a slot for every expert: nothing is ever replaced.
+[[nodiscard]] inline BufferCeilings all_kept() { return {1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0}; }
 
 /// How fast a run's decoding could have been, in seconds. A run cannot be shorter than its computing, nor than the time
 /// that the storage takes for the experts that have to be loaded: the larger of the two is the bound.
@@ -28,13 +37,21 @@ struct DecoderBounds {
 [[nodiscard]] DecoderBounds decoder_bounds(double decoder_seconds, const experts::PipelineStatistics& run,
                                            double load_seconds, const BufferCeilings& ceilings);
 
-/// The decoder's lookups that no buffer of this size can have resident without loading for them: Belady's replacement
-/// as if the encoder took no slot, and the slots had been full of the right experts at first.
+/// Of the lookups of `uses` the most that a buffer of so many slots can find in them without loading for them, whatever
+/// it knows and in whichever order it computes a pass's experts, when the slots hold `found` at first.
+[[nodiscard]] std::uint64_t kept_at_most(const experts::UseLog& uses, std::size_t slots,
+                                         std::span<const experts::ExpertIndex> found);
+
+/// The decoder's lookups that no buffer of this size can have resident without loading for them: as if the encoder took
+/// no slot, and the slots had been full of the right experts at first.
 [[nodiscard]] std::uint64_t decoder_misses_at_least(const experts::UseLog& uses, const experts::ExpertGrid& grid,
                                                     std::size_t slots);
 
-/// `gap` is the mean time between two MoE layers without waits, `load` that of one expert.
+/// `gap` is the mean time between two MoE layers without waits, `load` that of one expert. The oracle is replayed with
+/// these means; where the run itself did better than that, an oracle could have done the same, and it counts. `run` may
+/// be longer than the log: the rest is taken to be like it.
 [[nodiscard]] BufferCeilings buffer_ceilings(const experts::UseLog& uses, const experts::ExpertGrid& grid,
-                                             std::size_t slots, double load, double gap);
+                                             std::size_t slots, double load, double gap,
+                                             const experts::PipelineStatistics& run);
 
 }  // namespace flame::eval

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "flame/base/byte_size.h"
@@ -11,26 +10,16 @@
 namespace flame::eval {
 namespace {
 
-double share(std::uint64_t part, std::uint64_t whole) {
-  return whole == 0 ? 0.0 : static_cast<double>(part) / static_cast<double>(whole);
+BufferCeilings ceilings_of(const experts::BufferedDevice& device, const experts::BufferReport& report) {
+  const experts::UseLog& uses = device.whole_uses();
+  if (report.slots >= device.bundle().grid().size() || uses.all().empty()) return all_kept();
+  return buffer_ceilings(uses, device.bundle().grid(), report.slots, report.load_seconds, report.gap_seconds,
+                         report.pipeline);
 }
 
-BufferCeilings ceilings_of(const experts::BufferedDevice& device, const experts::BufferReport& report) {
-  const experts::ExpertGrid& grid = device.bundle().grid();
-  BufferCeilings ceilings;
-  const experts::UseLog& uses = device.whole_uses();
-  if (report.slots >= grid.size() || uses.all().empty()) {
-    ceilings.belady_hit_ratio = ceilings.oracle_hit_ratio = ceilings.decoder_hit_ratio = 1.0;
-    return ceilings;
-  }
-  ceilings = buffer_ceilings(uses, grid, report.slots, report.load_seconds, report.gap_seconds);
-  // Of a very long run only the beginning is logged: the rest is taken to be like it.
-  const double all = static_cast<double>(report.pipeline.encoder.all() + report.pipeline.decoder.all());
-  const double scale = std::max(1.0, all / static_cast<double>(uses.all().size()));
-  ceilings.oracle_wait_seconds *= scale;
-  ceilings.least_load_seconds *= scale;
-  ceilings.least_decoder_load_seconds *= scale;
-  return ceilings;
+experts::LookupCounts lookups_of(const experts::PipelineStatistics& run) {
+  experts::LookupCounts both = run.encoder;
+  return both += run.decoder;
 }
 
 }  // namespace
@@ -39,22 +28,20 @@ std::string describe_buffer(const experts::BufferedDevice& device, double decode
   const experts::BufferReport report = device.whole_report();
   const experts::PipelineStatistics& p = report.pipeline;
   const BufferCeilings ceilings = ceilings_of(device, report);
-  const std::uint64_t all = p.encoder.all() + p.decoder.all();
+  const experts::LookupCounts both = lookups_of(p);
   std::string text = fmt::format(
-      "buffer: {:.1f} % of the decoder's lookups and {:.1f} % of the encoder's were hits; over both {:.1f} "
-      "%, where "
-      "Belady's "
-      "replacement has {:.1f} % and an oracle's loading ahead {:.1f} %",
-      100.0 * share(p.decoder.hits, p.decoder.all()), 100.0 * share(p.encoder.hits, p.encoder.all()),
-      100.0 * share(p.encoder.hits + p.decoder.hits, all), 100.0 * ceilings.belady_hit_ratio,
-      100.0 * ceilings.oracle_hit_ratio);
+      "buffer: {:.1f} % of the decoder's lookups and {:.1f} % of the encoder's were hits, over both {:.1f} % (an "
+      "oracle's loading ahead: {:.1f} %); for {:.1f} % nothing was loaded, neither on demand nor ahead (Belady's "
+      "replacement: {:.1f} %)",
+      100.0 * p.decoder.hit_ratio(), 100.0 * p.encoder.hit_ratio(), 100.0 * both.hit_ratio(),
+      100.0 * ceilings.hit_ratio, 100.0 * both.kept_ratio(), 100.0 * ceilings.kept_ratio);
   text += fmt::format(
       "\nstorage: {} in {} loads on demand and {} ahead ({} broken off), busy {:.3f} s at {:.0f} MB/s, {:.3f} ms a "
       "load, {:.1f} loads queued or under way on the average; "
       "the least that had to move takes {:.3f} s; waited {:.3f} s, an oracle {:.3f} s",
       format_byte_size(report.storage.bytes), p.loads_demand, p.loads_prefetch, p.cancelled,
       report.storage.busy_seconds, report.bytes_per_second * 1e-6, report.load_seconds * 1e3, report.queue_depth,
-      ceilings.least_load_seconds, p.wait_seconds, ceilings.oracle_wait_seconds);
+      ceilings.least_load_seconds, p.wait_seconds, ceilings.wait_seconds);
   if (report.storage.retries > 0) text += fmt::format("; {} reads were tried again", report.storage.retries);
   const DecoderBounds bounds = decoder_bounds(decoder_seconds, p, report.load_seconds, ceilings);
   text += fmt::format(
@@ -83,6 +70,8 @@ Json buffer_json(const experts::BufferedDevice& device, double decoder_seconds) 
           {"slot_bytes", report.slot_bytes},
           {"encoder", lookups(p.encoder)},
           {"decoder", lookups(p.decoder)},
+          {"hit_ratio", lookups_of(p).hit_ratio()},
+          {"kept_ratio", lookups_of(p).kept_ratio()},
           {"loads_demand", p.loads_demand},
           {"loads_prefetch", p.loads_prefetch},
           {"cancelled", p.cancelled},
@@ -104,10 +93,9 @@ Json buffer_json(const experts::BufferedDevice& device, double decoder_seconds) 
             {"z", report.drift.z},
             {"drifted", report.drift.drifted()}}},
           {"ceilings",
-           {{"belady_hit_ratio", ceilings.belady_hit_ratio},
-            {"decoder_hit_ratio", ceilings.decoder_hit_ratio},
-            {"oracle_hit_ratio", ceilings.oracle_hit_ratio},
-            {"oracle_wait_seconds", ceilings.oracle_wait_seconds},
+           {{"hit_ratio", ceilings.hit_ratio},
+            {"kept_ratio", ceilings.kept_ratio},
+            {"wait_seconds", ceilings.wait_seconds},
             {"least_load_seconds", ceilings.least_load_seconds},
             {"resident_decoder_seconds", bounds.resident_seconds},
             {"least_decoder_seconds", bounds.least_seconds},

@@ -185,13 +185,10 @@ std::vector<LatencyResult> measure_latency(const std::vector<LatencyCase>& cases
     result.slots = result.report.slots;
     const double gap = (result.decoder.median - result.moe.median) /
                        std::max(1.0, static_cast<double>(subject->bundle->grid().decoder_layers));
-    if (result.slots == subject->bundle->grid().size()) {
-      // Nothing is ever replaced.
-      result.ceilings.belady_hit_ratio = result.ceilings.oracle_hit_ratio = result.ceilings.decoder_hit_ratio = 1.0;
-    } else {
-      result.ceilings = buffer_ceilings(subject->buffered->uses(), subject->bundle->grid(), result.slots,
-                                        result.report.load_seconds, gap);
-    }
+    result.ceilings = result.slots == subject->bundle->grid().size()
+                          ? all_kept()
+                          : buffer_ceilings(subject->buffered->uses(), subject->bundle->grid(), result.slots,
+                                            result.report.load_seconds, gap, result.report.pipeline);
     result.bounds =
         decoder_bounds(last_decoder_seconds, result.report.pipeline, result.report.load_seconds, result.ceilings);
     for (double* const seconds :
@@ -221,8 +218,8 @@ std::vector<Json> to_json(const LatencyResult& result) {
                    {"cycles_per_token", nullptr},
                    {"encoder_seconds", result.encoder.median},
                    {"first_token_seconds", result.first_token.median},
-                   {"hit_ratio", static_cast<double>(loads.decoder.hits) /
-                                     static_cast<double>(std::max<std::uint64_t>(1, loads.decoder.all()))},
+                   {"hit_ratio", loads.decoder.hit_ratio()},
+                   {"kept_ratio", loads.decoder.kept_ratio()},
                    {"decoder_lookups",
                     {{"hits", loads.decoder.hits},
                      {"late", loads.decoder.late},
@@ -238,10 +235,9 @@ std::vector<Json> to_json(const LatencyResult& result) {
                    {"storage_busy_seconds", result.report.storage.busy_seconds},
                    {"queue_depth", result.report.queue_depth},
                    {"ceilings",
-                    {{"belady_hit_ratio", result.ceilings.belady_hit_ratio},
-                     {"decoder_hit_ratio", result.ceilings.decoder_hit_ratio},
-                     {"oracle_hit_ratio", result.ceilings.oracle_hit_ratio},
-                     {"oracle_wait_seconds", result.ceilings.oracle_wait_seconds},
+                    {{"hit_ratio", result.ceilings.decoder_hit_ratio},
+                     {"kept_ratio", result.ceilings.decoder_kept_ratio},
+                     {"wait_seconds", result.ceilings.wait_seconds},
                      {"least_load_seconds", result.ceilings.least_load_seconds},
                      {"resident_seconds_per_token", result.bounds.resident_seconds},
                      {"least_seconds_per_token", result.bounds.least_seconds},
@@ -249,9 +245,9 @@ std::vector<Json> to_json(const LatencyResult& result) {
     if (result.setting.buffer.mapped) {
       // A map has no slots, looks nothing up and does not know what the kernel loads.
       for (const char* const figure :
-           {"budget_bytes", "slots", "predictor", "replacement", "hit_ratio", "decoder_lookups", "encoder_lookups",
-            "bytes_demand", "bytes_prefetch_used", "bytes_prefetch_wasted", "wait_seconds", "storage_bytes_per_second",
-            "storage_busy_seconds", "queue_depth", "ceilings"}) {
+           {"budget_bytes", "slots", "predictor", "replacement", "hit_ratio", "kept_ratio", "decoder_lookups",
+            "encoder_lookups", "bytes_demand", "bytes_prefetch_used", "bytes_prefetch_wasted", "wait_seconds",
+            "storage_bytes_per_second", "storage_busy_seconds", "queue_depth", "ceilings"}) {
         object[figure] = nullptr;
       }
     }

@@ -248,7 +248,7 @@ void BufferedDevice::begin_statistics() {
   self.pipeline->settle();
   self.pipeline_before += self.pipeline->statistics();
   self.pipeline->begin_statistics();
-  self.uses.clear();
+  if (self.keeps_log) self.uses.begin(self.pipeline->pool().experts());
   self.storage_before = self.loader.statistics();
 }
 

@@ -31,6 +31,14 @@ LookupCounts& LookupCounts::operator+=(const LookupCounts& other) {
   return *this;
 }
 
+double LookupCounts::hit_ratio() const {
+  return all() == 0 ? 0.0 : static_cast<double>(hits) / static_cast<double>(all());
+}
+
+double LookupCounts::kept_ratio() const {
+  return all() == 0 ? 0.0 : static_cast<double>(all() - loaded) / static_cast<double>(all());
+}
+
 PipelineStatistics& PipelineStatistics::operator+=(const PipelineStatistics& other) {
   encoder += other.encoder;
   decoder += other.decoder;

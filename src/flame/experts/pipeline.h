@@ -32,6 +32,9 @@ struct LookupCounts {
   std::uint64_t misses = 0;
   std::uint64_t loaded = 0;  ///< of all these, the lookups that an expert was loaded for, on demand or ahead
   [[nodiscard]] std::uint64_t all() const { return hits + late + misses; }
+  /// Shares of all: the hits, and those that nothing was loaded for. 0 without lookups.
+  [[nodiscard]] double hit_ratio() const;
+  [[nodiscard]] double kept_ratio() const;
   LookupCounts& operator+=(const LookupCounts& other);
 };
 

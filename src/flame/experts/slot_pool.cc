@@ -31,6 +31,14 @@ SlotPool::SlotPool(std::size_t slots, const ExpertGrid& grid)
   counts_[static_cast<std::size_t>(SlotState::kFree)] = slots;
 }
 
+std::vector<ExpertIndex> SlotPool::experts() const {
+  std::vector<ExpertIndex> experts;
+  for (ExpertIndex expert = 0; expert < slot_of_.size(); ++expert) {
+    if (slot_of_[expert] != kNone) experts.push_back(expert);
+  }
+  return experts;
+}
+
 std::optional<SlotIndex> SlotPool::find_free() const {
   if (free_.empty()) return std::nullopt;
   return free_.back();

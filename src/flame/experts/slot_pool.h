@@ -67,6 +67,8 @@ class SlotPool {
     if (slot_of_[expert] == kNone) return std::nullopt;
     return slot_of_[expert];
   }
+  /// All experts that have such a slot, rising.
+  [[nodiscard]] std::vector<ExpertIndex> experts() const;
   [[nodiscard]] std::optional<SlotIndex> find_free() const;
   /// The slots that an expert is loading into, rising. Changes with the next call that is not const.
   [[nodiscard]] std::span<const SlotIndex> loading() const { return loading_; }

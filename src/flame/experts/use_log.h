@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "flame/experts/expert_grid.h"
@@ -17,10 +18,12 @@ class UseLog {
     passes_.push_back({layer, static_cast<std::uint32_t>(uses_.size()), static_cast<std::uint32_t>(experts.size())});
     uses_.insert(uses_.end(), experts.begin(), experts.end());
   }
-  void clear() {
+  /// A new log, of a buffer that has these experts in its slots already.
+  void begin(std::vector<ExpertIndex> found) {
     passes_.clear();
     uses_.clear();
     examples_.clear();
+    found_ = std::move(found);
   }
 
   [[nodiscard]] std::size_t passes() const { return passes_.size(); }
@@ -28,6 +31,8 @@ class UseLog {
   [[nodiscard]] std::span<const ExpertIndex> experts(std::size_t pass) const {
     return std::span(uses_).subspan(passes_[pass].first, passes_[pass].count);
   }
+  /// What was in the slots before the first pass.
+  [[nodiscard]] std::span<const ExpertIndex> found() const { return found_; }
   /// All of them, pass after pass.
   [[nodiscard]] std::span<const ExpertIndex> all() const { return uses_; }
   /// Passes with which an example begins, rising.
@@ -45,6 +50,7 @@ class UseLog {
   std::vector<Pass> passes_;
   std::vector<ExpertIndex> uses_;
   std::vector<std::size_t> examples_;
+  std::vector<ExpertIndex> found_;
 };
 
 }  // namespace flame::experts
