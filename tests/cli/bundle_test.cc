@@ -589,7 +589,16 @@ TEST(BenchCommand, MeasuresABundleAndTheStorage) {
     EXPECT_TRUE(map.at(figure).is_null()) << figure << ": a map has no such figure";
   }
   for (const json& result : results) {
-    EXPECT_GT(result.at("seconds_per_token").at("median").get<double>(), 0.0);
+    const double seconds = result.at("seconds_per_token").at("median").get<double>();
+    EXPECT_GT(seconds, 0.0);
+    if (result.at("scope") == "decoder") {
+      const json& ceilings = result.at("ceilings");
+      EXPECT_LE(result.at("hit_ratio"), ceilings.at("hit_ratio"));
+      EXPECT_LE(result.at("kept_ratio"), ceilings.at("kept_ratio"));
+      for (const char* bound : {"resident", "least", "needed"}) {
+        EXPECT_LE(ceilings.at(bound + std::string("_seconds_per_token")).get<double>(), seconds) << bound;
+      }
+    }
     EXPECT_EQ(result.at("device"), "cpu");
   }
   const ProgramResult storage = run_flame({"bench", "storage", bundle, "--repeats", "1", "--json"});

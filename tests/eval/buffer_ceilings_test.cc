@@ -118,8 +118,7 @@ class CeilingsTest : public testing::Test {
 
   static void expect_within(const experts::BufferReport& report, const experts::UseLog& uses,
                             const std::string& which) {
-    const BufferCeilings ceilings = buffer_ceilings(uses, (*bundle_)->grid(), report.slots, report.load_seconds,
-                                                    report.gap_seconds, report.pipeline);
+    const BufferCeilings ceilings = buffer_ceilings(uses, (*bundle_)->grid(), report);
     experts::LookupCounts both = report.pipeline.encoder;
     both += report.pipeline.decoder;
     EXPECT_EQ(both.all(), uses.all().size()) << which;
@@ -128,6 +127,7 @@ class CeilingsTest : public testing::Test {
     EXPECT_LE(both.hit_ratio(), ceilings.hit_ratio) << which;
     EXPECT_LE(report.pipeline.decoder.hit_ratio(), ceilings.decoder_hit_ratio) << which;
     EXPECT_GE(report.pipeline.wait_seconds, ceilings.wait_seconds) << which;
+    EXPECT_GE(report.storage.busy_seconds, 0.999 * ceilings.least_load_seconds) << which;
     EXPECT_LE(decoder_misses_at_least(uses, (*bundle_)->grid(), report.slots), report.pipeline.decoder.loaded) << which;
   }
 
@@ -166,12 +166,16 @@ TEST_F(CeilingsTest, KnowWhatTheRunFoundInItsSlots) {
   experts::UseLog uses;
   uses.begin({1, 2});
   for (const ExpertIndex expert : {1U, 2U, 1U, 2U}) uses.add(0, {&expert, 1});
-  EXPECT_DOUBLE_EQ(buffer_ceilings(uses, grid, 2, 1.0, 1.0, {}).kept_ratio, 1.0);
-  EXPECT_DOUBLE_EQ(buffer_ceilings(uses, grid, 2, 1.0, 1.0, {}).hit_ratio, 1.0);
-  EXPECT_DOUBLE_EQ(buffer_ceilings(uses, grid, 1, 1.0, 1.0, {}).kept_ratio, 0.25);
+  experts::BufferReport run;
+  run.load_seconds = run.gap_seconds = 1.0;
+  run.slots = 2;
+  EXPECT_DOUBLE_EQ(buffer_ceilings(uses, grid, run).kept_ratio, 1.0);
+  EXPECT_DOUBLE_EQ(buffer_ceilings(uses, grid, run).hit_ratio, 1.0);
   uses.begin({});
   for (const ExpertIndex expert : {1U, 2U, 1U, 2U}) uses.add(0, {&expert, 1});
-  EXPECT_DOUBLE_EQ(buffer_ceilings(uses, grid, 2, 1.0, 1.0, {}).kept_ratio, 0.5);
+  EXPECT_DOUBLE_EQ(buffer_ceilings(uses, grid, run).kept_ratio, 0.5);
+  run.slots = 1;
+  EXPECT_DOUBLE_EQ(buffer_ceilings(uses, grid, run).kept_ratio, 0.0);
 }
 
 }  // namespace

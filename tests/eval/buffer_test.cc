@@ -176,14 +176,15 @@ TEST(DecoderBounds, AreTheLargerOfComputingAndOfMovingTheBytes) {
   experts::PipelineStatistics run;
   run.decoder_wait_seconds = 3.0;
   run.decoder.loaded = 8;
-  BufferCeilings ceilings;
-  ceilings.least_decoder_load_seconds = 1.5;
-  const DecoderBounds slow = decoder_bounds(5.0, run, 0.5, ceilings);
+  const DecoderBounds slow = decoder_bounds(5.0, run, 0.5, 3.0);
   EXPECT_DOUBLE_EQ(slow.resident_seconds, 2.0);
   EXPECT_DOUBLE_EQ(slow.least_seconds, 2.0);
   EXPECT_DOUBLE_EQ(slow.needed_seconds, 4.0);
-  const DecoderBounds fast = decoder_bounds(5.0, run, 0.125, ceilings);
+  EXPECT_DOUBLE_EQ(decoder_bounds(5.0, run, 0.5, 5.0).least_seconds, 2.5);
+  const DecoderBounds fast = decoder_bounds(5.0, run, 0.125, 3.0);
   EXPECT_DOUBLE_EQ(fast.needed_seconds, 2.0);
+  // So much cannot have been loaded in the decoder's time: it was begun before.
+  EXPECT_DOUBLE_EQ(decoder_bounds(5.0, run, 1.0, 8.0).needed_seconds, 5.0);
 }
 
 // No run is below the bound of its own loads.
@@ -192,7 +193,7 @@ TEST_F(BufferReplay, NoRunBeatsTheBoundOfItsOwnLoads) {
     for (const double load : {0.2, 1.0, 4.0}) {
       const BufferResult result = replay_buffer(trace_, profile_, runtime(predictor, 12, load));
       const double decoder_seconds = result.latency_seconds * static_cast<double>(result.steps);
-      const DecoderBounds bounds = decoder_bounds(decoder_seconds, result.loads, load, {});
+      const DecoderBounds bounds = decoder_bounds(decoder_seconds, result.loads, load, 0.0);
       EXPECT_NEAR(bounds.resident_seconds, static_cast<double>(result.decoder.all()) * 1.1, 0.12 * decoder_seconds);
       // Loads for a first layer may have begun while the encoder ran.
       EXPECT_GE(decoder_seconds * 1.02, bounds.needed_seconds) << predictor << " " << load;

@@ -159,13 +159,16 @@ double share(std::uint64_t part, std::uint64_t whole) {
 }  // namespace
 
 DecoderBounds decoder_bounds(double decoder_seconds, const experts::PipelineStatistics& run, double load_seconds,
-                             const BufferCeilings& ceilings) {
+                             double least_loads) {
+  const auto loaded = static_cast<double>(run.decoder.loaded);
   DecoderBounds bounds;
-  const double loading = static_cast<double>(run.decoder.loaded) * load_seconds;
   bounds.resident_seconds = std::max(0.0, decoder_seconds - run.decoder_wait_seconds);
-  bounds.needed_seconds = std::max(bounds.resident_seconds, loading);
+  const auto with = [&](double loads) {
+    return std::max(bounds.resident_seconds, std::min(decoder_seconds, loads * load_seconds));
+  };
+  bounds.needed_seconds = with(loaded);
   // The least is reckoned, not counted, where the run's log ends before the run does.
-  bounds.least_seconds = std::max(bounds.resident_seconds, std::min(loading, ceilings.least_decoder_load_seconds));
+  bounds.least_seconds = with(std::min(loaded, least_loads));
   return bounds;
 }
 
@@ -178,32 +181,29 @@ std::uint64_t decoder_misses_at_least(const experts::UseLog& uses, const ExpertG
   return decoder.all().size() - Keeping(decoder, slots).most(std::nullopt);
 }
 
-BufferCeilings buffer_ceilings(const experts::UseLog& uses, const ExpertGrid& grid, std::size_t slots, double load,
-                               double gap, const experts::PipelineStatistics& run) {
+BufferCeilings buffer_ceilings(const experts::UseLog& uses, const ExpertGrid& grid, const experts::BufferReport& run) {
+  if (run.slots >= grid.size() || uses.all().empty()) return {1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0};
   BufferCeilings ceilings;
-  if (uses.all().empty()) return ceilings;
-  const experts::LookupCounts looked_up = all_lookups(run);
+  const experts::LookupCounts looked_up = all_lookups(run.pipeline);
   const double scale = std::max(1.0, static_cast<double>(looked_up.all()) / static_cast<double>(uses.all().size()));
-  const std::uint64_t kept = kept_at_most(uses, slots, uses.found());
+  const std::uint64_t kept = kept_at_most(uses, run.slots, uses.found());
   ceilings.kept_ratio = share(kept, uses.all().size());
-  ceilings.least_load_seconds = scale * static_cast<double>(uses.all().size() - kept) * load;
+  ceilings.least_load_seconds = scale * static_cast<double>(uses.all().size() - kept) * run.transfer_seconds;
   const experts::UseLog decoder = decoder_uses(uses, grid);
-  ceilings.decoder_kept_ratio = share(kept_at_most(decoder, slots, decoder.found()), decoder.all().size());
-  ceilings.least_decoder_load_seconds = scale * static_cast<double>(decoder_misses_at_least(uses, grid, slots)) * load;
+  ceilings.decoder_kept_ratio = share(kept_at_most(decoder, run.slots, decoder.found()), decoder.all().size());
+  ceilings.least_decoder_loads = scale * static_cast<double>(decoder_misses_at_least(uses, grid, run.slots));
 
   std::vector<ExpertIndex> sequence(uses.found().begin(), uses.found().end());
   sequence.insert(sequence.end(), uses.all().begin(), uses.all().end());
   auto known = std::make_unique<KnownFuture>(uses, grid);
   KnownFuture& future = *known;
-  BufferSimulation ahead(grid, slots, {load, load / 20, 0.0, gap}, false,
-                         std::make_unique<BeladyReplacement>(grid, sequence),
+  const BufferTimes times{run.load_seconds, run.load_seconds / 20, 0.0, run.gap_seconds};
+  BufferSimulation ahead(grid, run.slots, times, false, std::make_unique<BeladyReplacement>(grid, sequence),
                          std::make_unique<experts::Forecaster>(std::move(known), grid, experts::Outlook::kDepths), {});
   const experts::PipelineStatistics oracle = replay_uses(uses, grid, ahead, future);
-  const experts::LookupCounts counts = all_lookups(oracle);
-  ceilings.hit_ratio = std::max(share(counts.hits, counts.all()), share(looked_up.hits, looked_up.all()));
-  ceilings.decoder_hit_ratio =
-      std::max(share(oracle.decoder.hits, oracle.decoder.all()), share(run.decoder.hits, run.decoder.all()));
-  ceilings.wait_seconds = std::min(scale * oracle.wait_seconds, run.wait_seconds);
+  ceilings.hit_ratio = std::max(all_lookups(oracle).hit_ratio(), looked_up.hit_ratio());
+  ceilings.decoder_hit_ratio = std::max(oracle.decoder.hit_ratio(), run.pipeline.decoder.hit_ratio());
+  ceilings.wait_seconds = std::min(scale * oracle.wait_seconds, run.pipeline.wait_seconds);
   return ceilings;
 }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 
+#include "flame/experts/buffered_device.h"
 #include "flame/experts/expert_grid.h"
 #include "flame/experts/pipeline.h"
 #include "flame/experts/use_log.h"
@@ -15,27 +16,26 @@ namespace flame::eval {
 /// replacement has the most. Hits may be more than are kept, as what is loaded ahead in time is a hit; their ceiling is
 /// the oracle's.
 struct BufferCeilings {
-  double kept_ratio = 0.0;          ///< of all lookups, by Belady's replacement
-  double decoder_kept_ratio = 0.0;  ///< of the decoder's, as if the encoder took no slot
-  double hit_ratio = 0.0;           ///< of all lookups, where every coming expert is known and loaded ahead in time
-  double decoder_hit_ratio = 0.0;   ///< of the decoder's, in the same run
-  double wait_seconds = 0.0;        ///< what computing waits for even so
-  double least_load_seconds = 0.0;  ///< for the lookups that cannot be kept, at the measured time of a load
-  double least_decoder_load_seconds = 0.0;  ///< the same of decoder_misses_at_least()
+  double kept_ratio = 0.0;           ///< of all lookups, by Belady's replacement
+  double decoder_kept_ratio = 0.0;   ///< of the decoder's, as if the encoder took no slot
+  double hit_ratio = 0.0;            ///< of all lookups, where every coming expert is known and loaded ahead in time
+  double decoder_hit_ratio = 0.0;    ///< of the decoder's, in the same run
+  double wait_seconds = 0.0;         ///< what computing waits for even so
+  double least_load_seconds = 0.0;   ///< what the storage takes for the lookups that cannot be kept
+  double least_decoder_loads = 0.0;  ///< decoder_misses_at_least()
 };
 
-/// Of a buffer with a slot for every expert: nothing is ever replaced.
-[[nodiscard]] inline BufferCeilings all_kept() { return {1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0}; }
-
 /// How fast a run's decoding could have been, in seconds. A run cannot be shorter than its computing, nor than the time
-/// that the storage takes for the experts that have to be loaded: the larger of the two is the bound.
+/// that the storage takes for the experts that have to be loaded: the larger of the two is the bound. Where loads were
+/// begun before the decoder was, its own time is enough for what was left of them.
 struct DecoderBounds {
   double resident_seconds = 0.0;  ///< without any wait: every expert in memory
   double least_seconds = 0.0;     ///< with the best replacement there can be, and all loading overlapped
   double needed_seconds = 0.0;    ///< with the loads that this run's lookups needed, all of them overlapped
 };
+/// `load_seconds`: what the storage takes for one (BufferReport::transfer_seconds).
 [[nodiscard]] DecoderBounds decoder_bounds(double decoder_seconds, const experts::PipelineStatistics& run,
-                                           double load_seconds, const BufferCeilings& ceilings);
+                                           double load_seconds, double least_loads);
 
 /// Of the lookups of `uses` the most that a buffer of so many slots can find in them without loading for them, whatever
 /// it knows and in whichever order it computes a pass's experts, when the slots hold `found` at first.
@@ -47,11 +47,10 @@ struct DecoderBounds {
 [[nodiscard]] std::uint64_t decoder_misses_at_least(const experts::UseLog& uses, const experts::ExpertGrid& grid,
                                                     std::size_t slots);
 
-/// `gap` is the mean time between two MoE layers without waits, `load` that of one expert. The oracle is replayed with
-/// these means; where the run itself did better than that, an oracle could have done the same, and it counts. `run` may
-/// be longer than the log: the rest is taken to be like it.
+/// With a slot for every expert nothing is ever replaced, and all ratios are 1. Else the oracle is replayed with the
+/// run's mean load time and gap; where the run itself did better than that, an oracle could have done the same, and it
+/// counts. `run` may be longer than the log: the rest is taken to be like it.
 [[nodiscard]] BufferCeilings buffer_ceilings(const experts::UseLog& uses, const experts::ExpertGrid& grid,
-                                             std::size_t slots, double load, double gap,
-                                             const experts::PipelineStatistics& run);
+                                             const experts::BufferReport& run);
 
 }  // namespace flame::eval

@@ -10,13 +10,6 @@
 namespace flame::eval {
 namespace {
 
-BufferCeilings ceilings_of(const experts::BufferedDevice& device, const experts::BufferReport& report) {
-  const experts::UseLog& uses = device.whole_uses();
-  if (report.slots >= device.bundle().grid().size() || uses.all().empty()) return all_kept();
-  return buffer_ceilings(uses, device.bundle().grid(), report.slots, report.load_seconds, report.gap_seconds,
-                         report.pipeline);
-}
-
 experts::LookupCounts lookups_of(const experts::PipelineStatistics& run) {
   experts::LookupCounts both = run.encoder;
   return both += run.decoder;
@@ -27,7 +20,7 @@ experts::LookupCounts lookups_of(const experts::PipelineStatistics& run) {
 std::string describe_buffer(const experts::BufferedDevice& device, double decoder_seconds) {
   const experts::BufferReport report = device.whole_report();
   const experts::PipelineStatistics& p = report.pipeline;
-  const BufferCeilings ceilings = ceilings_of(device, report);
+  const BufferCeilings ceilings = buffer_ceilings(device.whole_uses(), device.bundle().grid(), report);
   const experts::LookupCounts both = lookups_of(p);
   std::string text = fmt::format(
       "buffer: {:.1f} % of the decoder's lookups and {:.1f} % of the encoder's were hits, over both {:.1f} % (an "
@@ -43,7 +36,8 @@ std::string describe_buffer(const experts::BufferedDevice& device, double decode
       report.storage.busy_seconds, report.bytes_per_second * 1e-6, report.load_seconds * 1e3, report.queue_depth,
       ceilings.least_load_seconds, p.wait_seconds, ceilings.wait_seconds);
   if (report.storage.retries > 0) text += fmt::format("; {} reads were tried again", report.storage.retries);
-  const DecoderBounds bounds = decoder_bounds(decoder_seconds, p, report.load_seconds, ceilings);
+  const DecoderBounds bounds =
+      decoder_bounds(decoder_seconds, p, report.transfer_seconds, ceilings.least_decoder_loads);
   text += fmt::format(
       "\ndecoder: {:.3f} s, of which {:.3f} s were not waiting; bytes missed / bandwidth allow no buffer of this size "
       "less "
@@ -61,8 +55,9 @@ std::string describe_buffer(const experts::BufferedDevice& device, double decode
 Json buffer_json(const experts::BufferedDevice& device, double decoder_seconds) {
   const experts::BufferReport report = device.whole_report();
   const experts::PipelineStatistics& p = report.pipeline;
-  const BufferCeilings ceilings = ceilings_of(device, report);
-  const DecoderBounds bounds = decoder_bounds(decoder_seconds, p, report.load_seconds, ceilings);
+  const BufferCeilings ceilings = buffer_ceilings(device.whole_uses(), device.bundle().grid(), report);
+  const DecoderBounds bounds =
+      decoder_bounds(decoder_seconds, p, report.transfer_seconds, ceilings.least_decoder_loads);
   const auto lookups = [](const experts::LookupCounts& counts) {
     return Json{{"hits", counts.hits}, {"late", counts.late}, {"misses", counts.misses}, {"loaded", counts.loaded}};
   };

@@ -80,7 +80,7 @@ struct Subject {
   std::vector<double> moe;
   std::vector<double> encoder;
   std::vector<double> first_token;
-  std::uint64_t steps = 0;  ///< of the last run
+  std::vector<DecoderBounds> bounds;  ///< of a step
 };
 
 std::unique_ptr<Subject> open(const LatencyCase& setting, const LatencyOptions& options) {
@@ -136,11 +136,25 @@ void run(Subject& subject, const LatencyOptions& options, std::size_t number, bo
   if (!counted) return;
   const model::GenerationStatistics& statistics = subject.generator->statistics();
   const auto steps = static_cast<double>(statistics.decoder_steps);
-  subject.steps = statistics.decoder_steps;
   subject.decoder.push_back(statistics.decoder_seconds / steps);
   subject.moe.push_back(subject.timer->seconds / steps);
   subject.encoder.push_back(statistics.encoder_seconds);
   subject.first_token.push_back(statistics.first_token_seconds);
+  if (subject.buffered == nullptr) return;
+  const experts::BufferReport report = subject.buffered->report();
+  const auto least =
+      static_cast<double>(decoder_misses_at_least(subject.buffered->uses(), subject.bundle->grid(), report.slots));
+  DecoderBounds bounds = decoder_bounds(statistics.decoder_seconds, report.pipeline, report.transfer_seconds, least);
+  for (double* const seconds : {&bounds.resident_seconds, &bounds.least_seconds, &bounds.needed_seconds}) {
+    *seconds /= steps;
+  }
+  subject.bounds.push_back(bounds);
+}
+
+double median_of(const std::vector<DecoderBounds>& bounds, double DecoderBounds::*which) {
+  std::vector<double> values;
+  for (const DecoderBounds& one : bounds) values.push_back(one.*which);
+  return spread_of(std::move(values)).median;
 }
 
 }  // namespace
@@ -173,7 +187,6 @@ std::vector<LatencyResult> measure_latency(const std::vector<LatencyCase>& cases
     result.type = kernels::name_of(subject->bundle->layout(0).format.type);
     result.decoder = spread_of(subject->decoder);
     result.moe = spread_of(subject->moe);
-    const double last_decoder_seconds = subject->decoder.back() * static_cast<double>(subject->steps);
     result.encoder = spread_of(subject->encoder);
     result.first_token = spread_of(subject->first_token);
     result.slot_bytes = subject->bundle->slot_bytes();
@@ -183,18 +196,10 @@ std::vector<LatencyResult> measure_latency(const std::vector<LatencyCase>& cases
     }
     result.report = subject->buffered->report();
     result.slots = result.report.slots;
-    const double gap = (result.decoder.median - result.moe.median) /
-                       std::max(1.0, static_cast<double>(subject->bundle->grid().decoder_layers));
-    result.ceilings = result.slots == subject->bundle->grid().size()
-                          ? all_kept()
-                          : buffer_ceilings(subject->buffered->uses(), subject->bundle->grid(), result.slots,
-                                            result.report.load_seconds, gap, result.report.pipeline);
-    result.bounds =
-        decoder_bounds(last_decoder_seconds, result.report.pipeline, result.report.load_seconds, result.ceilings);
-    for (double* const seconds :
-         {&result.bounds.resident_seconds, &result.bounds.least_seconds, &result.bounds.needed_seconds}) {
-      *seconds /= static_cast<double>(std::max<std::uint64_t>(1, subject->steps));
-    }
+    result.ceilings = buffer_ceilings(subject->buffered->uses(), subject->bundle->grid(), result.report);
+    result.bounds = {median_of(subject->bounds, &DecoderBounds::resident_seconds),
+                     median_of(subject->bounds, &DecoderBounds::least_seconds),
+                     median_of(subject->bounds, &DecoderBounds::needed_seconds)};
     results.push_back(std::move(result));
   }
   return results;

@@ -52,7 +52,7 @@ struct LatencyResult {
   Spread first_token;            ///< seconds from the start to the first step's logits
   experts::BufferReport report;  ///< of the last repeat
   BufferCeilings ceilings;       ///< of the last repeat
-  DecoderBounds bounds;          ///< of a decoder step of the last repeat
+  DecoderBounds bounds;          ///< of a decoder step, medians
 };
 
 /// Runs every case in turn, `repeats` times over, after one run of each that is not counted: what disturbs the machine

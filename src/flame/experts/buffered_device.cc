@@ -310,6 +310,13 @@ BufferReport BufferedDevice::Implementation::report(const PipelineStatistics& co
     report.bytes_per_second = static_cast<double>(report.storage.bytes) / report.storage.busy_seconds;
   }
   const ExpertGrid& grid = bundle->grid();
+  std::uint64_t smallest = bundle->slot_bytes();
+  for (LayerIndex layer = 0; layer < grid.layers(); ++layer) {
+    smallest = std::min(smallest, bundle->expert(grid.expert(layer, 0)).stored_bytes);
+  }
+  if (report.bytes_per_second > 0.0) {
+    report.transfer_seconds = static_cast<double>(smallest) / report.bytes_per_second;
+  }
   for (LayerIndex layer = grid.encoder_layers; layer < grid.layers(); ++layer) {
     report.gap_seconds += pipeline->costs().gap_seconds(layer) / grid.decoder_layers;
   }
