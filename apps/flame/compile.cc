@@ -14,6 +14,7 @@
 #include "flame/base/thread_pool.h"
 #include "flame/commands.h"
 #include "flame/console.h"
+#include "flame/experts/bundle.h"
 #include "flame/options.h"
 #include "flame/sparsity/prune.h"
 
@@ -57,9 +58,9 @@ void compile(Options options) {
           "\n");
     return;
   }
-  print(fmt::format("{}: {} experts of {} ({} {}), {} in all\n", options.output, report.pack.experts,
-                    experts::describe_expert_bytes(report.pack), options.compile.pattern, options.type,
-                    format_byte_size(report.pack.packed_bytes)));
+  print(fmt::format("{}: {} ({} {}), {} in all\n", options.output,
+                    experts::describe_experts(report.pack.experts, report.pack.expert_bytes, report.pack.packed_bytes),
+                    options.compile.pattern, options.type, format_byte_size(report.pack.packed_bytes)));
   print(fmt::format("predictor that its profile is best for: {}\n", report.predictor));
   if (report.expected.empty()) {
     print("too few examples were traced to say what hit ratio to expect\n");

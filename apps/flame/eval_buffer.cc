@@ -51,10 +51,10 @@ std::string chosen(const std::string& predictor, const routing::Profile& profile
   return experts::choose_predictor(predictor, experts::Replacement::kNextUse, &profile).predictor;
 }
 
-/// The m to replay a predictor with. "auto" has one, as when generating: what was asked for, or 3.
+/// The m to replay a predictor with; 0 where it has none. "auto" has one, as when generating: what was asked for, or 3.
 std::vector<std::uint32_t> orders_of(const std::string& predictor, const Options& options,
                                      const std::vector<std::uint32_t>& all, const routing::Profile& profile) {
-  if (!routing::has_order(chosen(predictor, profile))) return {all.front()};
+  if (!routing::has_order(chosen(predictor, profile))) return {0};
   if (predictor == "auto" && options.contexts.empty()) return {experts::context_of(std::nullopt, profile)};
   return all;
 }
@@ -181,7 +181,7 @@ void evaluate(const Options& options) {
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   std::uint64_t steps = 0;
   for (const eval::BufferResult& result : results) steps += result.steps;
-  note(fmt::format("{} settings, {} steps in {:.3f} s: {:.2f} million steps a second", results.size(), steps, seconds,
+  note(fmt::format("{} settings, {} steps in {:.3f} s: {:.3g} million steps a second", results.size(), steps, seconds,
                    1e-6 * static_cast<double>(steps) / seconds));
   if (options.json) {
     Json list = Json::array();
@@ -199,8 +199,8 @@ void evaluate(const Options& options) {
     const double lookups = static_cast<double>(std::max<std::uint64_t>(1, result.decoder.all()));
     print(fmt::format("{:<8} {:<14} {:>2} {:>6} {:>7.2f}% {:>7.2f}% {:>7.2f}% {:>10.3f} {:>12.3f}\n",
                       result.setting.mode == eval::BufferMode::kPaper ? "paper" : "runtime", result.setting.predictor,
-                      result.setting.context, result.setting.slots, 100.0 * result.hit_ratio(),
-                      100.0 * static_cast<double>(result.decoder.late) / lookups,
+                      result.setting.context == 0 ? "–" : std::to_string(result.setting.context), result.setting.slots,
+                      100.0 * result.hit_ratio(), 100.0 * static_cast<double>(result.decoder.late) / lookups,
                       100.0 * static_cast<double>(result.decoder.misses) / lookups, 1e3 * result.setting.times.load,
                       1e3 * result.latency_seconds));
   }

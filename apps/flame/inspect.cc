@@ -28,9 +28,10 @@ void add_bundle(const std::string& path, std::optional<std::uint64_t> budget, Js
                     {"expert_bytes", bundle.slot_bytes()},
                     {"packed_bytes", bundle.packed_bytes()},
                     {"profile", bundle.has_profile()}};
-  text += fmt::format("\n  packed here  {} experts of {} ({}), {} in all; {} profile\n", bundle.grid().size(),
-                      format_byte_size(bundle.slot_bytes()), bundle.describe(), format_byte_size(bundle.packed_bytes()),
-                      bundle.has_profile() ? "with a" : "no");
+  text +=
+      fmt::format("\n  packed here  {} ({}), {} in all; {} profile\n",
+                  experts::describe_experts(bundle.grid().size(), bundle.slot_bytes(), bundle.packed_bytes()),
+                  bundle.describe(), format_byte_size(bundle.packed_bytes()), bundle.has_profile() ? "with a" : "no");
   if (!budget) return;
   const std::uint64_t slots = std::min<std::uint64_t>(*budget / bundle.slot_bytes(), bundle.grid().size());
   json["bundle"]["slots"] = slots;

@@ -71,10 +71,11 @@ void refuse_flags(const CLI::App& command, std::initializer_list<const char*> fl
 }
 
 void check_output_files(const std::vector<std::string>& outputs, const std::vector<std::filesystem::path>& sources) {
-  std::vector<std::filesystem::path> taken = sources;
+  std::vector<std::filesystem::path> taken;
   for (const std::string& output : outputs) {
     if (output.empty() || output == "-") continue;
-    io::require_not_read(output, taken);
+    io::require_not_read(output, sources);
+    io::require_not_written(output, taken);
     const std::filesystem::path directory = std::filesystem::absolute(output).parent_path();
     if (io::FileSystem::real().exists(directory / "flame.json")) {
       throw UsageError(

@@ -77,9 +77,10 @@ void pack(const Options& options) {
           "\n");
     return;
   }
-  print(fmt::format("{}: {} experts of {}, {} in all ({} in the checkpoint); everything else {}\n", options.output,
-                    report.experts, experts::describe_expert_bytes(report), format_byte_size(report.packed_bytes),
-                    format_byte_size(report.checkpoint_bytes), format_byte_size(report.dense_bytes)));
+  print(fmt::format("{}: {}, {} in all ({} in the checkpoint); everything else {}\n", options.output,
+                    experts::describe_experts(report.experts, report.expert_bytes, report.packed_bytes),
+                    format_byte_size(report.packed_bytes), format_byte_size(report.checkpoint_bytes),
+                    format_byte_size(report.dense_bytes)));
   if (report.pruned_experts > 0) {
     print(fmt::format("{} experts were pruned to {} by magnitude on the way (flame prune has better methods)\n",
                       report.pruned_experts, options.pattern));

@@ -40,9 +40,8 @@ void add_verify_command(CLI::App& app) {
                          {"profile", bundle.has_profile()}}) +
             "\n");
     } else {
-      const bool alike = bundle.packed_bytes() == bundle.grid().size() * bundle.slot_bytes();
-      print(fmt::format("{}: whole; {} in {} experts of {}{} ({}){}\n", options->bundle, format_byte_size(bytes),
-                        bundle.grid().size(), alike ? "" : "up to ", format_byte_size(bundle.slot_bytes()),
+      print(fmt::format("{}: whole; {} in {} ({}){}\n", options->bundle, format_byte_size(bytes),
+                        experts::describe_experts(bundle.grid().size(), bundle.slot_bytes(), bundle.packed_bytes()),
                         bundle.describe(), bundle.has_profile() ? ", with a profile" : ", without a profile"));
     }
   });

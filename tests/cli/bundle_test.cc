@@ -468,7 +468,7 @@ TEST(OutputFiles, AreNeverWhatIsReadNorSomethingElsesFile) {
            {{"profile", path("trace"), "-o", bundle + "/model.safetensors"}, "lies in a bundle"},
            {{"profile", path("trace"), "-o", path("notes.txt")}, "is no profile"},
            {{"trace", bundle, "--text", "x", "-o", bundle + "/trace"}, "which is read here"},
-           {{"trace", bundle, "--text", "x", "-o", path("t2"), "--timeline", path("t2")}, "is what is read here"}}) {
+           {{"trace", bundle, "--text", "x", "-o", path("t2"), "--timeline", path("t2")}, "is what is written here"}}) {
     const ProgramResult result = run_flame(command);
     EXPECT_EQ(result.exit_code, 2) << said << result.standard_error;
     EXPECT_THAT(result.standard_error, HasSubstr(said));

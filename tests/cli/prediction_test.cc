@@ -241,6 +241,12 @@ TEST_F(PredictionCommands, ReplayTheBufferWithWhatEveryOptionAsksFor) {
     return json::parse(result.standard_output).at("results").at(0).at("total_seconds").get<double>();
   };
   EXPECT_LT(seconds("8"), seconds("1"));
+  const ProgramResult table = run({"eval", "buffer", path("all"), "--profile", path("p"), "--skip-overlapping",
+                                   "--predictor", "lru", "cepr", "auto", "--context", "2", "--slots", "2"});
+  expect_ok(table);
+  EXPECT_THAT(table.standard_output, ::testing::ContainsRegex("lru +–  "));
+  EXPECT_THAT(table.standard_output, ::testing::ContainsRegex("cepr +2  "));
+  EXPECT_THAT(table.standard_output, ::testing::ContainsRegex("paper +auto +2  "));
   // The profile has nothing fitted, so that auto is cepr, with the m of flame generate unless another is asked for.
   for (const char* context : {"3", "2"}) {
     const auto results = [&](const std::string& predictor, bool asked) {

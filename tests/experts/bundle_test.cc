@@ -305,14 +305,9 @@ TEST_F(BundleTest, RefusesAProfileOfAnotherModel) {
   EXPECT_FALSE(std::filesystem::exists(*model_ / "refused"));
 }
 
-TEST(PackReportTest, SaysWhetherItsExpertsAreAlike) {
-  PackReport report;
-  report.experts = 3;
-  report.expert_bytes = 2048;
-  report.packed_bytes = 3 * 2048;
-  EXPECT_EQ(describe_expert_bytes(report), "2.00 KiB each");
-  report.packed_bytes -= 1024;
-  EXPECT_EQ(describe_expert_bytes(report), "up to 2.00 KiB each");
+TEST(DescribeExperts, SaysWhetherTheyAreAlike) {
+  EXPECT_EQ(describe_experts(3, 2048, 3 * 2048), "3 experts of 2.00 KiB each");
+  EXPECT_EQ(describe_experts(3, 2048, 3 * 2048 - 1024), "3 experts of up to 2.00 KiB each");
 }
 
 TEST_F(BundleTest, ADirectoryWithoutManifestIsACheckpoint) {

@@ -56,6 +56,14 @@ TEST_F(AtomicOutputTest, WhatCannotBecomeAFileIsRefusedBeforeAnythingIsDone) {
   EXPECT_NO_THROW(require_file_target("/out/new", files_));
 }
 
+TEST_F(AtomicOutputTest, OneFileIsNotWrittenTwice) {
+  EXPECT_THAT(message_of<UsageError>([&] {
+                require_not_written("./out", {"other", "out"});
+              }),
+              HasSubstr("is what is written here already"));
+  EXPECT_NO_THROW(require_not_written("out", {"other", "out.json"}));
+}
+
 TEST_F(AtomicOutputTest, WhatIsReadIsNotWritten) {
   const test::TemporaryDirectory directory;
   const std::filesystem::path model = directory / "model";

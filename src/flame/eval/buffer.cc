@@ -137,7 +137,9 @@ void Replayer::replay_paper(std::span<const BufferCase> settings, std::span<Buff
   routing::PredictorOptions options;
   options.context = settings.front().context;
   options.depth = 1;
-  const auto predictor = routing::make_predictor(settings.front().predictor, options, profile_);
+  std::string name = settings.front().predictor;
+  if (name == "auto") name = choice_of(settings.front()).predictor;
+  const auto predictor = routing::make_predictor(name, options, profile_);
   require_states(*predictor, trace_);
   std::size_t most = 1;
   for (const BufferCase& setting : settings) most = std::max(most, setting.slots);

@@ -232,4 +232,9 @@ std::uint64_t verify_bundle(const std::filesystem::path& directory, io::FileSyst
   return bytes;
 }
 
+std::string describe_experts(std::uint64_t experts, std::uint64_t largest, std::uint64_t all) {
+  return fmt::format("{} experts of {}{} each", experts, all == experts * largest ? "" : "up to ",
+                     format_byte_size(largest));
+}
+
 }  // namespace flame::experts

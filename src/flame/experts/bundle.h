@@ -91,4 +91,8 @@ class Bundle {
 /// are an error too. Returns the number of bytes read.
 std::uint64_t verify_bundle(const std::filesystem::path& directory, io::FileSystem& files = io::FileSystem::real());
 
+/// "64 experts of 52.0 KiB each", or where patterns differ between layers "64 experts of up to 60.0 KiB each".
+/// `largest`: bytes of a slot; `all`: of all experts.
+[[nodiscard]] std::string describe_experts(std::uint64_t experts, std::uint64_t largest, std::uint64_t all);
+
 }  // namespace flame::experts

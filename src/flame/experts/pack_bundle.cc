@@ -271,11 +271,6 @@ void link_or_copy(const std::filesystem::path& from, const std::filesystem::path
 
 }  // namespace
 
-std::string describe_expert_bytes(const PackReport& report) {
-  const bool alike = report.packed_bytes == report.experts * report.expert_bytes;
-  return fmt::format("{}{} each", alike ? "" : "up to ", format_byte_size(report.expert_bytes));
-}
-
 PackReport pack_bundle(const std::filesystem::path& checkpoint, const std::filesystem::path& output,
                        const PackOptions& options, io::FileSystem& files) {
   io::require_other_directory(checkpoint, output);

@@ -34,9 +34,6 @@ struct PackReport {
   std::optional<DataType> rounded;     ///< the experts' type in the checkpoint where bf16 does not hold it exactly
 };
 
-/// "52.0 KiB each", or where patterns differ between layers "up to 60.0 KiB each".
-[[nodiscard]] std::string describe_expert_bytes(const PackReport& report);
-
 /// Writes the bundle `output` from a checkpoint directory: streaming, one expert in memory at a time, whole or absent,
 /// and the same bytes for the same input. Throws UsageError, ModelError (naming the tensor), FileError, FormatError,
 /// Interrupted.

@@ -138,6 +138,15 @@ void require_other_directory(const std::filesystem::path& source, const std::fil
   }
 }
 
+void require_not_written(const std::filesystem::path& target, const std::vector<std::filesystem::path>& outputs) {
+  const auto same = [place = place_of(target)](const std::filesystem::path& output) {
+    return place_of(output) == place;
+  };
+  if (std::any_of(outputs.begin(), outputs.end(), same)) {
+    throw UsageError(fmt::format("{}: is what is written here already; name another file", target.string()));
+  }
+}
+
 void require_not_read(const std::filesystem::path& target, const std::vector<std::filesystem::path>& sources) {
   const std::filesystem::path place = place_of(target);
   for (const std::filesystem::path& source : sources) {

@@ -30,6 +30,9 @@ void require_other_directory(const std::filesystem::path& source, const std::fil
 /// would come to lie in one of them that is a directory. Empty sources and "-" are passed over.
 void require_not_read(const std::filesystem::path& target, const std::vector<std::filesystem::path>& sources);
 
+/// Throws UsageError for a file that one of the other outputs goes to.
+void require_not_written(const std::filesystem::path& target, const std::vector<std::filesystem::path>& outputs);
+
 /// Throws UsageError, for a directory that is to be deleted or replaced, when it holds more than the files of `names`:
 /// `record` is what has named them, for the message.
 void require_only_files(const std::filesystem::path& directory, const std::set<std::string, std::less<>>& names,
