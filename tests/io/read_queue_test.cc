@@ -65,6 +65,7 @@ ReadQueueOptions small_chunks() {
   options.block_bytes = kBlock;
   options.demand_chunk_bytes = 2 * kBlock;
   options.prefetch_chunk_bytes = kBlock;
+  options.prefetch_chunk_time = {};
   options.retry_delay = std::chrono::microseconds(1);
   return options;
 }
@@ -209,6 +210,18 @@ TEST_F(ReadQueueTest, DemandOvertakesAPrefetchBetweenChunks) {
   EXPECT_THAT(std::vector<std::uint64_t>(order.begin(), order.begin() + 4),
               testing::ElementsAre(0, kBlock, 32 * kBlock, 34 * kBlock));
   EXPECT_TRUE(arrived(0, memory_.span().first(16 * kBlock)));
+}
+
+TEST_F(ReadQueueTest, AStorageThatIsFastEnoughIsAskedForTwiceAsMuchAhead) {
+  for (const bool fast : {false, true}) {
+    ReadQueueOptions options = small_chunks();
+    options.prefetch_chunk_time = fast ? std::chrono::hours(1) : std::chrono::hours(0);
+    ReadQueue queue(std::make_unique<FaultyReader>(content_, FaultPlan{}, 1), 1, options, memory_.owner());
+    queue.start(0, request(0, 16 * kBlock, memory_.span().data()), ReadPriority::kPrefetch);
+    ASSERT_EQ(queue.wait(0, 16 * kBlock, soon()), ReadState::kDone);
+    // The first two chunks go out before anything is known.
+    EXPECT_EQ(queue.statistics().chunks, fast ? 9U : 16U);
+  }
 }
 
 TEST_F(ReadQueueTest, APromotedPrefetchGoesFirst) {

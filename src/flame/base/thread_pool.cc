@@ -30,8 +30,9 @@ constexpr std::size_t kMaxThreads = kActiveMask;
 // thread that is done takes half of what another has left, from the back.
 constexpr std::size_t kRangesOfShare = 8;
 
-// About ten microseconds: longer than the serial code between two kernels, shorter than a scheduler's time slice.
-constexpr int kSpins = 300;
+// About fifty microseconds: longer than the serial code between two kernels, deciding what to load included, and far
+// shorter than the sleep and the wake-up that it spares.
+constexpr int kSpins = 1500;
 constexpr int kSpinsPerYield = 50;
 
 thread_local bool inside_parallel_for = false;

@@ -9,7 +9,7 @@ namespace flame {
 /// The threads that compute: one pool for the whole process, FLAME's only global state.
 ///
 /// The calling thread takes part, so a pool of n threads has n - 1 workers. Workers wait for the next call by spinning
-/// a few microseconds, giving the processor away between looks, and then sleep in the kernel: calls that follow one
+/// some fifty microseconds, giving the processor away between looks, and then sleep in the kernel: calls that follow one
 /// another start fast, and a busy machine is left to others. Nothing is pinned to a core.
 class ThreadPool {
  public:

@@ -270,6 +270,13 @@ class ReadQueue::Worker {
     return best;
   }
 
+  [[nodiscard]] std::uint64_t prefetch_chunk_bytes() const {
+    const std::uint64_t twice = std::uint64_t{2} * options_.prefetch_chunk_bytes;
+    const double busy = statistics_.busy_seconds + (in_flight_ > 0 ? seconds(Clock::now() - busy_since_) : 0.0);
+    const double in_time = static_cast<double>(statistics_.bytes) * seconds(options_.prefetch_chunk_time);
+    return in_time > static_cast<double>(twice) * busy ? twice : options_.prefetch_chunk_bytes;
+  }
+
   void submit_chunks() {
     while (!idle_chunks_.empty()) {
       Entry* entry = most_urgent();
@@ -278,7 +285,7 @@ class ReadQueue::Worker {
       idle_chunks_.pop_back();
       Chunk& chunk = chunks_[number];
       const std::uint64_t limit =
-          entry->priority == ReadPriority::kDemand ? options_.demand_chunk_bytes : options_.prefetch_chunk_bytes;
+          entry->priority == ReadPriority::kDemand ? options_.demand_chunk_bytes : prefetch_chunk_bytes();
       chunk = {};
       chunk.entry = static_cast<std::size_t>(entry - entries_.data());
       chunk.begin = entry->next;

@@ -46,8 +46,11 @@ struct ReadFailure {
 
 struct ReadQueueOptions {
   std::uint32_t block_bytes = 64 * 1024;          ///< what one checksum covers
-  std::uint32_t demand_chunk_bytes = 256 * 1024;  ///< a multiple of block_bytes
+  std::uint32_t demand_chunk_bytes = 512 * 1024;  ///< a multiple of block_bytes
   std::uint32_t prefetch_chunk_bytes = 256 * 1024;
+  /// A storage that delivers twice prefetch_chunk_bytes in this time is asked for so much at once: demand waits no
+  /// longer behind it than behind less of a slower one, and each chunk costs a request and a wake-up.
+  Clock::duration prefetch_chunk_time = std::chrono::microseconds(350);
   std::size_t prefetch_depth = 2;  ///< chunks of prefetches in flight: what a demand read may find before it
   int attempts = 4;                ///< of a chunk that fails or whose checksum is wrong
   Clock::duration retry_delay = std::chrono::milliseconds(1);  ///< before the second attempt; then four times as long
