@@ -23,6 +23,8 @@ using Touched = std::pair<std::shared_ptr<const Bundle>, std::shared_ptr<const S
 
 /// So soon Ctrl-C is noticed while nothing comes.
 constexpr auto kPatience = std::chrono::milliseconds(100);
+/// Whoever waits so much longer than that was not run meanwhile.
+constexpr auto kStopped = std::chrono::seconds(1);
 
 std::unique_ptr<io::AsyncReader> with_memory(std::unique_ptr<io::AsyncReader> reader, std::span<std::byte> memory) {
   reader->register_memory(memory);
@@ -38,10 +40,12 @@ StoredLoader::StoredLoader(std::shared_ptr<const Bundle> bundle, std::shared_ptr
       verify_(options.verify),
       wait_for_loads_(options.wait_for_loads),
       timeout_seconds_(options.timeout_seconds),
+      timeout_(std::chrono::duration_cast<io::Clock::duration>(std::chrono::duration<double>(timeout_seconds_))),
       timeline_(timeline),
       expert_in_(memory_->all().size() / bundle_->slot_bytes()),
       cancelled_(expert_in_.size()),
-      deadline_of_(expert_in_.size()),
+      read_again_(expert_in_.size()),
+      patience_(expert_in_.size()),
       queue_(with_memory(std::move(reader), memory_->all()), expert_in_.size(), queue_options(),
              std::make_shared<Touched>(bundle_, memory_)) {
   active_.reserve(expert_in_.size());
@@ -54,20 +58,38 @@ std::uint64_t StoredLoader::prefetch_bytes_in_flight() {
 
 double StoredLoader::now() { return std::chrono::duration<double>(io::Clock::now() - epoch_).count(); }
 
-void StoredLoader::start(SlotIndex slot, ExpertIndex expert, io::ReadPriority priority, std::uint64_t rank) {
-  const StoredExpert& stored = bundle_->expert(expert);
+void StoredLoader::read(SlotIndex slot, io::ReadPriority priority, std::uint64_t rank) {
+  const StoredExpert& stored = bundle_->expert(expert_in_[slot]);
   io::ReadRequest request;
   request.offset = stored.offset;
   request.bytes = stored.stored_bytes;
   request.destination = memory_->slot(slot).data();
   request.rank = rank;
   if (verify_) request.checksums = stored.block_checksums;
+  queue_.start(slot, request, priority);
+}
+
+void StoredLoader::start(SlotIndex slot, ExpertIndex expert, io::ReadPriority priority, std::uint64_t rank) {
   expert_in_[slot] = expert;
   cancelled_[slot] = false;
-  deadline_of_[slot].reset();
+  read_again_[slot] = false;
+  patience_[slot] = timeout_;
   active_.push_back(slot);
-  queue_.start(slot, request, priority);
-  if (wait_for_loads_) static_cast<void>(wait_for_bytes(slot, expert, stored.stored_bytes));
+  read(slot, priority, rank);
+  if (wait_for_loads_) static_cast<void>(wait_for_bytes(slot, expert, bundle_->expert(expert).stored_bytes));
+}
+
+void StoredLoader::promote(SlotIndex slot) {
+  read_again_[slot] = true;
+  queue_.promote(slot);
+}
+
+bool StoredLoader::try_again(SlotIndex slot) {
+  if (!read_again_[slot] || cancelled_[slot]) return false;
+  read_again_[slot] = false;
+  ++told_;  // this end is nobody else's
+  read(slot, io::ReadPriority::kDemand, 0);
+  return true;
 }
 
 void StoredLoader::cancel(SlotIndex slot) {
@@ -92,6 +114,7 @@ std::optional<LoadEnd> StoredLoader::poll() {
   for (auto slot = active_.begin(); slot != active_.end(); ++slot) {
     const io::ReadState state = queue_.state(*slot);
     if (state == io::ReadState::kReading) continue;
+    if (state == io::ReadState::kFailed && try_again(*slot)) continue;
     const io::ReadQueue::Delivery delivery = queue_.delivery(*slot);
     LoadEnd end;
     end.slot = *slot;
@@ -112,23 +135,22 @@ std::optional<LoadEnd> StoredLoader::poll() {
   return std::nullopt;
 }
 
-io::Clock::time_point StoredLoader::deadline() const {
-  return io::Clock::now() +
-         std::chrono::duration_cast<io::Clock::duration>(std::chrono::duration<double>(timeout_seconds_));
-}
-
 template <typename WaitUntil>
-bool StoredLoader::wait_in_time(io::Clock::time_point deadline, const WaitUntil& wait_until) {
+bool StoredLoader::wait_in_time(io::Clock::time_point& deadline, const WaitUntil& wait_until) {
   while (true) {
-    if (wait_until(std::min(deadline, io::Clock::now() + kPatience))) return true;
+    const io::Clock::time_point begin = io::Clock::now();
+    if (wait_until(std::min(deadline, begin + kPatience))) return true;
     throw_if_interrupted();
-    if (io::Clock::now() >= deadline) return false;
+    const io::Clock::time_point now = io::Clock::now();
+    if (now - begin > kStopped) deadline += now - begin - kPatience;
+    if (now >= deadline) return false;
   }
 }
 
 void StoredLoader::wait() {
   const auto ended = [this](io::Clock::time_point time) { return queue_.wait_for_end(told_, time) != told_; };
-  if (wait_in_time(deadline(), ended)) return;
+  io::Clock::time_point allowed = io::Clock::now() + timeout_;
+  if (wait_in_time(allowed, ended)) return;
   throw DeviceError(fmt::format("{}: no load ended within {} s: the storage does not answer",
                                 bundle_->experts_file().string(), timeout_seconds_));
 }
@@ -138,10 +160,10 @@ std::uint64_t StoredLoader::wait_for_bytes(SlotIndex slot, ExpertIndex expert, s
   // The last bytes are ready a moment before the load has ended: the queue's lock is free when it has.
   if (ready >= bytes && bytes < bundle_->expert(expert).stored_bytes) return ready;
   io::ReadState state = io::ReadState::kReading;
-  const io::Clock::time_point allowed = deadline_of_[slot].value_or(deadline());
-  deadline_of_[slot].reset();  // whoever tries again after an error has the whole time
+  io::Clock::time_point allowed = io::Clock::now() + std::exchange(patience_[slot], timeout_);
   static_cast<void>(wait_in_time(allowed, [&](io::Clock::time_point time) {
     state = queue_.wait(slot, bytes, time);
+    if (state == io::ReadState::kFailed && try_again(slot)) state = io::ReadState::kReading;
     ready = queue_.ready_bytes(slot);
     return state != io::ReadState::kReading || ready >= bytes;
   }));
@@ -151,7 +173,7 @@ std::uint64_t StoredLoader::wait_for_bytes(SlotIndex slot, ExpertIndex expert, s
                                   bundle_->experts_file().string(), name_of(expert), bundle_->expert(expert).offset,
                                   timeout_seconds_, ready, bundle_->expert(expert).stored_bytes));
   }
-  deadline_of_[slot] = allowed;
+  patience_[slot] = allowed - io::Clock::now();
   return ready;
 }
 

@@ -26,7 +26,7 @@ class StoredLoader final : public ExpertLoader {
   [[nodiscard]] double now() override;
   void start(SlotIndex slot, ExpertIndex expert, io::ReadPriority priority, std::uint64_t rank) override;
   void set_rank(SlotIndex slot, std::uint64_t rank) override { queue_.set_rank(slot, rank); }
-  void promote(SlotIndex slot) override { queue_.promote(slot); }
+  void promote(SlotIndex slot) override;
   void cancel(SlotIndex slot) override;
   [[nodiscard]] double progress(SlotIndex slot) override { return queue_.progress(slot); }
   std::optional<LoadEnd> poll() override;
@@ -34,8 +34,8 @@ class StoredLoader final : public ExpertLoader {
   [[noreturn]] void fail(SlotIndex slot, ExpertIndex expert) override;
 
   /// Blocks until the first `bytes` bytes of the expert that is loading into `slot` are there and checked; returns how
-  /// many are. Throws DeviceError when the load fails, or the whole of it takes longer than the time allowed from the
-  /// first call that had to wait for it.
+  /// many are. Throws DeviceError when the load fails, or is waited for longer than the time allowed, all waits
+  /// together.
   std::uint64_t wait_for_bytes(SlotIndex slot, ExpertIndex expert, std::uint64_t bytes);
 
   /// Draws the loads that are under way, as far as they have come: after this the timeline has every load begun.
@@ -49,27 +49,32 @@ class StoredLoader final : public ExpertLoader {
 
  private:
   [[nodiscard]] std::string name_of(ExpertIndex expert) const;
+  void read(SlotIndex slot, io::ReadPriority priority, std::uint64_t rank);
+  /// The read into `slot` has failed: true when it has been begun again.
+  [[nodiscard]] bool try_again(SlotIndex slot);
   /// The slot's load, from its first chunk on; one that had none yet is a moment.
   void draw(SlotIndex slot, const char* kind, io::Clock::time_point end);
 
-  /// The time allowed, from now on.
-  [[nodiscard]] io::Clock::time_point deadline() const;
-  /// `wait_until(time)` is called with ever later times until it is true, which Ctrl-C can end. False at the deadline.
+  /// `wait_until(time)` is called with ever later times until it is true, which Ctrl-C can end. False at the deadline,
+  /// which moves on by the time in which the process itself was stopped (Ctrl-Z): that is not the storage's.
   template <typename WaitUntil>
-  [[nodiscard]] static bool wait_in_time(io::Clock::time_point deadline, const WaitUntil& wait_until);
+  [[nodiscard]] static bool wait_in_time(io::Clock::time_point& deadline, const WaitUntil& wait_until);
 
   std::shared_ptr<const Bundle> bundle_;
   std::shared_ptr<const SlotMemory> memory_;
   bool verify_;
   bool wait_for_loads_;
   double timeout_seconds_;
+  io::Clock::duration timeout_;
   Timeline& timeline_;
   std::vector<SlotIndex> active_;
   std::vector<ExpertIndex> expert_in_;  ///< [slots]
   std::vector<bool> cancelled_;         ///< [slots]: cancel() was called for its load
-  /// [slots]: when the load has to be whole; none before it is waited for.
-  std::vector<std::optional<io::Clock::time_point>> deadline_of_;
-  std::uint64_t told_ = 0;  ///< ends that poll() has given out
+  /// [slots]: what is waited for now was begun before anybody did. Its attempts may be over by then, or nearly: where
+  /// they fail, it is read anew, on demand.
+  std::vector<bool> read_again_;
+  std::vector<io::Clock::duration> patience_;  ///< [slots]: that is left for the load
+  std::uint64_t told_ = 0;                     ///< ends that poll() has given out
   io::Clock::time_point epoch_ = io::Clock::now();
   io::ReadQueue queue_;  ///< last: its thread ends before the rest goes
 };
