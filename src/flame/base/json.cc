@@ -119,6 +119,10 @@ void JsonView::fail(const std::string& what) const {
   throw FormatError(source_, location_.empty() ? what : fmt::format("{}: {}", location_, what));
 }
 
+void leave_unsaid(Json& object, std::initializer_list<const char*> figures) {
+  for (const char* const figure : figures) object[figure] = nullptr;
+}
+
 std::optional<JsonView> JsonView::find(std::string_view key) const {
   if (!is_object()) fail(fmt::format("expected an object, found {}", shown(*value_)));
   const auto member = value_->find(std::string(key));

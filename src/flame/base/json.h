@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <initializer_list>
 #include <limits>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
@@ -29,6 +30,9 @@ struct JsonLimits {
 /// `value` as compact JSON text. Strings are valid UTF-8 by contract of whoever made them; bytes that are not are
 /// written as U+FFFD rather than lost.
 [[nodiscard]] std::string to_text(const Json& value);
+
+/// Null for each of `figures`, members of `object`: what there is no figure for is not zero.
+void leave_unsaid(Json& object, std::initializer_list<const char*> figures);
 
 /// A value inside a parsed JSON document that knows where it stands, so that a wrong one is named in full:
 /// "config.json: task_specific_params.summarization.num_beams: expected an integer from 1 to 1024, found \"many\"".

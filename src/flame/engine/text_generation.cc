@@ -248,10 +248,8 @@ Json to_json(const RunStatistics& statistics) {
                {"bytes_prefetch_wasted", statistics.experts.bytes_prefetch_wasted},
                {"wait_seconds", statistics.experts.wait_seconds}};
   if (!statistics.experts.counted) {
-    for (const char* const figure :
-         {"hits", "late", "misses", "bytes_demand", "bytes_prefetch_used", "bytes_prefetch_wasted", "wait_seconds"}) {
-      json[figure] = nullptr;
-    }
+    leave_unsaid(json, {"hits", "late", "misses", "bytes_demand", "bytes_prefetch_used", "bytes_prefetch_wasted",
+                        "wait_seconds"});
   }
   if (statistics.accelerator) {
     json["clocks"] = {{"seconds", "wall"}, {"wait_seconds", "kernel"}};

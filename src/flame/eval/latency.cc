@@ -249,12 +249,10 @@ std::vector<Json> to_json(const LatencyResult& result) {
                      {"needed_seconds_per_token", result.bounds.needed_seconds}}}};
     if (result.setting.buffer.mapped) {
       // A map has no slots, looks nothing up and does not know what the kernel loads.
-      for (const char* const figure :
-           {"budget_bytes", "slots", "predictor", "replacement", "hit_ratio", "kept_ratio", "decoder_lookups",
-            "encoder_lookups", "bytes_demand", "bytes_prefetch_used", "bytes_prefetch_wasted", "wait_seconds",
-            "storage_bytes_per_second", "storage_busy_seconds", "queue_depth", "ceilings"}) {
-        object[figure] = nullptr;
-      }
+      leave_unsaid(object,
+                   {"budget_bytes", "slots", "predictor", "replacement", "hit_ratio", "kept_ratio", "decoder_lookups",
+                    "encoder_lookups", "bytes_demand", "bytes_prefetch_used", "bytes_prefetch_wasted", "wait_seconds",
+                    "storage_bytes_per_second", "storage_busy_seconds", "queue_depth", "ceilings"});
     }
     objects.push_back(std::move(object));
   }
