@@ -285,6 +285,40 @@ double seconds_of(int tokens, std::size_t slots, double load, std::unique_ptr<Fo
   return drive.loader_.now();
 }
 
+// Nothing is forecast, or every expert has a slot: there is nothing to be compared.
+TEST(ExpertPipeline, LooksBackOnlyWhereForecastsCanCostSomething) {
+  const auto script = [](std::uint32_t) { return certain(1); };
+  EXPECT_EQ(Drive(8, {1.0, 0.1}, options(), nullptr).pipeline_.hindsight(), nullptr);
+  EXPECT_EQ(Drive(8, {1.0, 0.1}, options(true), forecaster(script)).pipeline_.hindsight(), nullptr);
+  EXPECT_EQ(Drive(kGrid.size(), {1.0, 0.1}, options(), forecaster(script)).pipeline_.hindsight(), nullptr);
+  EXPECT_NE(Drive(8, {1.0, 0.1}, options(), forecaster(script)).pipeline_.hindsight(), nullptr);
+}
+
+// What on-demand loading would have waited, by hindsight, is what it does wait.
+TEST(ExpertPipeline, KnowsWhatLoadingOnDemandWouldHaveWaited) {
+  for (const std::size_t slots : {1U, 4U, 12U, 24U}) {
+    std::mt19937 random(slots);
+    Drive demand(slots, {3.0, 0.1}, options(), nullptr);
+    int token = 0;
+    Drive ahead(slots, {3.0, 0.1}, options(), forecaster([&](std::uint32_t layer) {
+                  return certain(static_cast<std::uint16_t>((layer * 3 + static_cast<unsigned>(token)) % 8));
+                }));
+    for (token = 0; token < 300; ++token) {
+      for (std::uint32_t layer = 0; layer < 4; ++layer) {
+        const bool as_said = random() % 4 != 0;
+        const auto expert =
+            static_cast<std::uint16_t>(as_said ? (layer * 3 + static_cast<unsigned>(token)) % 8 : random() % 8);
+        demand.pass({Stack::kDecoder, layer}, {expert}, 0.0);
+        ahead.pass({Stack::kDecoder, layer}, {expert}, 0.0);
+      }
+    }
+    ASSERT_NE(ahead.pipeline_.hindsight(), nullptr);
+    const double waited = demand.pipeline_.statistics().wait_seconds;
+    EXPECT_NEAR(ahead.pipeline_.hindsight()->on_demand_seconds(), waited, 0.002 * waited) << slots;
+    EXPECT_LT(ahead.pipeline_.statistics().wait_seconds, waited);
+  }
+}
+
 // Published systems lose time by acting on forecasts when the storage is busy or the forecast is wrong.
 class NeverSlower : public testing::TestWithParam<std::tuple<double, std::size_t>> {};
 
@@ -301,20 +335,22 @@ TEST_P(NeverSlower, UniformRoutingLosesAtMostOnePercent) {
 
 TEST_P(NeverSlower, APredictorThatIsAlwaysWrongLosesAtMostOnePercent) {
   const auto [load, slots] = GetParam();
-  constexpr int kTokens = 500;
+  // Some loads go by till it is found out: 1 % of a run of 4,800 loads' time are more.
+  const int tokens = static_cast<int>(std::max(500.0, 600.0 * load));
   // The routing stays in experts 0 to 3 of a layer; the predictor swears by one of the others.
   std::mt19937 a(2);
   std::mt19937 b(2);
   std::mt19937 c(3);
-  const double demand = seconds_of(kTokens, slots, load, nullptr, [&] { return static_cast<std::uint16_t>(a() % 4); });
+  const double demand = seconds_of(tokens, slots, load, nullptr, [&] { return static_cast<std::uint16_t>(a() % 4); });
   const double ahead = seconds_of(
-      kTokens, slots, load, forecaster([&](std::uint32_t) { return certain(static_cast<std::uint16_t>(4 + c() % 4)); }),
+      tokens, slots, load, forecaster([&](std::uint32_t) { return certain(static_cast<std::uint16_t>(4 + c() % 4)); }),
       [&] { return static_cast<std::uint16_t>(b() % 4); });
   EXPECT_LE(ahead, 1.01 * demand);
 }
 
 INSTANTIATE_TEST_SUITE_P(Storage, NeverSlower,
-                         testing::Combine(testing::Values(0.2, 1.0, 2.0, 10.0), testing::Values(1, 2, 4, 8, 16)));
+                         testing::Combine(testing::Values(0.4, 1.0, 2.0, 10.0, 70.0),
+                                          testing::Values(1, 4, 8, 16, 24, 30)));
 
 }  // namespace
 }  // namespace flame::experts

@@ -72,6 +72,7 @@ class CostModel {
   /// for the beginning of a batch.
   void observe_gap(LayerIndex layer, double seconds) { gaps_[layer].add(seconds); }
 
+  [[nodiscard]] bool has_measured_load() const { return !load_.empty(); }
   [[nodiscard]] double load_seconds() const { return load_.value(assumed_load_); }
   /// What a demand load waits for a chunk of a prefetch that is in flight.
   [[nodiscard]] double chunk_seconds() const { return load_seconds() * chunk_share_; }

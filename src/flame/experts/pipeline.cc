@@ -70,6 +70,10 @@ ExpertPipeline::ExpertPipeline(const ExpertGrid& grid, std::size_t slots, const 
       unreadable_(grid.size()),
       tokens_of_(grid.experts),
       layer_(grid.layers()) {
+  if (forecaster_ != nullptr && !options.speculate_always && slots < grid.size()) {
+    hindsight_ = std::make_unique<Hindsight>(grid, slots, policy_->clone(), popularity);
+    order_.reserve(grid.experts);
+  }
   wanted_.reserve(grid.experts);
   used_.reserve(grid.experts);
   likely_.reserve(std::size_t{Outlook::kDepths} * grid.experts);
@@ -83,6 +87,8 @@ void ExpertPipeline::begin_batch(std::size_t sequences) {
   routed_at_ = loader_.now();
   waited_since_route_ = 0.0;
   outlook_.begin_example();
+  if (hindsight_ != nullptr) hindsight_->begin_example();
+  settled_at_ = routed_at_;
   if (forecaster_ == nullptr) return;
   forecaster_->begin(sequences);
   look_ahead();
@@ -157,6 +163,7 @@ void ExpertPipeline::routed(model::MoeLayer layer, std::span<const model::Routin
   waited_since_route_ = 0.0;
 
   gather(decisions);
+  if (hindsight_ != nullptr) look_back();
   count_lookups();
   outlook_.visit(layer_, used_);
   if (forecaster_ != nullptr) {
@@ -186,6 +193,26 @@ void ExpertPipeline::gather(std::span<const model::RoutingDecision> decisions) {
   std::sort(wanted_.begin(), wanted_.end(), [](const Wanted& a, const Wanted& b) {
     return a.tokens != b.tokens ? a.tokens > b.tokens : a.expert < b.expert;
   });
+}
+
+void ExpertPipeline::look_back() {
+  bool as_on_demand = pool_.loading().empty() && pool_.count(SlotState::kDraining) == 0;
+  order_.clear();
+  for (const Wanted& wanted : wanted_) {
+    order_.push_back(wanted.expert);
+    as_on_demand = as_on_demand && pool_.find(wanted.expert).has_value() == hindsight_->shadow().holds(wanted.expert);
+  }
+  hindsight_->visit(layer_, used_, order_, as_on_demand);
+}
+
+void ExpertPipeline::settle_pass() {
+  const double now = loader_.now();
+  // The first pass is over before anything is known of how long a load takes.
+  if (costs_.has_measured_load()) {
+    hindsight_->settle(
+        {now - settled_at_, waited_since_route_, now - routed_at_ - waited_since_route_, costs_.load_seconds()});
+  }
+  settled_at_ = now;
 }
 
 void ExpertPipeline::count_lookups() {
@@ -243,6 +270,10 @@ void ExpertPipeline::done(ExpertWork work) {
   assert(pool_.state(work.pin.slot()) == SlotState::kReady);
   pending_[work.expert] = 0;
   work.pin.reset();
+  if (hindsight_ != nullptr &&
+      std::none_of(wanted_.begin(), wanted_.end(), [&](const Wanted& w) { return wanted_now(w.expert); })) {
+    settle_pass();
+  }
   start_wanted();
   speculate();
 }
@@ -332,13 +363,19 @@ void ExpertPipeline::start(SlotIndex slot, ExpertIndex expert, io::ReadPriority 
 std::optional<SlotIndex> ExpertPipeline::victim() {
   resident_.clear();
   resident_slot_.clear();
-  for (SlotIndex slot = 0; slot < pool_.slots(); ++slot) {
-    if (pool_.state(slot) != SlotState::kReady || pool_.pinned(slot) || wanted_now(pool_.expert_in(slot))) continue;
-    resident_.push_back(pool_.expert_in(slot));
-    resident_slot_.push_back(slot);
-  }
+  const auto list = [&](const auto& may_go) {
+    for (SlotIndex slot = 0; slot < pool_.slots(); ++slot) {
+      const ExpertIndex expert = pool_.expert_in(slot);
+      if (pool_.state(slot) != SlotState::kReady || pool_.pinned(slot) || wanted_now(expert) || !may_go(expert))
+        continue;
+      resident_.push_back(expert);
+      resident_slot_.push_back(slot);
+    }
+  };
+  if (!follows_forecasts()) list([&](ExpertIndex expert) { return !hindsight_->shadow().holds(expert); });
+  if (resident_.empty()) list([](ExpertIndex) { return true; });
   if (resident_.empty()) return std::nullopt;
-  return resident_slot_[policy_->weakest(resident_, outlook_)];
+  return resident_slot_[policy_->weakest(resident_, follows_forecasts() ? outlook_ : hindsight_->shadow().outlook())];
 }
 
 std::optional<SlotIndex> ExpertPipeline::weakest_prefetch() {
@@ -381,7 +418,8 @@ void ExpertPipeline::drop_contradicted() {
     const double progress = loader_.progress(slot);
     const bool contradicted = grid_.layer_of(expert) == layer_ && progress < kWorthFinishing;
     const bool hopeless = progress == 0.0 && outlook_.probability(expert) < kLeastProbability;
-    if (contradicted || hopeless) {
+    const bool set_aside = !follows_forecasts() && !hindsight_->shadow().holds(expert);
+    if (contradicted || hopeless || set_aside) {
       cancel(slot);
       dropped = true;
     }
@@ -496,7 +534,7 @@ std::optional<ExpertPipeline::Candidate> ExpertPipeline::best_candidate() {
 }
 
 void ExpertPipeline::speculate() {
-  if (!options_.prefetch || forecaster_ == nullptr || nothing_pays_ || all_resident()) return;
+  if (!options_.prefetch || forecaster_ == nullptr || nothing_pays_ || all_resident() || !follows_forecasts()) return;
   if (!std::all_of(wanted_.begin(), wanted_.end(), [](const Wanted& w) { return w.started; })) return;
   double queue = queue_seconds(std::numeric_limits<std::uint64_t>::max());
   std::size_t loading = pool_.count(SlotState::kLoading);
@@ -542,6 +580,7 @@ void ExpertPipeline::load_all() {
 
 void ExpertPipeline::begin_statistics() {
   statistics_ = {};
+  if (hindsight_ != nullptr) hindsight_->begin_statistics();
   for (SlotRecord& record : records_) record.bytes = 0;
 }
 

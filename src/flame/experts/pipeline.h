@@ -10,6 +10,7 @@
 #include "flame/experts/cost_model.h"
 #include "flame/experts/expert_grid.h"
 #include "flame/experts/forecaster.h"
+#include "flame/experts/hindsight.h"
 #include "flame/experts/loader.h"
 #include "flame/experts/outlook.h"
 #include "flame/experts/replacement.h"
@@ -106,6 +107,8 @@ class ExpertPipeline {
 
   void begin_statistics();
   [[nodiscard]] PipelineStatistics statistics() const;
+  /// Null where nothing is forecast, no slot is missing or nobody asks whether loads ahead pay.
+  [[nodiscard]] const Hindsight* hindsight() const { return hindsight_.get(); }
   [[nodiscard]] const SlotPool& pool() const { return pool_; }
   [[nodiscard]] const Outlook& outlook() const { return outlook_; }
   [[nodiscard]] const CostModel& costs() const { return costs_; }
@@ -145,6 +148,11 @@ class ExpertPipeline {
   /// Forecasts anew, and loads what they recommend.
   void look_ahead();
   void forecast();
+  [[nodiscard]] bool follows_forecasts() const { return hindsight_ == nullptr || hindsight_->follows_forecasts(); }
+  /// Tells hindsight of the pass that begins.
+  void look_back();
+  /// The pass is over: so is hindsight's.
+  void settle_pass();
   /// MoE layers ahead that are worth a look, by measured load time against measured time between layers.
   [[nodiscard]] std::uint32_t depth() const;
   /// Fills likely_ from the forecasts: what no load could ever pay for is left out.
@@ -190,12 +198,14 @@ class ExpertPipeline {
   CostModel costs_;
   std::unique_ptr<ReplacementPolicy> policy_;
   std::unique_ptr<Forecaster> forecaster_;
+  std::unique_ptr<Hindsight> hindsight_;
   std::vector<SlotRecord> records_;       ///< [slots]
   std::vector<Wanted> wanted_;            ///< of the present pass, in the order in which they are loaded
   std::vector<std::uint8_t> pending_;     ///< [experts of the grid]: in wanted_ and not done
   std::vector<std::uint8_t> unreadable_;  ///< [experts of the grid]: its last load failed; only demand tries again
   std::vector<std::uint32_t> tokens_of_;  ///< [experts per layer], scratch
   std::vector<ExpertIndex> used_;         ///< scratch
+  std::vector<ExpertIndex> order_;        ///< scratch: used_ in the order of wanted_
   std::vector<Likely> likely_;            ///< of the present forecasts, nearest layer first
   std::vector<ExpertIndex> resident_;     ///< scratch of victim()
   std::vector<SlotIndex> resident_slot_;  ///< scratch of victim()
@@ -207,6 +217,7 @@ class ExpertPipeline {
   std::uint64_t visits_ = 0;  ///< passes routed so far
   double routed_at_ = 0.0;
   double waited_since_route_ = 0.0;
+  double settled_at_ = 0.0;  ///< hindsight's last pass
 };
 
 }  // namespace flame::experts

@@ -40,6 +40,7 @@ std::size_t weakest_by(std::span<const ExpertIndex> resident, const Worth& worth
 /// Least expected next use: the one policy that looks at the predictor.
 class NextUse final : public ReplacementPolicy {
  public:
+  [[nodiscard]] std::unique_ptr<ReplacementPolicy> clone() const override { return std::make_unique<NextUse>(*this); }
   [[nodiscard]] std::size_t weakest(std::span<const ExpertIndex> resident, const Outlook& outlook) const override {
     return weakest_by(resident, [&](ExpertIndex expert) { return outlook.use_rate(expert); });
   }
@@ -48,6 +49,7 @@ class NextUse final : public ReplacementPolicy {
 class Lru final : public ReplacementPolicy {
  public:
   explicit Lru(std::size_t experts) : last_(experts) {}
+  [[nodiscard]] std::unique_ptr<ReplacementPolicy> clone() const override { return std::make_unique<Lru>(*this); }
   void loaded(ExpertIndex expert) override { last_[expert] = ++time_; }
   void used(ExpertIndex expert) override { last_[expert] = ++time_; }
   [[nodiscard]] std::size_t weakest(std::span<const ExpertIndex> resident, const Outlook&) const override {
@@ -62,6 +64,7 @@ class Lru final : public ReplacementPolicy {
 class Lifo final : public ReplacementPolicy {
  public:
   explicit Lifo(std::size_t experts) : loaded_(experts) {}
+  [[nodiscard]] std::unique_ptr<ReplacementPolicy> clone() const override { return std::make_unique<Lifo>(*this); }
   void loaded(ExpertIndex expert) override { loaded_[expert] = ++time_; }
   [[nodiscard]] std::size_t weakest(std::span<const ExpertIndex> resident, const Outlook&) const override {
     // The last to come has the lowest of the counts of what came after it.
@@ -76,6 +79,7 @@ class Lifo final : public ReplacementPolicy {
 class Lfu : public ReplacementPolicy {
  public:
   explicit Lfu(std::size_t experts) : uses_(experts) {}
+  [[nodiscard]] std::unique_ptr<ReplacementPolicy> clone() const override { return std::make_unique<Lfu>(*this); }
   void used(ExpertIndex expert) override { uses_[expert] += 1.0; }
   [[nodiscard]] std::size_t weakest(std::span<const ExpertIndex> resident, const Outlook&) const override {
     return weakest_by(resident, [&](ExpertIndex expert) { return uses_[expert]; });
@@ -90,6 +94,9 @@ class Lfu : public ReplacementPolicy {
 class LayerDistance final : public Lfu {
  public:
   using Lfu::Lfu;
+  [[nodiscard]] std::unique_ptr<ReplacementPolicy> clone() const override {
+    return std::make_unique<LayerDistance>(*this);
+  }
   [[nodiscard]] std::size_t weakest(std::span<const ExpertIndex> resident, const Outlook& outlook) const override {
     const ExpertGrid& grid = outlook.grid();
     return weakest_by(resident, [&](ExpertIndex expert) {
@@ -102,6 +109,9 @@ class StaticPopular final : public ReplacementPolicy {
  public:
   StaticPopular(std::size_t experts, std::span<const float> popularity) : popularity_(experts, 0.0F) {
     for (std::size_t i = 0; i < popularity.size(); ++i) popularity_[i] = popularity[i];
+  }
+  [[nodiscard]] std::unique_ptr<ReplacementPolicy> clone() const override {
+    return std::make_unique<StaticPopular>(*this);
   }
   [[nodiscard]] std::size_t weakest(std::span<const ExpertIndex> resident, const Outlook&) const override {
     return weakest_by(resident, [&](ExpertIndex expert) { return popularity_[expert]; });

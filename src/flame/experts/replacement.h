@@ -16,6 +16,8 @@ namespace flame::experts {
 class ReplacementPolicy {
  public:
   virtual ~ReplacementPolicy() = default;
+  /// Another one that has been told the same.
+  [[nodiscard]] virtual std::unique_ptr<ReplacementPolicy> clone() const = 0;
   virtual void loaded(ExpertIndex expert) { static_cast<void>(expert); }
   virtual void used(ExpertIndex expert) { static_cast<void>(expert); }
   /// Which of these experts (one at least) is worth least and gives way: its place in the span. Equal ones: the first.
@@ -30,6 +32,9 @@ class ReplacementPolicy {
 class BeladyReplacement final : public ReplacementPolicy {
  public:
   BeladyReplacement(const ExpertGrid& grid, std::span<const ExpertIndex> uses);
+  [[nodiscard]] std::unique_ptr<ReplacementPolicy> clone() const override {
+    return std::make_unique<BeladyReplacement>(*this);
+  }
   void used(ExpertIndex expert) override;
   [[nodiscard]] std::size_t weakest(std::span<const ExpertIndex> resident, const Outlook& outlook) const override;
 
