@@ -70,11 +70,13 @@ struct Options {
 };
 
 constexpr const char* kOnDemand = "ladder 1: on demand";
+constexpr const char* kReading = "resident, reading";
 /// What --only may name, in the order of the table.
-constexpr std::array<const char*, 10> kConfigurations = {"neither",
+constexpr std::array<const char*, 11> kConfigurations = {"neither",
                                                          "CEPR",
                                                          "N:M",
                                                          "both",
+                                                         kReading,
                                                          "resident",
                                                          "mapped",
                                                          kOnDemand,
@@ -218,6 +220,10 @@ std::vector<eval::LatencyCase> cases_of(const Options& options, const fs::path& 
       }
       add("N:M", packed, buffer_for(options, budget, false));
       add("both", packed, buffer_for(options, budget, true));
+      // Only when asked for: its experts take memory beside those of "resident".
+      if (!options.configurations.empty() && wanted(options, kReading)) {
+        cases.push_back({kReading, packed, buffer_for(options, bundle.packed_bytes(), false), true});
+      }
     }
     add("resident", packed, buffer_for(options, bundle.packed_bytes(), false));
     // Only when asked for: what the kernel keeps of a map depends on the memory that the whole process may have.
@@ -243,6 +249,9 @@ void check_effect(const CLI::App& command, const Options& options, const std::ve
   };
   if (!runs({"neither", "CEPR", "N:M", "both", "ladder 4: kept"})) {
     refuse_flags(command, {"--budget"}, "on the configurations that --only names");
+  }
+  if (!options.configurations.empty() && wanted(options, kReading) && !wanted(options, "both")) {
+    throw UsageError(fmt::format("--only \"{}\": reads as much as both loads; name both too", kReading));
   }
   if (!runs_dense(options)) refuse_flags(command, {"--dense-dtype"}, "on the configurations that --only names");
   const auto predicts = [](const eval::LatencyCase& one) {
@@ -492,10 +501,13 @@ void add_bench_command(CLI::App& app) {
           "Expert memory: sizes, or shares of all packed experts; fpga-sim: bytes of slot memory (default there: all)")
       ->capture_default_str();
   command
-      ->add_option("--only", options->configurations,
-                   fmt::format("Of: {}. \"mapped\" runs only when named: experts computed in a memory map, kept or "
-                               "dropped by the kernel",
-                               fmt::join(kConfigurations, ", ")))
+      ->add_option(
+          "--only", options->configurations,
+          fmt::format("Of: {}. Two run only when named: \"mapped\", experts computed in a memory map, kept or "
+                      "dropped by the kernel; and \"resident, reading\", all of them in memory while the "
+                      "storage reads, for nobody, as much as both has loaded: no buffer that loads as much can "
+                      "be faster",
+                      fmt::join(kConfigurations, ", ")))
       ->check(CLI::IsMember(std::vector<std::string>(kConfigurations.begin(), kConfigurations.end())));
   command
       ->add_option("--predictor", options->predictor,

@@ -576,6 +576,18 @@ TEST(BenchCommand, MeasuresABundleAndTheStorage) {
     EXPECT_GE(first.at("ceilings").at("needed_seconds_per_token").get<double>(),
               first.at("ceilings").at("resident_seconds_per_token").get<double>());
   }
+  const ProgramResult reading =
+      run_flame({"bench", bundle, "--predictor", "none", "--budget", "50%", "--only", "both", "resident, reading",
+                 "--tokens", "8", "--input-tokens", "8", "--repeats", "1", "--json"});
+  ASSERT_EQ(reading.exit_code, 0) << reading.standard_error;
+  const json read = json::parse(reading.standard_output).at("results").at(2);
+  EXPECT_EQ(read.at("configuration"), "resident, reading");
+  EXPECT_EQ(read.at("hit_ratio").get<double>(), 1.0);
+  EXPECT_EQ(read.at("wait_seconds").get<double>(), 0.0);
+  EXPECT_GT(read.at("bytes_prefetch_wasted").get<int>(), 0);
+  const ProgramResult alone = run_flame({"bench", bundle, "--only", "resident, reading"});
+  EXPECT_EQ(alone.exit_code, 2);
+  EXPECT_THAT(alone.standard_error, HasSubstr("name both too"));
   const ProgramResult mapped =
       run_flame({"bench", bundle, "--only", "mapped", "--tokens", "4", "--input-tokens", "8", "--repeats", "1"});
   EXPECT_EQ(mapped.exit_code, 0) << mapped.standard_error;

@@ -12,6 +12,7 @@
 #include "flame/base/interrupt.h"
 #include "flame/base/progress.h"
 #include "flame/base/random.h"
+#include "flame/eval/reading_device.h"
 #include "flame/experts/mapped_device.h"
 #include "flame/experts/slot_memory.h"
 #include "flame/io/checkpoint.h"
@@ -74,6 +75,8 @@ struct Subject {
   model::DenseWeights dense;
   std::unique_ptr<model::MoeDevice> device;
   experts::BufferedDevice* buffered = nullptr;  ///< the device, where it has slots
+  ReadingDevice* reading = nullptr;             ///< the device, where it reads along
+  double bytes_a_step = 0.0;                    ///< that the last run's decoder had loaded
   std::unique_ptr<MoeTimer> timer;
   std::unique_ptr<model::Generator> generator;
   std::vector<double> decoder;
@@ -107,6 +110,11 @@ std::unique_ptr<Subject> open(const LatencyCase& setting, const LatencyOptions& 
     if (experts::slots_for(*subject->bundle, setting.buffer) == grid.size()) buffered->load_all();
     subject->buffered = buffered.get();
     subject->device = std::move(buffered);
+    if (setting.reads_along) {
+      auto reading = std::make_unique<ReadingDevice>(std::move(subject->device), subject->bundle, setting.buffer);
+      subject->reading = reading.get();
+      subject->device = std::move(reading);
+    }
   }
   subject->timer = std::make_unique<MoeTimer>(*subject->device);
   subject->generator = std::make_unique<model::Generator>(subject->bundle->config(), subject->dense, *subject->timer);
@@ -133,9 +141,14 @@ void run(Subject& subject, const LatencyOptions& options, std::size_t number, bo
   subject.device->begin_statistics();
   subject.timer->seconds = 0.0;
   static_cast<void>(subject.generator->generate(inputs, generation));
-  if (!counted) return;
   const model::GenerationStatistics& statistics = subject.generator->statistics();
   const auto steps = static_cast<double>(statistics.decoder_steps);
+  if (subject.buffered != nullptr) {
+    const experts::BufferReport report = subject.buffered->report();
+    const double encoder = static_cast<double>(report.pipeline.encoder.loaded * report.slot_bytes);
+    subject.bytes_a_step = std::max(0.0, static_cast<double>(report.storage.bytes) - encoder) / steps;
+  }
+  if (!counted) return;
   subject.decoder.push_back(statistics.decoder_seconds / steps);
   subject.moe.push_back(subject.timer->seconds / steps);
   subject.encoder.push_back(statistics.encoder_seconds);
@@ -173,9 +186,12 @@ std::vector<LatencyResult> measure_latency(const std::vector<LatencyCase>& cases
   for (const LatencyCase& setting : cases) subjects.push_back(open(setting, options));
   std::size_t done = 0;
   for (std::size_t repeat = 0; repeat <= options.repeats; ++repeat) {
+    double bytes_a_step = 0.0;  // of the case before
     for (const auto& subject : subjects) {
       throw_if_interrupted();
+      if (subject->reading != nullptr) subject->reading->read_each_step(bytes_a_step);
       run(*subject, options, repeat, repeat > 0);
+      bytes_a_step = subject->bytes_a_step;
       if (progress) progress(++done);
     }
   }
@@ -195,6 +211,7 @@ std::vector<LatencyResult> measure_latency(const std::vector<LatencyCase>& cases
       continue;
     }
     result.report = subject->buffered->report();
+    if (subject->reading != nullptr) result.report.pipeline.bytes_prefetch_wasted += subject->reading->bytes_read();
     result.slots = result.report.slots;
     result.ceilings = buffer_ceilings(subject->buffered->uses(), subject->bundle->grid(), result.report);
     result.bounds = {median_of(subject->bounds, &DecoderBounds::resident_seconds),

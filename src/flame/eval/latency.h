@@ -20,6 +20,9 @@ struct LatencyCase {
   std::string configuration;  ///< "neither", "N:M", "CEPR", "both", "resident", …
   std::filesystem::path bundle;
   experts::BufferOptions buffer;
+  /// The storage reads meanwhile, for nobody, as much a decoder step as the case before this one had loaded
+  /// (ReadingDevice). For a bundle with a slot for every expert.
+  bool reads_along = false;
 };
 
 struct LatencyOptions {
