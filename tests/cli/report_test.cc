@@ -95,8 +95,8 @@ TEST_F(ReportCommand, DrawsEveryItemOfTheRepositorysData) {
   const std::string page = read_text(directory_ / "elsewhere" / "index.html");
   EXPECT_THAT(page, HasSubstr("--profile build/results")) << "commands are those that were run";
   // What the table of 2,048 bytes has at k = 1 and 2.
-  for (const json& result :
-       json::parse(read_text(source_path("docs/results/data/prediction.json")))["output"]["results"]) {
+  const json prediction = json::parse(read_text(source_path("docs/results/data/prediction.json")));
+  for (const json& result : prediction["output"]["results"]) {
     if (result["predictor"] != "token" || result.value("budget_bytes", 0) != 2048 || result["k"] > 2) continue;
     std::array<char, 16> percent{};
     std::snprintf(percent.data(), percent.size(), "%.2f %%", 100.0 * result["accuracy"].get<double>());

@@ -8,9 +8,11 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <span>
 #include <string>
 #include <thread>
 
+#include "flame/base/checksum.h"
 #include "flame/base/error.h"
 #include "flame/base/memory_usage.h"
 #include "flame/io/memory_file_system.h"
@@ -230,6 +232,17 @@ TEST_P(FileSystemContract, ReadFileRefusesMoreThanItsLimit) {
   EXPECT_EQ(read_file(path("a"), files(), 10), "0123456789");
   EXPECT_THAT(error_of([&] { static_cast<void>(read_file(path("a"), files(), 9)); }).what(),
               HasSubstr("has 10 bytes; at most 9 are read"));
+}
+
+TEST_P(FileSystemContract, AFilesChecksumIsThatOfItsBytesHoweverManyTheyAre) {
+  std::string bytes((std::size_t{2} << 20) + 12345, '\0');
+  for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>((i * 2654435761U) >> 13);
+  write("large", bytes);
+  write("empty", "");
+  EXPECT_EQ(file_checksum(path("large"), files()), checksum_of(std::as_bytes(std::span(bytes))));
+  EXPECT_EQ(file_checksum(path("empty"), files()), checksum_of({}));
+  EXPECT_THAT(error_of([&] { static_cast<void>(file_checksum(path("missing"), files())); }).what(),
+              HasSubstr("missing"));
 }
 
 TEST(RealFileSystem, SaysWhenTheDiskIsFull) {

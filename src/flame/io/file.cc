@@ -274,8 +274,17 @@ std::string read_file(const std::filesystem::path& path, FileSystem& files, std:
 }
 
 std::uint64_t file_checksum(const std::filesystem::path& path, FileSystem& files) {
-  const std::string bytes = read_file(path, files);
-  return checksum_of(std::as_bytes(std::span(bytes)));
+  constexpr std::uint64_t kPiece = std::uint64_t{1} << 20;
+  const auto file = files.open(path);
+  const std::uint64_t size = file->size();
+  std::vector<std::byte> piece(std::min(size, kPiece));
+  Checksum checksum;
+  for (std::uint64_t offset = 0; offset < size; offset += kPiece) {
+    const std::span<std::byte> bytes = std::span(piece).first(std::min(size - offset, kPiece));
+    file->read_at(offset, bytes);
+    checksum.add(bytes);
+  }
+  return checksum.value();
 }
 
 }  // namespace flame::io

@@ -90,7 +90,7 @@ class FileSystem {
 [[nodiscard]] std::string read_file(const std::filesystem::path& path, FileSystem& files = FileSystem::real(),
                                     std::uint64_t limit = std::uint64_t{256} << 20);
 
-/// checksum_of() what read_file() reads. Throws FileError.
+/// checksum_of() all bytes of a file of any size, a piece at a time. Throws FileError.
 [[nodiscard]] std::uint64_t file_checksum(const std::filesystem::path& path, FileSystem& files = FileSystem::real());
 
 }  // namespace flame::io
