@@ -72,6 +72,15 @@ TEST(Hindsight, APassAsOnDemandCostsNothing) {
   EXPECT_DOUBLE_EQ(past.lost(), 0.0);
 }
 
+TEST(Hindsight, NothingIsComparedUntilItIsKnownWhatALoadTakes) {
+  Hindsight hindsight{{0, 1, 4}, 4, make_replacement(Replacement::kLru, {0, 1, 4}, {}), {}};
+  const ExpertIndex expert = 0;
+  hindsight.visit(0, {&expert, 1}, {&expert, 1}, false);
+  hindsight.settle({100.0, 90.0, 10.0, 0.0});
+  EXPECT_TRUE(hindsight.follows_forecasts());
+  EXPECT_DOUBLE_EQ(hindsight.on_demand_seconds(), 90.0);
+}
+
 TEST(Hindsight, ComputingHidesLoadsOnDemandToo) {
   Hindsight hindsight{{0, 1, 4}, 4, make_replacement(Replacement::kLru, {0, 1, 4}, {}), {}};
   const std::vector<ExpertIndex> experts{0, 1, 2};

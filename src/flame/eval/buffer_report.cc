@@ -31,10 +31,12 @@ std::string describe_buffer(const experts::BufferedDevice& device, double decode
   text += fmt::format(
       "\nstorage: {} in {} loads on demand and {} ahead ({} broken off), busy {:.3f} s at {:.0f} MB/s, {:.3f} ms a "
       "load, {:.1f} loads queued or under way on the average; "
-      "the least that had to move takes {:.3f} s; waited {:.3f} s, an oracle {:.3f} s",
+      "the least that had to move takes {:.3f} s; waited {:.3f} s, an oracle {:.3f} s{}",
       format_byte_size(report.storage.bytes), p.loads_demand, p.loads_prefetch, p.cancelled,
       report.storage.busy_seconds, report.bytes_per_second * 1e-6, report.load_seconds * 1e3, report.queue_depth,
-      ceilings.least_load_seconds, p.wait_seconds, ceilings.wait_seconds);
+      ceilings.least_load_seconds, p.wait_seconds, ceilings.wait_seconds,
+      p.on_demand_wait_seconds > 0.0 ? fmt::format(", loading on demand alone about {:.3f} s", p.on_demand_wait_seconds)
+                                     : std::string());
   if (report.storage.retries > 0) text += fmt::format("; {} reads were tried again", report.storage.retries);
   const DecoderBounds bounds =
       decoder_bounds(decoder_seconds, p, report.transfer_seconds, ceilings.least_decoder_loads);
@@ -75,6 +77,7 @@ Json buffer_json(const experts::BufferedDevice& device, double decoder_seconds) 
           {"bytes_prefetch_wasted", p.bytes_prefetch_wasted + p.bytes_prefetch_open},
           {"wait_seconds", p.wait_seconds},
           {"decoder_wait_seconds", p.decoder_wait_seconds},
+          {"on_demand_wait_seconds", p.on_demand_wait_seconds > 0.0 ? Json(p.on_demand_wait_seconds) : Json()},
           {"decoder_seconds", decoder_seconds},
           {"storage_bytes", report.storage.bytes},
           {"storage_busy_seconds", report.storage.busy_seconds},

@@ -28,8 +28,9 @@ void Hindsight::visit(LayerIndex layer, std::span<const ExpertIndex> used, std::
 
 void Hindsight::settle(const Pass& pass) {
   // Experts are computed as they arrive and while others load.
+  const bool same = as_on_demand_ || pass.load <= 0.0;
   const double on_demand =
-      as_on_demand_ ? pass.waited : std::max(0.0, static_cast<double>(missing_) * pass.load - pass.computed);
+      same ? pass.waited : std::max(0.0, static_cast<double>(missing_) * pass.load - pass.computed);
   on_demand_seconds_ += on_demand;
   balance_ += kAllowedShare * pass.elapsed + on_demand - pass.waited;
   balance_ = std::min(balance_, kMostLoads * pass.load);

@@ -28,7 +28,7 @@ class Hindsight {
     double elapsed = 0.0;   ///< since the last pass was over
     double waited = 0.0;    ///< for loads
     double computed = 0.0;  ///< from the router's decision on, without waiting
-    double load = 0.0;      ///< what one load takes, at present
+    double load = 0.0;      ///< what one load takes, at present; 0: not known yet, so that nothing is compared
   };
 
   void begin_example() { shadow_.begin_example(); }

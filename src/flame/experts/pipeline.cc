@@ -51,6 +51,7 @@ PipelineStatistics& PipelineStatistics::operator+=(const PipelineStatistics& oth
   bytes_prefetch_open += other.bytes_prefetch_open;
   wait_seconds += other.wait_seconds;
   decoder_wait_seconds += other.decoder_wait_seconds;
+  on_demand_wait_seconds += other.on_demand_wait_seconds;
   return *this;
 }
 
@@ -207,11 +208,8 @@ void ExpertPipeline::look_back() {
 
 void ExpertPipeline::settle_pass() {
   const double now = loader_.now();
-  // The first pass is over before anything is known of how long a load takes.
-  if (costs_.has_measured_load()) {
-    hindsight_->settle(
-        {now - settled_at_, waited_since_route_, now - routed_at_ - waited_since_route_, costs_.load_seconds()});
-  }
+  hindsight_->settle({now - settled_at_, waited_since_route_, now - routed_at_ - waited_since_route_,
+                      costs_.has_measured_load() ? costs_.load_seconds() : 0.0});
   settled_at_ = now;
 }
 
@@ -584,6 +582,10 @@ void ExpertPipeline::begin_statistics() {
   for (SlotRecord& record : records_) record.bytes = 0;
 }
 
-PipelineStatistics ExpertPipeline::statistics() const { return statistics_; }
+PipelineStatistics ExpertPipeline::statistics() const {
+  PipelineStatistics statistics = statistics_;
+  if (hindsight_ != nullptr) statistics.on_demand_wait_seconds = hindsight_->on_demand_seconds();
+  return statistics;
+}
 
 }  // namespace flame::experts

@@ -51,6 +51,8 @@ struct PipelineStatistics {
   std::uint64_t bytes_prefetch_open = 0;    ///< resident or loading, not yet used
   double wait_seconds = 0.0;
   double decoder_wait_seconds = 0.0;  ///< the part of wait_seconds that the decoder's layers waited
+  /// What loading on demand alone would have waited for the same lookups, by hindsight; 0 where there is none.
+  double on_demand_wait_seconds = 0.0;
   PipelineStatistics& operator+=(const PipelineStatistics& other);
 };
 
