@@ -318,6 +318,44 @@ TEST(ExpertPipeline, KnowsWhatLoadingOnDemandWouldHaveWaited) {
   }
 }
 
+// Forecasts that have cost too much are set aside: then the slots come to hold what they would on demand, at the cost
+// of no more loads than there are slots, and stay so.
+TEST(ExpertPipeline, WhileForecastsAreSetAsideItDoesWhatLoadingOnDemandDoes) {
+  constexpr std::size_t kSlots = 16;
+  std::mt19937 random(5);
+  Drive drive(kSlots, {70.0, 2.0}, options(),
+              forecaster([&](std::uint32_t) { return certain(static_cast<std::uint16_t>(4 + random() % 4)); }));
+  const ExpertPipeline& pipeline = drive.pipeline_;
+  const auto token = [&] {
+    for (std::uint32_t layer = 0; layer < 4; ++layer) {
+      drive.decoder_pass(layer, static_cast<std::uint16_t>(random() % 4));
+    }
+  };
+  for (int tokens = 0; tokens < 1000 && pipeline.hindsight()->follows_forecasts(); ++tokens) token();
+  ASSERT_FALSE(pipeline.hindsight()->follows_forecasts());
+  const PipelineStatistics before = pipeline.statistics();
+  const auto lacking = [&] {
+    std::size_t experts = 0;
+    for (ExpertIndex expert = 0; expert < kGrid.size(); ++expert) {
+      const bool there = pipeline.pool().find(expert).has_value();
+      experts += pipeline.hindsight()->shadow().holds(expert) && !there ? 1 : 0;
+    }
+    return experts;
+  };
+  std::size_t last = lacking();
+  for (int tokens = 0; tokens < 200; ++tokens) {
+    token();
+    ASSERT_FALSE(pipeline.hindsight()->follows_forecasts());
+    EXPECT_LE(lacking(), last);
+    last = lacking();
+  }
+  EXPECT_EQ(last, 0U);
+  const PipelineStatistics after = pipeline.statistics();
+  EXPECT_LE(after.loads_demand - before.loads_demand, kSlots);
+  EXPECT_EQ(after.loads_prefetch, before.loads_prefetch);
+  EXPECT_EQ(after.passes_set_aside - before.passes_set_aside, 800U);
+}
+
 // Published systems lose time by acting on forecasts when the storage is busy or the forecast is wrong.
 class NeverSlower : public testing::TestWithParam<std::tuple<double, std::size_t>> {};
 

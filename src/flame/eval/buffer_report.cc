@@ -51,6 +51,11 @@ std::string describe_buffer(const experts::BufferedDevice& device, double decode
         100.0 * report.drift.observed, report.drift.predictions, 100.0 * report.drift.promised);
     if (report.drift.drifted()) text += ": its profile is of other text or another model, flame profile makes one anew";
   }
+  if (p.passes_set_aside > 0) {
+    text += fmt::format(
+        "\nforecasts had cost more than they earned in {} of {} passes through a layer: there all was loaded on demand",
+        p.passes_set_aside, p.passes);
+  }
   return text;
 }
 
@@ -77,6 +82,8 @@ Json buffer_json(const experts::BufferedDevice& device, double decoder_seconds) 
           {"bytes_prefetch_wasted", p.bytes_prefetch_wasted + p.bytes_prefetch_open},
           {"wait_seconds", p.wait_seconds},
           {"decoder_wait_seconds", p.decoder_wait_seconds},
+          {"passes", p.passes},
+          {"passes_set_aside", p.passes_set_aside},
           {"on_demand_wait_seconds", p.on_demand_wait_seconds > 0.0 ? Json(p.on_demand_wait_seconds) : Json()},
           {"decoder_seconds", decoder_seconds},
           {"storage_bytes", report.storage.bytes},

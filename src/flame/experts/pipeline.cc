@@ -52,6 +52,8 @@ PipelineStatistics& PipelineStatistics::operator+=(const PipelineStatistics& oth
   wait_seconds += other.wait_seconds;
   decoder_wait_seconds += other.decoder_wait_seconds;
   on_demand_wait_seconds += other.on_demand_wait_seconds;
+  passes += other.passes;
+  passes_set_aside += other.passes_set_aside;
   return *this;
 }
 
@@ -160,6 +162,7 @@ void ExpertPipeline::routed(model::MoeLayer layer, std::span<const model::Routin
   costs_.observe_gap(layer_, std::max(0.0, now - routed_at_ - waited_since_route_));
   layer_ = grid_.layer(layer);
   ++visits_;
+  ++statistics_.passes;
   routed_at_ = now;
   waited_since_route_ = 0.0;
 
@@ -204,6 +207,7 @@ void ExpertPipeline::look_back() {
     as_on_demand = as_on_demand && pool_.find(wanted.expert).has_value() == hindsight_->shadow().holds(wanted.expert);
   }
   hindsight_->visit(layer_, used_, order_, as_on_demand);
+  if (!hindsight_->follows_forecasts()) ++statistics_.passes_set_aside;
 }
 
 void ExpertPipeline::settle_pass() {

@@ -53,6 +53,8 @@ struct PipelineStatistics {
   double decoder_wait_seconds = 0.0;  ///< the part of wait_seconds that the decoder's layers waited
   /// What loading on demand alone would have waited for the same lookups, by hindsight; 0 where there is none.
   double on_demand_wait_seconds = 0.0;
+  std::uint64_t passes = 0;            ///< through MoE layers
+  std::uint64_t passes_set_aside = 0;  ///< of them, those with forecasts set aside by hindsight
   PipelineStatistics& operator+=(const PipelineStatistics& other);
 };
 
