@@ -329,7 +329,7 @@ const UseLog& BufferedDevice::whole_uses() const { return implementation_->whole
 const Bundle& BufferedDevice::bundle() const { return *implementation_->bundle; }
 std::uint64_t BufferedDevice::slot_memory_bytes() const { return implementation_->memory->all().size(); }
 void BufferedDevice::finish() {
-  implementation_->loader.draw_unfinished();
+  implementation_->loader.draw_rest();
   implementation_->timeline.close();
 }
 

@@ -14,8 +14,8 @@ struct LoadEnd {
   enum class Outcome : std::uint8_t { kWhole, kCancelled, kFailed };
   SlotIndex slot = 0;
   Outcome outcome = Outcome::kWhole;
-  std::uint64_t bytes = 0;  ///< that the storage delivered for it
-  double seconds = 0.0;     ///< it took, when nothing overtook it; else 0
+  std::uint64_t bytes = 0;  ///< that the storage delivered for it, in all its attempts
+  double seconds = 0.0;     ///< it took, when nothing overtook it and it was read once; else 0
 };
 
 /// Brings experts into slots: from storage in the live device, in simulated time in the replay. The pipeline decides

@@ -45,6 +45,7 @@ StoredLoader::StoredLoader(std::shared_ptr<const Bundle> bundle, std::shared_ptr
       expert_in_(memory_->all().size() / bundle_->slot_bytes()),
       cancelled_(expert_in_.size()),
       read_again_(expert_in_.size()),
+      before_(expert_in_.size()),
       patience_(expert_in_.size()),
       queue_(with_memory(std::move(reader), memory_->all()), expert_in_.size(), queue_options(),
              std::make_shared<Touched>(bundle_, memory_)) {
@@ -73,6 +74,7 @@ void StoredLoader::start(SlotIndex slot, ExpertIndex expert, io::ReadPriority pr
   expert_in_[slot] = expert;
   cancelled_[slot] = false;
   read_again_[slot] = false;
+  before_[slot] = {};
   patience_[slot] = timeout_;
   active_.push_back(slot);
   read(slot, priority, rank);
@@ -88,6 +90,7 @@ bool StoredLoader::try_again(SlotIndex slot) {
   if (!read_again_[slot] || cancelled_[slot]) return false;
   read_again_[slot] = false;
   ++told_;  // this end is nobody else's
+  before_[slot] = queue_.delivery(slot);
   read(slot, io::ReadPriority::kDemand, 0);
   return true;
 }
@@ -97,16 +100,22 @@ void StoredLoader::cancel(SlotIndex slot) {
   queue_.cancel(slot);
 }
 
-void StoredLoader::draw(SlotIndex slot, const char* kind, io::Clock::time_point end) {
+void StoredLoader::draw(SlotIndex slot, io::ReadState state) {
   if (!timeline_.enabled()) return;
-  io::Clock::time_point begin = queue_.delivery(slot).begin;
+  const io::ReadQueue::Delivery delivery = queue_.delivery(slot);
+  io::Clock::time_point begin = read_before(slot) ? before_[slot].begin : delivery.begin;
+  io::Clock::time_point end = state == io::ReadState::kReading ? io::Clock::now() : delivery.end;
   if (begin == io::Clock::time_point{}) begin = end = io::Clock::now();
+  const char* const kind = cancelled_[slot]                   ? "broken-off load"
+                           : state == io::ReadState::kReading ? "unfinished load"
+                           : state == io::ReadState::kDone    ? "load"
+                                                              : "failed load";
   timeline_.add(Timeline::Row::kStorage, kind, bundle_->grid().layer_of(expert_in_[slot]),
                 bundle_->grid().number_of(expert_in_[slot]), begin, end);
 }
 
-void StoredLoader::draw_unfinished() {
-  for (const SlotIndex slot : active_) draw(slot, "unfinished load", io::Clock::now());
+void StoredLoader::draw_rest() {
+  for (const SlotIndex slot : active_) draw(slot, queue_.state(slot));
 }
 
 std::optional<LoadEnd> StoredLoader::poll() {
@@ -118,16 +127,12 @@ std::optional<LoadEnd> StoredLoader::poll() {
     const io::ReadQueue::Delivery delivery = queue_.delivery(*slot);
     LoadEnd end;
     end.slot = *slot;
-    end.bytes = delivery.bytes;
-    end.seconds = delivery.seconds;
+    end.bytes = before_[*slot].bytes + delivery.bytes;
+    if (!read_before(*slot)) end.seconds = delivery.seconds;
     end.outcome = state == io::ReadState::kDone        ? LoadEnd::Outcome::kWhole
                   : state == io::ReadState::kCancelled ? LoadEnd::Outcome::kCancelled
                                                        : LoadEnd::Outcome::kFailed;
-    draw(*slot,
-         cancelled_[*slot]                         ? "broken-off load"
-         : end.outcome == LoadEnd::Outcome::kWhole ? "load"
-                                                   : "failed load",
-         delivery.end);
+    draw(*slot, state);
     active_.erase(slot);
     ++told_;
     return end;
@@ -149,10 +154,17 @@ bool StoredLoader::wait_in_time(io::Clock::time_point& deadline, const WaitUntil
 
 void StoredLoader::wait() {
   const auto ended = [this](io::Clock::time_point time) { return queue_.wait_for_end(told_, time) != told_; };
-  io::Clock::time_point allowed = io::Clock::now() + timeout_;
-  if (wait_in_time(allowed, ended)) return;
-  throw DeviceError(fmt::format("{}: no load ended within {} s: the storage does not answer",
-                                bundle_->experts_file().string(), timeout_seconds_));
+  do {
+    io::Clock::time_point allowed = io::Clock::now() + timeout_;
+    if (!wait_in_time(allowed, ended)) {
+      throw DeviceError(fmt::format("{}: no load ended within {} s: the storage does not answer",
+                                    bundle_->experts_file().string(), timeout_seconds_));
+    }
+    // A read that failed and is begun again has told nothing yet.
+    for (const SlotIndex slot : active_) {
+      if (queue_.state(slot) == io::ReadState::kFailed) static_cast<void>(try_again(slot));
+    }
+  } while (queue_.ended() == told_);
 }
 
 std::uint64_t StoredLoader::wait_for_bytes(SlotIndex slot, ExpertIndex expert, std::uint64_t bytes) {

@@ -22,6 +22,10 @@ class StoredLoader final : public ExpertLoader {
   /// storage never gives back (io::ReadQueue).
   StoredLoader(std::shared_ptr<const Bundle> bundle, std::shared_ptr<const SlotMemory> memory,
                std::unique_ptr<io::AsyncReader> reader, const BufferOptions& options, Timeline& timeline);
+  /// Draws what is left to draw, also where an error ended the run.
+  ~StoredLoader() override { draw_rest(); }
+  StoredLoader(const StoredLoader&) = delete;
+  StoredLoader& operator=(const StoredLoader&) = delete;
 
   [[nodiscard]] double now() override;
   void start(SlotIndex slot, ExpertIndex expert, io::ReadPriority priority, std::uint64_t rank) override;
@@ -38,8 +42,9 @@ class StoredLoader final : public ExpertLoader {
   /// together.
   std::uint64_t wait_for_bytes(SlotIndex slot, ExpertIndex expert, std::uint64_t bytes);
 
-  /// Draws the loads that are under way, as far as they have come: after this the timeline has every load begun.
-  void draw_unfinished();
+  /// Draws the loads that poll() has not told of: those that have ended as what they are, those under way as far as
+  /// they have come. After this the timeline has every load begun. Nothing is told of them.
+  void draw_rest();
 
   [[nodiscard]] io::ReadQueueStatistics statistics() const { return queue_.statistics(); }
   [[nodiscard]] std::string describe() const;
@@ -52,8 +57,9 @@ class StoredLoader final : public ExpertLoader {
   void read(SlotIndex slot, io::ReadPriority priority, std::uint64_t rank);
   /// The read into `slot` has failed: true when it has been begun again.
   [[nodiscard]] bool try_again(SlotIndex slot);
-  /// The slot's load, from its first chunk on; one that had none yet is a moment.
-  void draw(SlotIndex slot, const char* kind, io::Clock::time_point end);
+  [[nodiscard]] bool read_before(SlotIndex slot) const { return before_[slot].begin != io::Clock::time_point{}; }
+  /// The slot's load, from its first chunk on, that of an earlier read included; one that had none yet is a moment.
+  void draw(SlotIndex slot, io::ReadState state);
 
   /// `wait_until(time)` is called with ever later times until it is true, which Ctrl-C can end. False at the deadline,
   /// which moves on by the time in which the process itself was stopped (Ctrl-Z): that is not the storage's.
@@ -73,8 +79,9 @@ class StoredLoader final : public ExpertLoader {
   /// [slots]: what is waited for now was begun before anybody did. Its attempts may be over by then, or nearly: where
   /// they fail, it is read anew, on demand.
   std::vector<bool> read_again_;
-  std::vector<io::Clock::duration> patience_;  ///< [slots]: that is left for the load
-  std::uint64_t told_ = 0;                     ///< ends that poll() has given out
+  std::vector<io::ReadQueue::Delivery> before_;  ///< [slots]: of the load's first read, where it was read again
+  std::vector<io::Clock::duration> patience_;    ///< [slots]: that is left for the load
+  std::uint64_t told_ = 0;                       ///< ends that poll() has given out
   io::Clock::time_point epoch_ = io::Clock::now();
   io::ReadQueue queue_;  ///< last: its thread ends before the rest goes
 };
