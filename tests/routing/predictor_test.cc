@@ -569,6 +569,39 @@ TEST(Mix, CountsBeyondItsWeightsOnlyThePartsThatReachSoFar) {
   EXPECT_GT(first(*mix, 3).probability, 0.9F) << "the token counts for all there";
 }
 
+// Sure of what the token says and of what the path says, the product of both would be surer than their mean.
+TEST(Mix, TakesAllPartsAlikeWhereItHasNoWeights) {
+  const test::NextExpert next = [](const std::vector<std::uint16_t>&, std::uint32_t layer, std::int32_t token) {
+    return static_cast<std::uint16_t>((token * 5 + static_cast<std::int32_t>(layer)) % 4);
+  };
+  const Trace trace = synthetic_trace(4, 4, 30, 20, 1, next, 16);
+  Profile profile = profile_of(trace);
+  const auto ranked = [&](const std::vector<MixWeights>& weights) {
+    Fitted fitted;
+    fitted.mixtures = {{"mix", 1, {"backoff", "token", "token-path"}, weights}};
+    profile.set_fitted(fitted);
+    const auto mix = make_predictor("mix", {.depth = 3}, profile);
+    mix->begin(1);
+    mix->feed(std::vector<std::int32_t>{3});
+    mix->observe(0, 0, 3);
+    std::vector<RankedExpert> all;
+    for (std::uint32_t layer = 0; layer < 4; ++layer) {
+      std::vector<RankedExpert> one(4);
+      mix->rank(0, layer, one);
+      all.insert(all.end(), one.begin(), one.end());
+    }
+    return all;
+  };
+  std::vector<MixWeights> alike;
+  for (std::uint32_t layer = 0; layer < 4; ++layer) alike.push_back({layer, 1, std::vector<float>(3, 1.0F / 3.0F)});
+  const std::vector<RankedExpert> without = ranked({});
+  const std::vector<RankedExpert> with = ranked(alike);
+  for (std::size_t i = 0; i < with.size(); ++i) {
+    EXPECT_EQ(without[i].expert, with[i].expert) << i;
+    EXPECT_FLOAT_EQ(without[i].probability, with[i].probability) << i;
+  }
+}
+
 // Whoever asks all the time hears what one who asks for the first time does, and the same as before where a predictor
 // says that it goes by the same.
 RC_GTEST_PROP(Predictor, SaysTheSameWhateverItWasAskedBeforeAndOnTheSameGrounds, ()) {

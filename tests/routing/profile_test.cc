@@ -232,6 +232,39 @@ TEST(Profile, RefusesMixturesOfWhatCannotBeMixed) {
   refused({"blend", 2, {"token"}, {}}, "\"blend\" is no mixture");
   refused({"mix", 2, {"token"}, {}}, "mix is there twice", 2);
   refused({"mix", 2, {"token"}, {{2, 1, {1.0F}}}}, "layer");
+  refused({"mix", 0, {"backoff"}, {}}, "a context of no experts");
+}
+
+TEST(Profile, RefusesWhatIsFittedTwice) {
+  const Trace trace = random_trace(2, 2, 2, 3, 1);
+  Profile profile(trace.info, {});
+  profile.add(trace);
+  const auto refusal = [&](const Fitted& fitted) -> std::string {
+    profile.set_fitted(fitted);
+    try {
+      (void)Profile::parse(profile.to_json(), "p.json");
+    } catch (const FormatError& error) {
+      return error.what();
+    }
+    return "";
+  };
+  const auto map = [](std::uint32_t layer, std::uint32_t depth) {
+    return LinearMap{layer, depth, true, {0.25F, -0.5F, 1.0F, 2.0F}, {0.0F, 1e-3F}};
+  };
+  for (std::vector<LinearMap> Fitted::*const maps : {&Fitted::router, &Fitted::maps, &Fitted::approach}) {
+    Fitted fitted;
+    fitted.*maps = {map(0, 1), map(1, 1), map(0, 2)};
+    EXPECT_EQ(refusal(fitted), "");
+    (fitted.*maps).push_back(map(1, 1));
+    EXPECT_THAT(refusal(fitted), HasSubstr("this layer and depth are there twice"));
+  }
+  Fitted mixed;
+  mixed.mixtures = {{"mix", 2, {"cepr", "token"}, {{0, 1, {1.0F, 0.0F}}, {1, 1, {1.0F, 0.0F}}}}};
+  EXPECT_EQ(refusal(mixed), "");
+  mixed.mixtures[0].weights.push_back({0, 1, {0.0F, 1.0F}});
+  EXPECT_THAT(refusal(mixed), HasSubstr("this layer and depth are there twice"));
+  mixed.mixtures = {{"mix", 2, {"cepr", "token", "cepr"}, {}}};
+  EXPECT_THAT(refusal(mixed), HasSubstr("the part cepr is there twice"));
 }
 
 TEST(Profile, FileOfAnotherKindIsNamed) {

@@ -160,7 +160,9 @@ namespace {
 std::vector<MixWeights> weights_to(std::uint32_t depth, const Mixture& mixture, const Profile& profile) {
   std::vector<MixWeights> weights = mixture.weights;
   for (std::uint32_t layer = 0; layer < profile.layers(); ++layer) {
-    MixWeights deepest{layer, 0, std::vector<float>(mixture.parts.size(), 1.0F)};
+    // Without any weights all parts count alike, as they do for MixPredictor.
+    const std::size_t parts = mixture.parts.size();
+    MixWeights deepest{layer, 0, std::vector<float>(parts, 1.0F / static_cast<float>(parts))};
     for (const MixWeights& entry : mixture.weights) {
       if (entry.layer == layer && entry.depth >= deepest.depth) deepest = entry;
     }
@@ -168,7 +170,7 @@ std::vector<MixWeights> weights_to(std::uint32_t depth, const Mixture& mixture, 
       MixWeights further{layer, d, deepest.weight};
       float all = 0.0F;
       float left = 0.0F;
-      for (std::size_t part = 0; part < mixture.parts.size(); ++part) {
+      for (std::size_t part = 0; part < parts; ++part) {
         all += std::abs(further.weight[part]);
         if (farthest_depth(mixture.parts[part], profile) < d) further.weight[part] = 0.0F;
         left += std::abs(further.weight[part]);

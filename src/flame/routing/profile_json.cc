@@ -128,6 +128,13 @@ std::uint32_t depth_of(const JsonView& view, std::uint32_t least, std::uint32_t 
   return depth;
 }
 
+/// Of what is fitted for a layer and depth there is one: which of two would count?
+template <typename Fit>
+void refuse_twice(const JsonView& entry, const std::vector<Fit>& others, const Fit& one) {
+  const auto same = [&](const Fit& other) { return other.layer == one.layer && other.depth == one.depth; };
+  if (std::any_of(others.begin(), others.end(), same)) entry.fail("this layer and depth are there twice");
+}
+
 /// Maps from the states of a layer are for it or those behind it; `nearest` is 0 where its own router is still to come.
 std::vector<LinearMap> read_maps(const JsonView& view, const TraceInfo& model, std::uint32_t nearest) {
   std::vector<LinearMap> maps;
@@ -136,6 +143,7 @@ std::vector<LinearMap> read_maps(const JsonView& view, const TraceInfo& model, s
     LinearMap map;
     map.layer = small(entry, "layer", model.decoder_layers - 1);
     map.depth = depth_of(entry, nearest, kFittedDepth - 1 + nearest);
+    refuse_twice(entry, maps, map);
     map.normalise = entry.at("normalise").as_bool();
     map.weight = float_array(entry.at("weight"), std::size_t{model.experts} * model.d_model);
     map.bias = float_array(entry.at("bias"), model.experts);
@@ -326,14 +334,23 @@ class ProfileJson {
     mixture.name = view.at("name").as_string();
     if (!is_mixture(mixture.name)) view.at("name").fail(fmt::format("\"{}\" is no mixture", mixture.name));
     mixture.context = small(view, "context", profile.options_.max_order);
+    if (mixture.context == 0) view.at("context").fail("a context of no experts");
     const JsonView parts = view.at("parts");
     if (parts.size() == 0) parts.fail("a mixture of nothing");
-    for (std::size_t i = 0; i < parts.size(); ++i) mixture.parts.push_back(read_part(parts.element(i)));
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      std::string part = read_part(parts.element(i));
+      if (std::find(mixture.parts.begin(), mixture.parts.end(), part) != mixture.parts.end()) {
+        parts.element(i).fail(fmt::format("the part {} is there twice", part));
+      }
+      mixture.parts.push_back(std::move(part));
+    }
     const JsonView weights = view.at("weights");
     for (std::size_t i = 0; i < weights.size(); ++i) {
       const JsonView entry = weights.element(i);
-      mixture.weights.push_back({small(entry, "layer", profile.layers() - 1), depth_of(entry, 1, kFittedDepth),
-                                 float_array(entry.at("weight"), mixture.parts.size())});
+      MixWeights weight{small(entry, "layer", profile.layers() - 1), depth_of(entry, 1, kFittedDepth),
+                        float_array(entry.at("weight"), mixture.parts.size())};
+      refuse_twice(entry, mixture.weights, weight);
+      mixture.weights.push_back(std::move(weight));
     }
     return mixture;
   }
