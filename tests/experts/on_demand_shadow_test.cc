@@ -58,7 +58,7 @@ RC_GTEST_PROP(OnDemandShadow, MissesWhatAPipelineWithoutForecastsMisses, ()) {
     std::vector<model::RoutingDecision> decisions;
     std::vector<std::uint32_t> count(kGrid.experts);
     for (std::size_t token = 0; token < tokens; ++token) {
-      decisions.push_back({static_cast<std::uint16_t>(random() % 5 * (random() % 2 + 1)), false, 1.0F});
+      decisions.push_back({static_cast<std::uint16_t>(random() % 5 + random() % 4), false, 1.0F});
       ++count[decisions.back().expert];
     }
     std::vector<ExpertIndex> used;
