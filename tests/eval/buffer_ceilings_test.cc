@@ -119,16 +119,23 @@ class CeilingsTest : public testing::Test {
   static void expect_within(const experts::BufferReport& report, const experts::UseLog& uses,
                             const std::string& which) {
     const BufferCeilings ceilings = buffer_ceilings(uses, (*bundle_)->grid(), report);
-    experts::LookupCounts both = report.pipeline.encoder;
-    both += report.pipeline.decoder;
+    const experts::LookupCounts both = report.pipeline.lookups();
     EXPECT_EQ(both.all(), uses.all().size()) << which;
     EXPECT_LE(both.kept_ratio(), ceilings.kept_ratio) << which;
     EXPECT_LE(report.pipeline.decoder.kept_ratio(), ceilings.decoder_kept_ratio) << which;
-    EXPECT_LE(both.hit_ratio(), ceilings.hit_ratio) << which;
-    EXPECT_LE(report.pipeline.decoder.hit_ratio(), ceilings.decoder_hit_ratio) << which;
-    EXPECT_GE(report.pipeline.wait_seconds, ceilings.wait_seconds) << which;
     EXPECT_GE(report.storage.busy_seconds, 0.999 * ceilings.least_load_seconds) << which;
     EXPECT_LE(decoder_misses_at_least(uses, (*bundle_)->grid(), report.slots), report.pipeline.decoder.loaded) << which;
+  }
+
+  /// Runs, and how many of them hit more, or waited less, than the oracle.
+  static inline int runs_ = 0;
+  static inline int better_hits_ = 0;
+  static inline int better_waits_ = 0;
+  static void compare_with_oracle(const experts::BufferReport& report, const experts::UseLog& uses) {
+    const experts::PipelineStatistics oracle = replay_oracle(uses, (*bundle_)->grid(), report);
+    ++runs_;
+    better_hits_ += report.pipeline.lookups().hit_ratio() > oracle.lookups().hit_ratio() ? 1 : 0;
+    better_waits_ += report.pipeline.wait_seconds < oracle.wait_seconds ? 1 : 0;
   }
 
   static test::TinyModel* model_;
@@ -153,14 +160,17 @@ TEST_F(CeilingsTest, AreNeverExceededByARun) {
           device->begin_statistics();
           generate(*device, run, run == 2 ? 3 : 1);
           expect_within(device->report(), device->uses(), which + ", run " + std::to_string(run));
+          compare_with_oracle(device->report(), device->uses());
         }
         expect_within(device->whole_report(), device->whole_uses(), which + ", all");
       }
     }
   }
+  // It knows the future, but goes by mean times: where the run was lucky it may do better.
+  EXPECT_LT(better_hits_, runs_ / 2);
+  EXPECT_LT(better_waits_, runs_ / 2);
 }
 
-// Without loading ahead, and one expert a pass, a run's hits are what it kept, and none are above Belady's.
 TEST_F(CeilingsTest, KnowWhatTheRunFoundInItsSlots) {
   const experts::ExpertGrid grid{0, 1, 4};
   experts::UseLog uses;
@@ -176,6 +186,51 @@ TEST_F(CeilingsTest, KnowWhatTheRunFoundInItsSlots) {
   EXPECT_DOUBLE_EQ(buffer_ceilings(uses, grid, run).kept_ratio, 0.5);
   run.slots = 1;
   EXPECT_DOUBLE_EQ(buffer_ceilings(uses, grid, run).kept_ratio, 0.0);
+}
+
+/// A decoder of four layers that wants random experts, one a pass.
+experts::UseLog random_uses(const experts::ExpertGrid& grid, int tokens) {
+  std::mt19937 random(7);
+  experts::UseLog uses;
+  uses.begin({});
+  uses.begin_example();
+  for (int token = 0; token < tokens; ++token) {
+    for (experts::LayerIndex layer = 0; layer < grid.layers(); ++layer) {
+      const ExpertIndex expert = grid.expert(layer, static_cast<std::uint32_t>(random() % grid.experts));
+      uses.add(layer, {&expert, 1});
+    }
+  }
+  return uses;
+}
+
+TEST(ReplayOracle, WaitsForNothingWhereThereIsTime) {
+  const experts::ExpertGrid grid{0, 4, 8};
+  const experts::UseLog uses = random_uses(grid, 50);
+  experts::BufferReport run;
+  run.slots = 4;
+  run.load_seconds = 1.0;
+  run.gap_seconds = 10.0;
+  const experts::PipelineStatistics there_is = replay_oracle(uses, grid, run);
+  EXPECT_EQ(there_is.decoder.all(), 200U);
+  EXPECT_EQ(there_is.decoder.hits, 200U);
+  EXPECT_EQ(there_is.wait_seconds, 0.0);
+  run.gap_seconds = 1e-6;
+  const experts::PipelineStatistics there_is_none = replay_oracle(uses, grid, run);
+  const auto missed = static_cast<double>(200 - kept_at_most(uses, run.slots, {}));
+  EXPECT_GE(there_is_none.wait_seconds, 0.95 * missed) << "whatever it knows, the storage has to bring them";
+  EXPECT_LE(there_is_none.wait_seconds, 1.2 * missed) << "and it brings hardly anything else";
+}
+
+TEST(BufferCeilings, SayOfHowManyLookupsTheyAreWhereTheRunWentOn) {
+  const experts::ExpertGrid grid{0, 4, 8};
+  const experts::UseLog uses = random_uses(grid, 50);
+  experts::BufferReport run;
+  run.slots = 4;
+  run.load_seconds = run.gap_seconds = 1.0;
+  run.pipeline.decoder.misses = 200;
+  EXPECT_EQ(buffer_ceilings(uses, grid, run).first_lookups, 0U);
+  run.pipeline.decoder.misses = 201;
+  EXPECT_EQ(buffer_ceilings(uses, grid, run).first_lookups, 200U);
 }
 
 }  // namespace

@@ -48,11 +48,6 @@ class KnownFuture final : public routing::Predictor {
   ExpertGrid grid_;
 };
 
-experts::LookupCounts all_lookups(const experts::PipelineStatistics& statistics) {
-  experts::LookupCounts all = statistics.encoder;
-  return all += statistics.decoder;
-}
-
 /// Fills the slots with what the run found in them, then replays its passes.
 experts::PipelineStatistics replay_uses(const experts::UseLog& uses, const ExpertGrid& grid,
                                         BufferSimulation& simulation, KnownFuture& future) {
@@ -181,10 +176,23 @@ std::uint64_t decoder_misses_at_least(const experts::UseLog& uses, const ExpertG
   return decoder.all().size() - Keeping(decoder, slots).most(std::nullopt);
 }
 
+experts::PipelineStatistics replay_oracle(const experts::UseLog& uses, const ExpertGrid& grid,
+                                          const experts::BufferReport& run) {
+  std::vector<ExpertIndex> sequence(uses.found().begin(), uses.found().end());
+  sequence.insert(sequence.end(), uses.all().begin(), uses.all().end());
+  auto known = std::make_unique<KnownFuture>(uses, grid);
+  KnownFuture& future = *known;
+  const BufferTimes times{run.load_seconds, run.load_seconds / 20, 0.0, run.gap_seconds};
+  BufferSimulation ahead(grid, run.slots, times, false, std::make_unique<BeladyReplacement>(grid, sequence),
+                         std::make_unique<experts::Forecaster>(std::move(known), grid, experts::Outlook::kDepths), {});
+  return replay_uses(uses, grid, ahead, future);
+}
+
 BufferCeilings buffer_ceilings(const experts::UseLog& uses, const ExpertGrid& grid, const experts::BufferReport& run) {
-  if (run.slots >= grid.size() || uses.all().empty()) return {1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0};
+  if (run.slots >= grid.size() || uses.all().empty()) return {1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0};
   BufferCeilings ceilings;
-  const experts::LookupCounts looked_up = all_lookups(run.pipeline);
+  const experts::LookupCounts looked_up = run.pipeline.lookups();
+  if (looked_up.all() > uses.all().size()) ceilings.first_lookups = uses.all().size();
   const double scale = std::max(1.0, static_cast<double>(looked_up.all()) / static_cast<double>(uses.all().size()));
   const std::uint64_t kept = kept_at_most(uses, run.slots, uses.found());
   ceilings.kept_ratio = share(kept, uses.all().size());
@@ -193,15 +201,8 @@ BufferCeilings buffer_ceilings(const experts::UseLog& uses, const ExpertGrid& gr
   ceilings.decoder_kept_ratio = share(kept_at_most(decoder, run.slots, decoder.found()), decoder.all().size());
   ceilings.least_decoder_loads = scale * static_cast<double>(decoder_misses_at_least(uses, grid, run.slots));
 
-  std::vector<ExpertIndex> sequence(uses.found().begin(), uses.found().end());
-  sequence.insert(sequence.end(), uses.all().begin(), uses.all().end());
-  auto known = std::make_unique<KnownFuture>(uses, grid);
-  KnownFuture& future = *known;
-  const BufferTimes times{run.load_seconds, run.load_seconds / 20, 0.0, run.gap_seconds};
-  BufferSimulation ahead(grid, run.slots, times, false, std::make_unique<BeladyReplacement>(grid, sequence),
-                         std::make_unique<experts::Forecaster>(std::move(known), grid, experts::Outlook::kDepths), {});
-  const experts::PipelineStatistics oracle = replay_uses(uses, grid, ahead, future);
-  ceilings.hit_ratio = std::max(all_lookups(oracle).hit_ratio(), looked_up.hit_ratio());
+  const experts::PipelineStatistics oracle = replay_oracle(uses, grid, run);
+  ceilings.hit_ratio = std::max(oracle.lookups().hit_ratio(), looked_up.hit_ratio());
   ceilings.decoder_hit_ratio = std::max(oracle.decoder.hit_ratio(), run.pipeline.decoder.hit_ratio());
   ceilings.wait_seconds = std::min(scale * oracle.wait_seconds, run.pipeline.wait_seconds);
   return ceilings;

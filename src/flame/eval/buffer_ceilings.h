@@ -23,6 +23,9 @@ struct BufferCeilings {
   double wait_seconds = 0.0;         ///< what computing waits for even so
   double least_load_seconds = 0.0;   ///< what the storage takes for the lookups that cannot be kept
   double least_decoder_loads = 0.0;  ///< decoder_misses_at_least()
+  /// The kept ratios are of so many first lookups of the run, where its log ends before the run does; 0: of all. What
+  /// such a run kept may be more than they are: it may have kept more later.
+  std::uint64_t first_lookups = 0;
 };
 
 /// How fast a run's decoding could have been, in seconds. A run cannot be shorter than its computing, nor than the time
@@ -47,8 +50,13 @@ struct DecoderBounds {
 [[nodiscard]] std::uint64_t decoder_misses_at_least(const experts::UseLog& uses, const experts::ExpertGrid& grid,
                                                     std::size_t slots);
 
-/// With a slot for every expert nothing is ever replaced, and all ratios are 1. Else the oracle is replayed with the
-/// run's mean load time and gap; where the run itself did better than that, an oracle could have done the same, and it
+/// The same lookups by one who knows every coming expert of the decoder, from the slots as the run found them, at its
+/// mean load time and gap.
+[[nodiscard]] experts::PipelineStatistics replay_oracle(const experts::UseLog& uses, const experts::ExpertGrid& grid,
+                                                        const experts::BufferReport& run);
+
+/// With a slot for every expert nothing is ever replaced, and all ratios are 1. Else hits and waiting are those of
+/// replay_oracle(); where the run itself did better than that, an oracle could have done the same, and it
 /// counts. `run` may be longer than the log: the rest is taken to be like it.
 [[nodiscard]] BufferCeilings buffer_ceilings(const experts::UseLog& uses, const experts::ExpertGrid& grid,
                                              const experts::BufferReport& run);

@@ -8,26 +8,19 @@
 #include "flame/eval/buffer_ceilings.h"
 
 namespace flame::eval {
-namespace {
-
-experts::LookupCounts lookups_of(const experts::PipelineStatistics& run) {
-  experts::LookupCounts both = run.encoder;
-  return both += run.decoder;
-}
-
-}  // namespace
 
 std::string describe_buffer(const experts::BufferedDevice& device, double decoder_seconds) {
   const experts::BufferReport report = device.whole_report();
   const experts::PipelineStatistics& p = report.pipeline;
   const BufferCeilings ceilings = buffer_ceilings(device.whole_uses(), device.bundle().grid(), report);
-  const experts::LookupCounts both = lookups_of(p);
+  const experts::LookupCounts both = p.lookups();
   std::string text = fmt::format(
       "buffer: {:.1f} % of the decoder's lookups and {:.1f} % of the encoder's were hits, over both {:.1f} % (an "
       "oracle's loading ahead: {:.1f} %); for {:.1f} % nothing was loaded, neither on demand nor ahead (Belady's "
-      "replacement: {:.1f} %)",
+      "replacement: {:.1f} %{})",
       100.0 * p.decoder.hit_ratio(), 100.0 * p.encoder.hit_ratio(), 100.0 * both.hit_ratio(),
-      100.0 * ceilings.hit_ratio, 100.0 * both.kept_ratio(), 100.0 * ceilings.kept_ratio);
+      100.0 * ceilings.hit_ratio, 100.0 * both.kept_ratio(), 100.0 * ceilings.kept_ratio,
+      ceilings.first_lookups > 0 ? fmt::format(" of the first {} lookups", ceilings.first_lookups) : std::string());
   text += fmt::format(
       "\nstorage: {} in {} loads on demand and {} ahead ({} broken off), busy {:.3f} s at {:.0f} MB/s, {:.3f} ms a "
       "load, {:.1f} loads queued or under way on the average; "
@@ -35,15 +28,14 @@ std::string describe_buffer(const experts::BufferedDevice& device, double decode
       format_byte_size(report.storage.bytes), p.loads_demand, p.loads_prefetch, p.cancelled,
       report.storage.busy_seconds, report.bytes_per_second * 1e-6, report.load_seconds * 1e3, report.queue_depth,
       ceilings.least_load_seconds, p.wait_seconds, ceilings.wait_seconds,
-      p.on_demand_wait_seconds > 0.0 ? fmt::format(", loading on demand alone about {:.3f} s", p.on_demand_wait_seconds)
-                                     : std::string());
+      report.has_hindsight ? fmt::format(", loading on demand alone about {:.3f} s", p.on_demand_wait_seconds)
+                           : std::string());
   if (report.storage.retries > 0) text += fmt::format("; {} reads were tried again", report.storage.retries);
   const DecoderBounds bounds =
       decoder_bounds(decoder_seconds, p, report.transfer_seconds, ceilings.least_decoder_loads);
   text += fmt::format(
       "\ndecoder: {:.3f} s, of which {:.3f} s were not waiting; bytes missed / bandwidth allow no buffer of this size "
-      "less "
-      "than {:.3f} s, and this run's own loads no less than {:.3f} s",
+      "less than {:.3f} s, and this run's own loads no less than {:.3f} s",
       decoder_seconds, bounds.resident_seconds, bounds.least_seconds, bounds.needed_seconds);
   if (report.drift.predictions > 0) {
     text += fmt::format(
@@ -72,8 +64,8 @@ Json buffer_json(const experts::BufferedDevice& device, double decoder_seconds) 
           {"slot_bytes", report.slot_bytes},
           {"encoder", lookups(p.encoder)},
           {"decoder", lookups(p.decoder)},
-          {"hit_ratio", lookups_of(p).hit_ratio()},
-          {"kept_ratio", lookups_of(p).kept_ratio()},
+          {"hit_ratio", p.lookups().hit_ratio()},
+          {"kept_ratio", p.lookups().kept_ratio()},
           {"loads_demand", p.loads_demand},
           {"loads_prefetch", p.loads_prefetch},
           {"cancelled", p.cancelled},
@@ -84,7 +76,7 @@ Json buffer_json(const experts::BufferedDevice& device, double decoder_seconds) 
           {"decoder_wait_seconds", p.decoder_wait_seconds},
           {"passes", p.passes},
           {"passes_set_aside", p.passes_set_aside},
-          {"on_demand_wait_seconds", p.on_demand_wait_seconds > 0.0 ? Json(p.on_demand_wait_seconds) : Json()},
+          {"on_demand_wait_seconds", report.has_hindsight ? Json(p.on_demand_wait_seconds) : Json()},
           {"decoder_seconds", decoder_seconds},
           {"storage_bytes", report.storage.bytes},
           {"storage_busy_seconds", report.storage.busy_seconds},
@@ -100,6 +92,7 @@ Json buffer_json(const experts::BufferedDevice& device, double decoder_seconds) 
           {"ceilings",
            {{"hit_ratio", ceilings.hit_ratio},
             {"kept_ratio", ceilings.kept_ratio},
+            {"first_lookups", ceilings.first_lookups > 0 ? Json(ceilings.first_lookups) : Json()},
             {"wait_seconds", ceilings.wait_seconds},
             {"least_load_seconds", ceilings.least_load_seconds},
             {"resident_decoder_seconds", bounds.resident_seconds},

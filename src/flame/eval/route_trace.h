@@ -37,7 +37,9 @@ struct RoutedRun {
 
 /// Throws UsageError when the trace has fewer than two examples, or not the hidden states that the predictor looks at,
 /// or wider ones than the model's, which it cannot be shown; and for next-router without a profile, as a trace does not
-/// hold the routers that it applies. "auto" does without states that are too wide, with a warning.
+/// hold the routers that it applies. "auto" is fitted without states that the trace does not have, or has too wide
+/// (with a warning); a profile that is given has settled what it is already, and that is held to the same as by its own
+/// name.
 [[nodiscard]] RoutedRun route_as(const routing::Trace& trace, const RouteRequest& request);
 
 /// A trace as ForcedRouting maps it onto a model of these sizes: what to profile for forced runs. Examples [first,

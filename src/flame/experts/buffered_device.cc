@@ -320,6 +320,7 @@ BufferReport BufferedDevice::Implementation::report(const PipelineStatistics& co
   for (LayerIndex layer = grid.encoder_layers; layer < grid.layers(); ++layer) {
     report.gap_seconds += pipeline->costs().gap_seconds(layer) / grid.decoder_layers;
   }
+  report.has_hindsight = pipeline->hindsight() != nullptr;
   if (const Forecaster* forecaster = pipeline->forecaster()) report.drift = forecaster->drift();
   return report;
 }

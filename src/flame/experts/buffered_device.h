@@ -30,6 +30,7 @@ struct BufferReport {
   double bytes_per_second = 0.0;      ///< delivered while the storage was busy
   double transfer_seconds = 0.0;      ///< of the smallest expert at that rate: no load takes the storage less
   double gap_seconds = 0.0;           ///< between two decoder MoE layers, without waits, by measurement
+  bool has_hindsight = false;         ///< pipeline.on_demand_wait_seconds is known
   routing::DriftMeter::Report drift;  ///< since the device was opened; nothing where nothing is predicted
 };
 

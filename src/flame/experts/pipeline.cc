@@ -57,6 +57,11 @@ PipelineStatistics& PipelineStatistics::operator+=(const PipelineStatistics& oth
   return *this;
 }
 
+LookupCounts PipelineStatistics::lookups() const {
+  LookupCounts both = encoder;
+  return both += decoder;
+}
+
 ExpertPipeline::ExpertPipeline(const ExpertGrid& grid, std::size_t slots, const PipelineOptions& options,
                                ExpertLoader& loader, std::unique_ptr<ReplacementPolicy> policy,
                                std::unique_ptr<Forecaster> forecaster, std::span<const float> popularity)

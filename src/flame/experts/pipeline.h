@@ -56,6 +56,8 @@ struct PipelineStatistics {
   std::uint64_t passes = 0;            ///< through MoE layers
   std::uint64_t passes_set_aside = 0;  ///< of them, those with forecasts set aside by hindsight
   PipelineStatistics& operator+=(const PipelineStatistics& other);
+  /// Of both stacks.
+  [[nodiscard]] LookupCounts lookups() const;
 };
 
 /// One expert to compute now. The pin keeps it where it is.

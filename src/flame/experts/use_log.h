@@ -12,7 +12,9 @@ namespace flame::experts {
 /// Which experts were wanted by which pass, in order: the input of bounds and replays.
 class UseLog {
  public:
-  void begin_example() { examples_.push_back(passes_.size()); }
+  void begin_example() {
+    if (uses_.size() < kMostUses) examples_.push_back(passes_.size());
+  }
   void add(LayerIndex layer, std::span<const ExpertIndex> experts) {
     if (uses_.size() >= kMostUses) return;
     passes_.push_back({layer, static_cast<std::uint32_t>(uses_.size()), static_cast<std::uint32_t>(experts.size())});
@@ -38,10 +40,11 @@ class UseLog {
   /// Passes with which an example begins, rising.
   [[nodiscard]] std::span<const std::size_t> examples() const { return examples_; }
 
- private:
   /// With its passes a use takes up to 16 bytes: a log of a long run ends before it takes memory that others were to
   /// have. What came first then stands for the rest.
   static constexpr std::size_t kMostUses = std::size_t{1} << 20;
+
+ private:
   struct Pass {
     LayerIndex layer;
     std::uint32_t first;
