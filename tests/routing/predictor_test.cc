@@ -150,6 +150,50 @@ TEST(Cepr, BreaksTiesByPopularityAndThenByIdAndBacksOffFromContextsNeverSeen) {
   EXPECT_EQ(ranking(), (std::vector<std::uint16_t>{2, 0, 3, 1, 4})) << "after 2 came 0, 2 and 3";
 }
 
+// The table of predictors says of each, before there is a profile to make it from, what it turns out to be.
+TEST(Predictor, IsWhatItsNameSays) {
+  Trace trace = random_trace(4, 3, 40, 20, 3);
+  trace.info.d_model = 2;
+  std::mt19937_64 random(2);
+  std::normal_distribution<float> normal;
+  for (std::size_t i = 0; i < trace.decoder.experts.size() * 2; ++i) {
+    trace.decoder.hidden.push_back(BFloat16::from_float(normal(random)));
+    trace.decoder.approach.push_back(BFloat16::from_float(normal(random)));
+  }
+  Profile profile = profile_of(trace);
+  Fitted fitted = fit(trace, profile.options(), 2, {});
+  fitted.router = fitted.maps;
+  profile.set_fitted(fitted);
+  for (const std::string_view name : predictor_names()) {
+    const auto make = [&](std::uint32_t context) {
+      return make_predictor(name, {.context = context, .depth = 3}, profile);
+    };
+    const auto predictor = make(2);
+    EXPECT_EQ(says_probabilities(name), is_causal(name) && predictor->has_probabilities()) << name;
+    EXPECT_EQ(may_need_states(name), predictor->needs_hidden() || predictor->needs_approach()) << name;
+    EXPECT_EQ(is_causal(name), !predictor->needs_future()) << name;
+    EXPECT_EQ(has_order(name), predictor->name() != make(3)->name()) << name;
+    EXPECT_EQ(predictor->name().substr(0, name.size()), name);
+    if (counts_layers_ahead(name) || name == "random") continue;
+    std::vector<RankedExpert> far(4);
+    std::vector<RankedExpert> near(4);
+    Replay replay(trace, *predictor);
+    for (const StepRange& range : examples_of(trace.decoder)) {
+      std::size_t named = 0;
+      replay.run(range, [&](std::size_t, std::uint32_t layer) {
+        if (layer == 0) named = predictor->rank(0, 2, far);
+        if (layer != 2) return;
+        EXPECT_EQ(predictor->rank(0, 2, near), named) << name;
+        EXPECT_EQ(near, far) << name << " says of a layer the same three ahead as when it is the next";
+      });
+    }
+  }
+  for (const auto says : {says_probabilities, may_need_states, is_causal, has_order, is_mixture, counts_layers_ahead}) {
+    EXPECT_FALSE(says("crystal-ball"));
+    EXPECT_FALSE(says(""));
+  }
+}
+
 TEST(Predictor, KeepsAHistoryForEveryRowAndCopiesItWhenRowsMove) {
   const Trace trace = random_trace(4, 2, 40, 20, 3);
   Profile profile = profile_of(trace);

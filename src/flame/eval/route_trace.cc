@@ -66,10 +66,7 @@ routing::Fitted fit_for(const std::string& predictor, routing::Trace counted, st
 
 }  // namespace
 
-bool looks_at_states(std::string_view predictor) {
-  constexpr std::string_view kLooking[] = {"next-router", "lookahead", "pre-attention", "mix-hidden", "auto"};
-  return std::find(std::begin(kLooking), std::end(kLooking), predictor) != std::end(kLooking);
-}
+bool looks_at_states(std::string_view predictor) { return predictor == "auto" || routing::may_need_states(predictor); }
 
 RoutedRun route_as(const routing::Trace& trace, const RouteRequest& request) {
   const std::size_t examples = routing::examples_of(trace.decoder).size();

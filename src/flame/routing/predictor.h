@@ -105,6 +105,8 @@ struct PredictorOptions {
 /// Those of them that is_causal.
 [[nodiscard]] std::vector<std::string_view> causal_predictor_names();
 
+/// What follows is false for names that make_predictor does not take.
+///
 /// True for the predictors that a program may use while decoding; false for the bounds `oracle` and `belady`.
 [[nodiscard]] bool is_causal(std::string_view name);
 
@@ -116,6 +118,9 @@ struct PredictorOptions {
 
 /// True for those that may run while decoding and say how likely each expert is (Predictor::has_probabilities).
 [[nodiscard]] bool says_probabilities(std::string_view name);
+
+/// True for those that need hidden states with some profile (Predictor::needs_approach, needs_hidden).
+[[nodiscard]] bool may_need_states(std::string_view name);
 
 /// False for those that rank a layer alike however far ahead it is asked for: popularity, random, previous-token, lru,
 /// lifo and belady.
