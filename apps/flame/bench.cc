@@ -85,6 +85,8 @@ constexpr std::array<const char*, 11> kConfigurations = {"neither",
                                                          "ladder 4: kept"};
 /// Those that run dense experts, which a bundle that is given does not have beside its own.
 constexpr std::array<const char*, 3> kDenseConfigurations = {"neither", "CEPR", kOnDemand};
+/// Those that load ahead with --predictor.
+constexpr std::array<const char*, 4> kPredicting = {"CEPR", "both", "ladder 3: loaded ahead", "ladder 4: kept"};
 
 constexpr double kLongestLatency = 1e9;  // microseconds, as flame eval buffer takes
 
@@ -123,11 +125,12 @@ void require_working_directory(const std::string& work) {
   throw UsageError(fmt::format("--work {}: is a model itself; name a directory that keeps the bundles", work));
 }
 
-Routing prepare_routing(const Options& options, const fs::path& work) {
+/// `predictor`: of the configurations that will run.
+Routing prepare_routing(const Options& options, const std::string& predictor, const fs::path& work) {
   if (options.route_trace.empty()) return {nullptr, options.profile};
   const model::SwitchConfig config = model::load_config_or_preset(options.model);
   // Hidden states are many times the rest: read only for those that look at them.
-  const bool states = eval::looks_at_states(options.predictor);
+  const bool states = eval::looks_at_states(predictor);
   const routing::Trace trace = routing::read_trace(options.route_trace, {.hidden = states, .approach = states});
   if (trace.info.experts < config.num_experts) {
     const std::string what = fmt::format(
@@ -147,7 +150,7 @@ Routing prepare_routing(const Options& options, const fs::path& work) {
   request.model.decoder_layers = config.moe_layers(model::Stack::kDecoder);
   request.model.d_model = config.d_model;
   request.model.vocabulary = config.vocab_size;
-  request.predictor = options.predictor;
+  request.predictor = predictor;
   std::optional<routing::Profile> given;
   if (!options.profile.empty()) request.profile = &given.emplace(routing::Profile::read(options.profile));
   const eval::RoutedRun routed = eval::route_as(trace, request);
@@ -182,6 +185,17 @@ experts::BufferOptions buffer_for(const Options& options, std::uint64_t budget, 
 bool wanted(const Options& options, const std::string& configuration) {
   return options.configurations.empty() || std::find(options.configurations.begin(), options.configurations.end(),
                                                      configuration) != options.configurations.end();
+}
+
+/// What runs only when it is asked for.
+bool named(const Options& options, const std::string& configuration) {
+  return !options.configurations.empty() && wanted(options, configuration);
+}
+
+/// Some of the configurations that predict will run, and with a predictor.
+bool predicts(const Options& options) {
+  return options.predictor != "lru" &&
+         std::any_of(kPredicting.begin(), kPredicting.end(), [&](const char* name) { return wanted(options, name); });
 }
 
 bool runs_dense(const Options& options) {
@@ -221,13 +235,13 @@ std::vector<eval::LatencyCase> cases_of(const Options& options, const fs::path& 
       add("N:M", packed, buffer_for(options, budget, false));
       add("both", packed, buffer_for(options, budget, true));
       // Only when asked for: its experts take memory beside those of "resident".
-      if (!options.configurations.empty() && wanted(options, kReading)) {
+      if (named(options, kReading)) {
         cases.push_back({kReading, packed, buffer_for(options, bundle.packed_bytes(), false), true});
       }
     }
     add("resident", packed, buffer_for(options, bundle.packed_bytes(), false));
     // Only when asked for: what the kernel keeps of a map depends on the memory that the whole process may have.
-    if (!options.configurations.empty()) {
+    if (named(options, "mapped")) {
       experts::BufferOptions mapped;
       mapped.mapped = true;
       add("mapped", packed, mapped);
@@ -243,25 +257,29 @@ std::vector<eval::LatencyCase> cases_of(const Options& options, const fs::path& 
 }
 
 /// Throws UsageError for options that change nothing on the CPU with what --only leaves to run.
-void check_effect(const CLI::App& command, const Options& options, const std::vector<eval::LatencyCase>& cases) {
+void check_named(const CLI::App& command, const Options& options) {
   const auto runs = [&](std::initializer_list<const char*> names) {
     return std::any_of(names.begin(), names.end(), [&](const char* name) { return wanted(options, name); });
   };
   if (!runs({"neither", "CEPR", "N:M", "both", "ladder 4: kept"})) {
     refuse_flags(command, {"--budget"}, "on the configurations that --only names");
   }
-  if (!options.configurations.empty() && wanted(options, kReading) && !wanted(options, "both")) {
+  if (named(options, kReading) && !wanted(options, "both")) {
     throw UsageError(fmt::format("--only \"{}\": reads as much as both loads; name both too", kReading));
   }
   if (!runs_dense(options)) refuse_flags(command, {"--dense-dtype"}, "on the configurations that --only names");
-  const auto predicts = [](const eval::LatencyCase& one) {
+  if (predicts(options)) return;
+  if (options.predictor == "lru") return refuse_flags(command, {"--context"}, "with --predictor lru");
+  refuse_flags(command, {"--predictor", "--context"}, "on the configurations that --only names");
+}
+
+/// Throws UsageError for options that change nothing on the predictor, which may be the profile's choice.
+void check_predictor(const Options& options, const std::vector<eval::LatencyCase>& cases) {
+  const auto predicting = [](const eval::LatencyCase& one) {
     return !one.buffer.mapped && one.buffer.predictor != "lru";
   };
-  const auto first = std::find_if(cases.begin(), cases.end(), predicts);
-  if (first == cases.end() && options.predictor != "lru") {
-    refuse_flags(command, {"--predictor", "--context"}, "on the configurations that --only names");
-  }
-  if (first == cases.end()) return refuse_flags(command, {"--context"}, "with --predictor lru");
+  const auto first = std::find_if(cases.begin(), cases.end(), predicting);
+  if (first == cases.end()) return;
   const auto given = [&](std::string_view flag) { return flag == "--context" && options.context.has_value(); };
   for (const std::string& message :
        experts::options_without_effect(experts::Bundle::open(first->bundle), first->buffer, given)) {
@@ -295,8 +313,8 @@ void print_table(const std::vector<eval::LatencyResult>& results) {
   print(
       "needed, least: ms a token that bytes missed / bandwidth allow, all loading overlapped: with the loads that the "
       "run needed, and with those of the best replacement; hit: lookups of the decoder that found the expert whole; "
-      "kept: "
-      "those of them that nothing was loaded for, on demand or ahead; Belady: the most that any replacement keeps\n");
+      "kept: those of them that nothing was loaded for, on demand or ahead; Belady: the most that any replacement "
+      "keeps\n");
 }
 
 /// Throws UsageError for options that change nothing on a bundle, which is packed already.
@@ -320,6 +338,7 @@ void bench(const CLI::App& command, const Options& options) {
   ThreadPool::set_threads(options.threads);
   const bool given = experts::Bundle::is_bundle(options.model);
   if (given) check_given_bundle(command, options);
+  check_named(command, options);
   if (!given && options.work.empty()) {
     throw UsageError("benchmarks of a checkpoint pack it first: say where with --work DIRECTORY, or give a bundle");
   }
@@ -327,16 +346,15 @@ void bench(const CLI::App& command, const Options& options) {
     require_working_directory(options.work);
     io::FileSystem::real().create_directories(options.work);
   }
-  const bool mapped = !options.configurations.empty() && wanted(options, "mapped");
-  if (mapped) {
+  if (named(options, "mapped")) {
     refuse_flags(command, {"--storage", "--storage-bandwidth", "--storage-latency-us"},
                  "on mapped, whose bytes the kernel brings: leave it out of --only, or these out");
   }
-  const Routing routing = prepare_routing(options, options.work);
+  const Routing routing = prepare_routing(options, predicts(options) ? options.predictor : "none", options.work);
   eval::LatencyOptions run = options.run;
   run.routing = routing.run;
   const std::vector<eval::LatencyCase> cases = cases_of(options, routing.profile);
-  check_effect(command, options, cases);
+  check_predictor(options, cases);
   Progress progress("measuring", cases.size() * (run.repeats + 1));
   const std::vector<eval::LatencyResult> results =
       eval::measure_latency(cases, run, [&](std::size_t done) { progress.set(done); });
@@ -401,7 +419,7 @@ void bench_on_accelerator(const CLI::App& command, const Options& options) {
       .check_model(config.moe_layers(model::Stack::kDecoder), config.num_experts);
   require_working_directory(options.work);
   io::FileSystem::real().create_directories(options.work);
-  const Routing routing = prepare_routing(options, options.work);
+  const Routing routing = prepare_routing(options, options.predictor, options.work);
   const routing::Profile profile = routing::Profile::read(routing.profile);
   bench_accelerator({.model = options.model,
                      .patterns = options.patterns,

@@ -364,6 +364,8 @@ TEST(BenchCommand, RefusesOptionsThatChangeNothing) {
            {{bundle, "--only", "mapped", "--storage", "threads"}, "has no effect on mapped"},
            {{model, "--work", bundle}, "is a model itself"},
            {{model, "--work", work, "--only", "N:M", "--dense-dtype", "bf16"}, "--dense-dtype has no effect"},
+           {{model, "--work", work, "--only", "N:M", "--predictor", "auto"}, "--predictor has no effect"},
+           {{model, "--work", work, "--only", "resident, reading"}, "name both too"},
            {{model, "--device", "fpga-sim", "--repeats", "5"}, "--repeats has no effect with --device fpga-sim"},
            {{model, "--device", "fpga-sim", "--budget", "1MiB", "2MiB"}, "takes one"},
            {{"--threads", "1", "storage", bundle}, "--threads has no effect on `flame bench storage`"}}) {
@@ -373,6 +375,7 @@ TEST(BenchCommand, RefusesOptionsThatChangeNothing) {
     EXPECT_EQ(result.exit_code, 2) << said << result.standard_error;
     EXPECT_THAT(result.standard_error, HasSubstr(said));
   }
+  EXPECT_FALSE(std::filesystem::exists(work)) << "nothing was packed before it was refused";
 }
 
 TEST(BenchCommand, PredictsFromTheHiddenStatesOfTheTraceThatItIsRoutedBy) {
