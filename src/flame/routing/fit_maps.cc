@@ -136,7 +136,7 @@ void fit_logistic(const Samples& samples, std::size_t experts, LinearMap& map) {
       std::fill(bias_gradient.begin(), bias_gradient.end(), 0.0F);
       for (std::size_t s = first; s < first + count; ++s) {
         const std::span<const float> x = samples.state(order[s]);
-        apply_to_normalised(map, x, error);
+        apply(map, x, error);
         error[samples.expert[order[s]]] -= 1.0F;
         for (float& value : error) value /= static_cast<float>(count);
         for (std::size_t i = 0; i < d_model; ++i) {

@@ -29,7 +29,7 @@ void multiply(const float* weight, std::size_t experts, std::span<const float> x
 
 }  // namespace
 
-void apply_to_normalised(const LinearMap& map, std::span<const float> x, std::span<float> probability) {
+void apply(const LinearMap& map, std::span<const float> x, std::span<float> probability) {
   const std::size_t experts = probability.size();
   std::fill(probability.begin(), probability.end(), 0.0F);
   std::size_t first = 0;
