@@ -2,17 +2,13 @@
 
 #include <utility>
 
+#include "flame/experts/buffered_device.h"
+
 namespace flame::eval {
 namespace {
 
 /// A load under way, one that follows it at once, and one whose end nobody has looked at yet.
 constexpr std::size_t kScratchSlots = 3;
-
-std::unique_ptr<io::AsyncReader> open_storage(const experts::Bundle& bundle, const experts::BufferOptions& options) {
-  io::ReaderOptions reader;
-  reader.backend = options.storage;
-  return io::throttle_reader(io::open_reader(bundle.experts_file(), reader), options.throttle);
-}
 
 }  // namespace
 
@@ -21,7 +17,7 @@ ReadingDevice::ReadingDevice(std::unique_ptr<model::MoeDevice> device, std::shar
     : device_(std::move(device)),
       bundle_(std::move(bundle)),
       loader_(bundle_, std::make_shared<experts::SlotMemory>(kScratchSlots, bundle_->slot_bytes()),
-              open_storage(*bundle_, options), options, timeline_),
+              experts::open_storage(*bundle_, options), options, timeline_),
       expert_in_(kScratchSlots) {
   for (experts::SlotIndex slot = 0; slot < kScratchSlots; ++slot) idle_.push_back(slot);
 }

@@ -350,11 +350,15 @@ std::size_t slots_for(const Bundle& bundle, const BufferOptions& options) {
   return static_cast<std::size_t>(std::min<std::uint64_t>(slots, all));
 }
 
-std::unique_ptr<BufferedDevice> open_buffered_device(std::shared_ptr<const Bundle> bundle,
-                                                     const model::DenseWeights& dense, const BufferOptions& options) {
+std::unique_ptr<io::AsyncReader> open_storage(const Bundle& bundle, const BufferOptions& options) {
   io::ReaderOptions reader;
   reader.backend = options.storage;
-  auto storage = io::throttle_reader(io::open_reader(bundle->experts_file(), reader), options.throttle);
+  return io::throttle_reader(io::open_reader(bundle.experts_file(), reader), options.throttle);
+}
+
+std::unique_ptr<BufferedDevice> open_buffered_device(std::shared_ptr<const Bundle> bundle,
+                                                     const model::DenseWeights& dense, const BufferOptions& options) {
+  auto storage = open_storage(*bundle, options);
   return std::make_unique<BufferedDevice>(std::move(bundle), dense, options, std::move(storage));
 }
 

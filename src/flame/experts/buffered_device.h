@@ -86,6 +86,9 @@ class BufferedDevice final : public model::MoeDevice {
 /// that is none, saying what one takes, or when both a budget and a number of slots are given.
 [[nodiscard]] std::size_t slots_for(const Bundle& bundle, const BufferOptions& options);
 
+/// A reader of the bundle's experts by the storage and throttle that `options` name. Throws as io::open_reader does.
+[[nodiscard]] std::unique_ptr<io::AsyncReader> open_storage(const Bundle& bundle, const BufferOptions& options);
+
 /// Opens the device with the storage, throttle and predictor that `options` name. Throws UsageError, FileError,
 /// FormatError or DeviceError.
 [[nodiscard]] std::unique_ptr<BufferedDevice> open_buffered_device(std::shared_ptr<const Bundle> bundle,
