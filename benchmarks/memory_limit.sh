@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The expert buffer against a memory map under the same memory limit: what llama.cpp-like loaders do when a model does not
-# fit. Each program runs alone in a control group (version 1 or 2) that may have dense weights + budget + 40 MiB, page
-# cache included: what the buffer needs. With READ_BPS it gets no more than so many bytes a second from the disk below
-# WORK; the kernel counts them by tenths of a second, so that a limit near what a program needs on the average does not
-# show. Needs root.
+# fit. Each program runs alone in a control group (version 1 or 2) that may have dense weights + budget + SPARE_MIB (40
+# unless set), page cache included. With READ_BPS it gets no more than so many bytes a second from the disk below WORK;
+# the kernel lets a tenth of a second's bytes through that were saved up before, so that runs have to be long: 256 tokens
+# unless TOKENS says otherwise. Needs root.
 #
 #   benchmarks/memory_limit.sh CHECKPOINT ROUTE_TRACE WORK [BUDGET_PERCENT] [READ_BPS] [flame bench options…]
 set -euo pipefail
@@ -26,7 +26,8 @@ common=(bench "$checkpoint" --work "$work" --route-trace "$trace")
 bundle=$work/2_4-int8
 dense=$(stat -c %s "$bundle/model.safetensors")
 experts=$(stat -c %s "$bundle/experts.safetensors")
-limit=$((dense + experts * percent / 100 + (40 << 20)))
+spare=${SPARE_MIB:-40}
+limit=$((dense + experts * percent / 100 + (spare << 20)))
 device=$(stat -c %d "$bundle")
 device=$((device >> 8)):$((device & 255))
 
@@ -60,13 +61,13 @@ run() { # configuration
     for group in "/sys/fs/cgroup/$name" "/sys/fs/cgroup/memory/$name" "/sys/fs/cgroup/blkio/$name"; do
       [ ! -d "$group" ] || echo "$BASHPID" >"$group/cgroup.procs"
     done
-    exec "$flame" "${common[@]}" "${options[@]}" --only "$1" --tokens 32 --input-tokens 64 --repeats 3 "${more[@]}"
+    exec "$flame" "${common[@]}" "${options[@]}" --only "$1" --tokens "${TOKENS:-256}" --input-tokens 64 --repeats 3 "${more[@]}"
   )
   for statistics in "/sys/fs/cgroup/$name/memory.stat" "/sys/fs/cgroup/memory/$name/memory.stat"; do
     [ ! -f "$statistics" ] || echo "$1: $(grep '^pgmajfault' "$statistics")"
   done
 }
-echo "limit $((limit >> 20)) MiB: dense $((dense >> 20)) MiB, $percent % of $((experts >> 20)) MiB of experts, and 40 MiB;" \
+echo "limit $((limit >> 20)) MiB: dense $((dense >> 20)) MiB, $percent % of $((experts >> 20)) MiB of experts, and $spare MiB;" \
   "disk $([ "$read_bps" = 0 ] && echo 'as it is' || echo "at $read_bps bytes/s")"
 run both
 run N:M
