@@ -24,6 +24,8 @@ common=(bench "$checkpoint" --work "$work" --route-trace "$trace")
 # Makes the bundle, and tells how large its parts are.
 "$flame" "${common[@]}" "${more[@]}" "${predicted[@]}" --budget "$percent%" --only both --repeats 1 --tokens 1 --input-tokens 8 >/dev/null
 bundle=$work/2_4-int8
+# One profile for all, or each would make its own, and pack the bundle with it once more, into its own page cache.
+[[ " ${more[*]} " == *" --profile "* ]] || more+=(--profile "$work/profile.json")
 dense=$(stat -c %s "$bundle/model.safetensors")
 experts=$(stat -c %s "$bundle/experts.safetensors")
 spare=${SPARE_MIB:-40}
@@ -57,6 +59,10 @@ run() { # configuration
   enter "$name"
   # Pages that an earlier run left in the cache would be charged to nobody.
   for file in "$bundle"/*.safetensors; do dd if="$file" iflag=nocache count=0 status=none; done
+  for file in "$bundle"/*.safetensors; do
+    cached=$(fincore --bytes --noheadings --output RES "$file")
+    [ "$cached" -lt $((1 << 20)) ] || { echo "$file: another program keeps $cached bytes of it in the cache, charged to nobody here" >&2 && exit 1; }
+  done
   (
     for group in "/sys/fs/cgroup/$name" "/sys/fs/cgroup/memory/$name" "/sys/fs/cgroup/blkio/$name"; do
       [ ! -d "$group" ] || echo "$BASHPID" >"$group/cgroup.procs"
