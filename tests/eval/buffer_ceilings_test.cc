@@ -209,6 +209,7 @@ TEST(ReplayOracle, WaitsForNothingWhereThereIsTime) {
   experts::BufferReport run;
   run.slots = 4;
   run.load_seconds = 1.0;
+  run.chunk_seconds = 0.1;
   run.gap_seconds = 10.0;
   const experts::PipelineStatistics there_is = replay_oracle(uses, grid, run);
   EXPECT_EQ(there_is.decoder.all(), 200U);

@@ -182,7 +182,7 @@ experts::PipelineStatistics replay_oracle(const experts::UseLog& uses, const Exp
   sequence.insert(sequence.end(), uses.all().begin(), uses.all().end());
   auto known = std::make_unique<KnownFuture>(uses, grid);
   KnownFuture& future = *known;
-  const BufferTimes times{run.load_seconds, run.load_seconds / 20, 0.0, run.gap_seconds};
+  const BufferTimes times{run.load_seconds, run.chunk_seconds, 0.0, run.gap_seconds};
   BufferSimulation ahead(grid, run.slots, times, false, std::make_unique<BeladyReplacement>(grid, sequence),
                          std::make_unique<experts::Forecaster>(std::move(known), grid, experts::Outlook::kDepths), {});
   return replay_uses(uses, grid, ahead, future);

@@ -306,6 +306,7 @@ BufferReport BufferedDevice::Implementation::report(const PipelineStatistics& co
   report.slots = pipeline->pool().slots();
   report.slot_bytes = bundle->slot_bytes();
   report.load_seconds = pipeline->costs().load_seconds();
+  report.chunk_seconds = pipeline->costs().chunk_seconds();
   if (report.storage.busy_seconds > 0.0) {
     report.bytes_per_second = static_cast<double>(report.storage.bytes) / report.storage.busy_seconds;
   }

@@ -27,6 +27,7 @@ struct BufferReport {
   std::size_t slots = 0;
   std::uint64_t slot_bytes = 0;
   double load_seconds = 0.0;          ///< one whole expert, by measurement (or assumption before the first)
+  double chunk_seconds = 0.0;         ///< a demand load may wait so long for prefetches' chunks that are in flight
   double bytes_per_second = 0.0;      ///< delivered while the storage was busy
   double transfer_seconds = 0.0;      ///< of the smallest expert at that rate: no load takes the storage less
   double gap_seconds = 0.0;           ///< between two decoder MoE layers, without waits, by measurement
