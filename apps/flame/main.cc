@@ -24,7 +24,13 @@ std::string describe_failure(const CLI::App* app, const CLI::Error& error) {
   }
   const std::string message = error.what();
   if (message.find("subcommand") == std::string::npos) return said;
-  return "flame: there is no command \"" + left.front() + "\"\nRun with --help for more information.\n";
+  while (!app->get_subcommands().empty()) app = app->get_subcommands().front();
+  std::string there_are;
+  for (const CLI::App* const command : app->get_subcommands([](const CLI::App*) { return true; })) {
+    there_are += (there_are.empty() ? "" : ", ") + command->get_name();
+  }
+  return "flame: there is no command \"" + left.front() + "\"; there are " + there_are +
+         "\nRun with --help for more information.\n";
 }
 
 /// CLI11's help, version or complaint, and the exit code: 0, 1 for a standard output that cannot be written, or 2 for

@@ -608,6 +608,14 @@ TEST(BenchCommand, MeasuresABundleAndTheStorage) {
       const json& ceilings = result.at("ceilings");
       EXPECT_LE(result.at("kept_ratio"), ceilings.at("kept_ratio"));
       EXPECT_TRUE(ceilings.at("first_lookups").is_null()) << "they are of all";
+      if (ceilings.at("hits_are_the_runs").get<bool>()) {
+        EXPECT_EQ(ceilings.at("hit_ratio"), result.at("hit_ratio"));
+      }
+      if (ceilings.at("wait_is_the_runs").get<bool>()) {
+        EXPECT_EQ(ceilings.at("wait_seconds"), result.at("wait_seconds"));
+      }
+      const json& encoder = result.at("encoder_lookups");
+      EXPECT_LE(encoder.at("misses").get<int>(), encoder.at("loaded").get<int>()) << "each was loaded for";
       for (const char* bound : {"resident", "least", "needed"}) {
         EXPECT_GT(ceilings.at(bound + std::string("_seconds_per_token")).get<double>(), 0.0) << bound;
       }

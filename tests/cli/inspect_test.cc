@@ -165,7 +165,8 @@ TEST(Program, ExitsWithTwoForWrongUsage) {
        {std::vector<std::string>{"no-such-command"}, std::vector<std::string>{"eval", "no-such-command"}}) {
     const ProgramResult result = run_flame(words);
     EXPECT_EQ(result.exit_code, 2);
-    EXPECT_THAT(result.standard_error, HasSubstr("there is no command \"no-such-command\""));
+    EXPECT_THAT(result.standard_error,
+                HasSubstr("there is no command \"no-such-command\"; there are bench, compile, eval, generate, "));
   }
 }
 

@@ -134,8 +134,16 @@ class CeilingsTest : public testing::Test {
   static void compare_with_oracle(const experts::BufferReport& report, const experts::UseLog& uses) {
     const experts::PipelineStatistics oracle = replay_oracle(uses, (*bundle_)->grid(), report);
     ++runs_;
-    better_hits_ += report.pipeline.lookups().hit_ratio() > oracle.lookups().hit_ratio() ? 1 : 0;
-    better_waits_ += report.pipeline.wait_seconds < oracle.wait_seconds ? 1 : 0;
+    const bool hits = report.pipeline.lookups().hit_ratio() > oracle.lookups().hit_ratio();
+    const bool waits = report.pipeline.wait_seconds < oracle.wait_seconds;
+    better_hits_ += hits ? 1 : 0;
+    better_waits_ += waits ? 1 : 0;
+    if (report.slots >= (*bundle_)->grid().size()) return;
+    const BufferCeilings ceilings = buffer_ceilings(uses, (*bundle_)->grid(), report);
+    EXPECT_EQ(ceilings.hits_are_the_runs, hits);
+    EXPECT_EQ(ceilings.wait_is_the_runs, waits);
+    EXPECT_EQ(ceilings.hit_ratio, hits ? report.pipeline.lookups().hit_ratio() : oracle.lookups().hit_ratio());
+    EXPECT_EQ(ceilings.wait_seconds, waits ? report.pipeline.wait_seconds : oracle.wait_seconds);
   }
 
   static test::TinyModel* model_;

@@ -189,7 +189,8 @@ experts::PipelineStatistics replay_oracle(const experts::UseLog& uses, const Exp
 }
 
 BufferCeilings buffer_ceilings(const experts::UseLog& uses, const ExpertGrid& grid, const experts::BufferReport& run) {
-  if (run.slots >= grid.size() || uses.all().empty()) return {1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0};
+  if (run.slots >= grid.size() || uses.all().empty())
+    return {.kept_ratio = 1.0, .decoder_kept_ratio = 1.0, .hit_ratio = 1.0, .decoder_hit_ratio = 1.0};
   BufferCeilings ceilings;
   const experts::LookupCounts looked_up = run.pipeline.lookups();
   if (looked_up.all() > uses.all().size()) ceilings.first_lookups = uses.all().size();
@@ -203,6 +204,9 @@ BufferCeilings buffer_ceilings(const experts::UseLog& uses, const ExpertGrid& gr
 
   const experts::PipelineStatistics oracle = replay_oracle(uses, grid, run);
   ceilings.hit_ratio = std::max(oracle.lookups().hit_ratio(), looked_up.hit_ratio());
+  ceilings.hits_are_the_runs = looked_up.hit_ratio() > oracle.lookups().hit_ratio();
+  ceilings.decoder_hits_are_the_runs = run.pipeline.decoder.hit_ratio() > oracle.decoder.hit_ratio();
+  ceilings.wait_is_the_runs = run.pipeline.wait_seconds < scale * oracle.wait_seconds;
   ceilings.decoder_hit_ratio = std::max(oracle.decoder.hit_ratio(), run.pipeline.decoder.hit_ratio());
   ceilings.wait_seconds = std::min(scale * oracle.wait_seconds, run.pipeline.wait_seconds);
   return ceilings;

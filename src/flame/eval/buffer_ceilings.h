@@ -16,13 +16,16 @@ namespace flame::eval {
 /// replacement has the most. Hits may be more than are kept, as what is loaded ahead in time is a hit; their ceiling is
 /// the oracle's.
 struct BufferCeilings {
-  double kept_ratio = 0.0;           ///< of all lookups, by Belady's replacement
-  double decoder_kept_ratio = 0.0;   ///< of the decoder's, as if the encoder took no slot
-  double hit_ratio = 0.0;            ///< of all lookups, where every coming expert is known and loaded ahead in time
-  double decoder_hit_ratio = 0.0;    ///< of the decoder's, in the same run
-  double wait_seconds = 0.0;         ///< what computing waits for even so
-  double least_load_seconds = 0.0;   ///< what the storage takes for the lookups that cannot be kept
-  double least_decoder_loads = 0.0;  ///< decoder_misses_at_least()
+  double kept_ratio = 0.0;          ///< of all lookups, by Belady's replacement
+  double decoder_kept_ratio = 0.0;  ///< of the decoder's, as if the encoder took no slot
+  double hit_ratio = 0.0;           ///< of all lookups, where every coming expert is known and loaded ahead in time
+  double decoder_hit_ratio = 0.0;   ///< of the decoder's, in the same run
+  double wait_seconds = 0.0;        ///< what computing waits for even so
+  bool hits_are_the_runs = false;   ///< the run hit more than the oracle's replay: hit_ratio is its own
+  bool decoder_hits_are_the_runs = false;  ///< the same of decoder_hit_ratio
+  bool wait_is_the_runs = false;           ///< the run waited less than the oracle's replay: wait_seconds is its own
+  double least_load_seconds = 0.0;         ///< what the storage takes for the lookups that cannot be kept
+  double least_decoder_loads = 0.0;        ///< decoder_misses_at_least()
   /// The kept ratios are of so many first lookups of the run, where its log ends before the run does; 0: of all. What
   /// such a run kept may be more than they are: it may have kept more later.
   std::uint64_t first_lookups = 0;

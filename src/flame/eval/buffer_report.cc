@@ -16,18 +16,20 @@ std::string describe_buffer(const experts::BufferedDevice& device, double decode
   const experts::LookupCounts both = p.lookups();
   std::string text = fmt::format(
       "buffer: {:.1f} % of the decoder's lookups and {:.1f} % of the encoder's were hits, over both {:.1f} % (an "
-      "oracle's loading ahead: {:.1f} %); for {:.1f} % nothing was loaded, neither on demand nor ahead (Belady's "
+      "oracle's loading ahead: {}); for {:.1f} % nothing was loaded, neither on demand nor ahead (Belady's "
       "replacement: {:.1f} %{})",
       100.0 * p.decoder.hit_ratio(), 100.0 * p.encoder.hit_ratio(), 100.0 * both.hit_ratio(),
-      100.0 * ceilings.hit_ratio, 100.0 * both.kept_ratio(), 100.0 * ceilings.kept_ratio,
+      ceilings.hits_are_the_runs ? "no more" : fmt::format("{:.1f} %", 100.0 * ceilings.hit_ratio),
+      100.0 * both.kept_ratio(), 100.0 * ceilings.kept_ratio,
       ceilings.first_lookups > 0 ? fmt::format(" of the first {} lookups", ceilings.first_lookups) : std::string());
   text += fmt::format(
       "\nstorage: {} in {} loads on demand and {} ahead ({} broken off), busy {:.3f} s at {:.0f} MB/s, {:.3f} ms a "
       "load, {:.1f} loads queued or under way on the average; "
-      "the least that had to move takes {:.3f} s; waited {:.3f} s, an oracle {:.3f} s{}",
+      "the least that had to move takes {:.3f} s; waited {:.3f} s, an oracle {}{}",
       format_byte_size(report.storage.bytes), p.loads_demand, p.loads_prefetch, p.cancelled,
       report.storage.busy_seconds, report.bytes_per_second * 1e-6, report.load_seconds * 1e3, report.queue_depth,
-      ceilings.least_load_seconds, p.wait_seconds, ceilings.wait_seconds,
+      ceilings.least_load_seconds, p.wait_seconds,
+      ceilings.wait_is_the_runs ? "no less" : fmt::format("{:.3f} s", ceilings.wait_seconds),
       report.has_hindsight ? fmt::format(", loading on demand alone about {:.3f} s", p.on_demand_wait_seconds)
                            : std::string());
   if (report.storage.retries > 0) text += fmt::format("; {} reads were tried again", report.storage.retries);
@@ -91,9 +93,11 @@ Json buffer_json(const experts::BufferedDevice& device, double decoder_seconds) 
             {"drifted", report.drift.drifted()}}},
           {"ceilings",
            {{"hit_ratio", ceilings.hit_ratio},
+            {"hits_are_the_runs", ceilings.hits_are_the_runs},
             {"kept_ratio", ceilings.kept_ratio},
             {"first_lookups", ceilings.first_lookups > 0 ? Json(ceilings.first_lookups) : Json()},
             {"wait_seconds", ceilings.wait_seconds},
+            {"wait_is_the_runs", ceilings.wait_is_the_runs},
             {"least_load_seconds", ceilings.least_load_seconds},
             {"resident_decoder_seconds", bounds.resident_seconds},
             {"least_decoder_seconds", bounds.least_seconds},
