@@ -23,7 +23,8 @@ void Calibration::settle() {
 }
 
 CostModel::CostModel(const ExpertGrid& grid, std::uint64_t expert_bytes, std::uint64_t chunk_bytes)
-    : assumed_load_(static_cast<double>(expert_bytes) * 1e-9),
+    : encoder_layers_(grid.encoder_layers),
+      assumed_load_(static_cast<double>(expert_bytes) * 1e-9),
       chunk_share_(std::min(1.0, static_cast<double>(chunk_bytes) / static_cast<double>(expert_bytes))),
       gaps_(grid.layers() + std::size_t{1}) {}
 

@@ -66,14 +66,33 @@ class CostModel {
   /// `expert_bytes` as stored. Before the first measurement a storage of 1 GB/s and gaps of 1 ms are assumed.
   CostModel(const ExpertGrid& grid, std::uint64_t expert_bytes, std::uint64_t chunk_bytes);
 
-  /// A whole load that had the storage to itself took so long.
-  void observe_load(double seconds) { load_.add(seconds); }
+  /// A whole load of an expert of `layer` that had the storage to itself took so long.
+  void observe_load(LayerIndex layer, double seconds) {
+    load_.add(seconds);
+    load_of_stack_[stack_of(layer)].add(seconds);
+  }
+  /// `loads`, at least 2, of experts of `layer` that the storage was asked for at once were over in so many seconds.
+  void observe_loads_at_once(LayerIndex layer, double loads, double seconds) {
+    const double further = (seconds - load_seconds(layer)) / (loads - 1.0);
+    further_of_stack_[stack_of(layer)].add(std::clamp(further, 0.0, load_seconds(layer)));
+  }
   /// From the router's decision in `layer` to the next layer's, without waiting for loads. Layer number layers() stands
   /// for the beginning of a batch.
   void observe_gap(LayerIndex layer, double seconds) { gaps_[layer].add(seconds); }
 
   [[nodiscard]] bool has_measured_load() const { return !load_.empty(); }
   [[nodiscard]] double load_seconds() const { return load_.value(assumed_load_); }
+  /// Of the experts of the layer's stack: encoder and decoder may be packed differently.
+  [[nodiscard]] double load_seconds(LayerIndex layer) const {
+    return load_of_stack_[stack_of(layer)].value(load_seconds());
+  }
+  /// What so many loads of experts of `layer` take when the storage is asked for them at once: its latency passes for
+  /// all of them together.
+  [[nodiscard]] double seconds_at_once(LayerIndex layer, std::uint32_t loads) const {
+    if (loads == 0) return 0.0;
+    const double further = further_of_stack_[stack_of(layer)].value(load_seconds(layer));
+    return load_seconds(layer) + static_cast<double>(loads - 1) * further;
+  }
   /// What a demand load waits for a chunk of a prefetch that is in flight.
   [[nodiscard]] double chunk_seconds() const { return load_seconds() * chunk_share_; }
   [[nodiscard]] double gap_seconds(LayerIndex layer) const { return gaps_[layer].value(1e-3); }
@@ -97,10 +116,14 @@ class CostModel {
   static constexpr double kRegret = 0.4;
   /// What a prefetch costs that is given up when `overlapped` seconds of it are over.
   [[nodiscard]] double vain_cost(double overlapped) const { return kCaution * chunk_seconds() + kRegret * overlapped; }
+  [[nodiscard]] std::size_t stack_of(LayerIndex layer) const { return layer < encoder_layers_ ? 0 : 1; }
+  std::uint32_t encoder_layers_;
   double assumed_load_;  ///< before the first measurement
   double chunk_share_;   ///< of an expert
   MovingMean load_;
-  std::vector<MovingMean> gaps_;  ///< [layers + 1]
+  MovingMean load_of_stack_[2];     ///< encoder, decoder
+  MovingMean further_of_stack_[2];  ///< what each load after the first adds to those that are asked for at once
+  std::vector<MovingMean> gaps_;    ///< [layers + 1]
 };
 
 }  // namespace flame::experts

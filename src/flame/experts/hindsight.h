@@ -12,8 +12,8 @@ namespace flame::experts {
 
 /// Whether forecasts have been worth following so far, by comparison with what loading on demand alone would have
 /// waited for the very same lookups. The account it keeps bounds what they may cost: whatever the predictor, routing or
-/// storage, at most half a percent of the time that passes, some loads at the beginning, and those that bring the slots
-/// back to what loading on demand would hold (that many slots at most).
+/// storage, at most half a percent of the time that passes, some loads (two at the beginning, eight in the end), and
+/// those that bring the slots back to what loading on demand would hold (that many slots at most).
 ///
 /// While forecasts are set aside, the pipeline takes slots from experts that the shadow does not hold. So its slots
 /// differ from the shadow's in ever fewer experts, and are the same in the end.
@@ -25,10 +25,12 @@ class Hindsight {
 
   /// A pass through an MoE layer, when it is over. Times in seconds.
   struct Pass {
-    double elapsed = 0.0;   ///< since the last pass was over
-    double waited = 0.0;    ///< for loads
-    double computed = 0.0;  ///< from the router's decision on, without waiting
-    double load = 0.0;      ///< what one load takes, at present; 0: not known yet, so that nothing is compared
+    double elapsed = 0.0;          ///< since the last pass was over
+    double waited = 0.0;           ///< for loads
+    double computed = 0.0;         ///< from the router's decision on, without waiting
+    double load = 0.0;             ///< what one load takes, at present; 0: not known yet, so that nothing is compared
+    double loads = 0.0;            ///< what the loads take that the pass found to be made
+    double on_demand_loads = 0.0;  ///< what those take of the experts that the shadow misses
   };
 
   void begin_example() { shadow_.begin_example(); }
@@ -37,6 +39,8 @@ class Hindsight {
   /// demand: how well load times are known does not matter.
   void visit(LayerIndex layer, std::span<const ExpertIndex> used, std::span<const ExpertIndex> order,
              bool as_on_demand);
+  /// Experts that the shadow misses in this pass.
+  [[nodiscard]] std::uint32_t missing() const { return missing_; }
   /// Enters the visit's pass into the account.
   void settle(const Pass& pass);
 
@@ -49,7 +53,8 @@ class Hindsight {
 
  private:
   OnDemandShadow shadow_;
-  std::uint32_t missing_ = 0;  ///< of the last visit: the shadow's misses
+  std::uint32_t missing_ = 0;  ///< of the last visit
+  std::uint64_t missed_ = 0;   ///< of all visits
   bool as_on_demand_ = false;
   bool follows_ = true;
   double balance_ = 0.0;  ///< seconds that forecasts have earned and not lost again

@@ -27,6 +27,7 @@ class OnDemandShadow {
   std::uint32_t visit(LayerIndex layer, std::span<const ExpertIndex> used, std::span<const ExpertIndex> order);
 
   [[nodiscard]] bool holds(ExpertIndex expert) const { return held_[expert] != 0; }
+  [[nodiscard]] std::size_t slots() const { return slots_; }
   [[nodiscard]] const Outlook& outlook() const { return outlook_; }
 
  private:

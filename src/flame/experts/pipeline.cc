@@ -206,10 +206,14 @@ void ExpertPipeline::gather(std::span<const model::RoutingDecision> decisions) {
 
 void ExpertPipeline::look_back() {
   bool as_on_demand = pool_.loading().empty() && pool_.count(SlotState::kDraining) == 0;
+  loads_at_once_ = 0.0;
   order_.clear();
   for (const Wanted& wanted : wanted_) {
     order_.push_back(wanted.expert);
-    as_on_demand = as_on_demand && pool_.find(wanted.expert).has_value() == hindsight_->shadow().holds(wanted.expert);
+    const std::optional<SlotIndex> slot = pool_.find(wanted.expert);
+    as_on_demand = as_on_demand && slot.has_value() == hindsight_->shadow().holds(wanted.expert);
+    if (!slot || pool_.state(*slot) == SlotState::kLoading)
+      loads_at_once_ += slot ? 1.0 - loader_.progress(*slot) : 1.0;
   }
   hindsight_->visit(layer_, used_, order_, as_on_demand);
   if (!hindsight_->follows_forecasts()) ++statistics_.passes_set_aside;
@@ -217,8 +221,18 @@ void ExpertPipeline::look_back() {
 
 void ExpertPipeline::settle_pass() {
   const double now = loader_.now();
-  hindsight_->settle({now - settled_at_, waited_since_route_, now - routed_at_ - waited_since_route_,
-                      costs_.has_measured_load() ? costs_.load_seconds() : 0.0});
+  Hindsight::Pass pass;
+  pass.elapsed = now - settled_at_;
+  pass.waited = waited_since_route_;
+  pass.computed = now - routed_at_ - waited_since_route_;
+  if (costs_.has_measured_load()) {
+    if (loads_at_once_ >= 2.0) costs_.observe_loads_at_once(layer_, loads_at_once_, now - routed_at_);
+    pass.load = costs_.load_seconds();
+    // A chunk of a prefetch may be in front of them, another between them and what they wait for.
+    pass.loads = loads_at_once_ * costs_.load_seconds(layer_) + 2.0 * costs_.chunk_seconds();
+    pass.on_demand_loads = costs_.seconds_at_once(layer_, hindsight_->missing());
+  }
+  hindsight_->settle(pass);
   settled_at_ = now;
 }
 
@@ -306,7 +320,9 @@ void ExpertPipeline::ended(const LoadEnd& end) {
       (kept ? statistics_.bytes_prefetch_open : statistics_.bytes_prefetch_wasted) += end.bytes;
       break;
   }
-  if (end.outcome == LoadEnd::Outcome::kWhole && end.seconds > 0.0) costs_.observe_load(end.seconds);
+  if (end.outcome == LoadEnd::Outcome::kWhole && end.seconds > 0.0) {
+    costs_.observe_load(grid_.layer_of(expert), end.seconds);
+  }
   if (draining) {
     pool_.finish_drain(end.slot);
   } else if (end.outcome == LoadEnd::Outcome::kWhole) {

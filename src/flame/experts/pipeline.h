@@ -223,7 +223,8 @@ class ExpertPipeline {
   std::uint64_t visits_ = 0;  ///< passes routed so far
   double routed_at_ = 0.0;
   double waited_since_route_ = 0.0;
-  double settled_at_ = 0.0;  ///< hindsight's last pass
+  double settled_at_ = 0.0;     ///< hindsight's last pass
+  double loads_at_once_ = 0.0;  ///< that the present pass found to be made, those under way in part
 };
 
 }  // namespace flame::experts
