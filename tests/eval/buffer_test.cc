@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <rapidcheck/gtest.h>
 
 #include <chrono>
 #include <random>
@@ -306,6 +307,27 @@ TEST(NeverSlowerThanOnDemand, WhereRoutingIsWithoutStructure) {
   never_slower(markov_trace(5, 2, 40, 0.0), misleading, {"none", "cepr", "incremental", "popularity", "random", "mix"});
   never_slower(markov_trace(5, 8, 40, 0.0), misleading, {"none", "cepr", "random"});
   never_slower(markov_trace(5, 60, 40, 0.0), misleading, {"none", "cepr", "popularity", "mix"});
+}
+
+// However short the run, and however few loads it needs: half a percent of its time, eight loads, and those that bring
+// the slots back to what loading on demand would hold.
+RC_GTEST_PROP(NeverSlowerThanOnDemand, WhatForecastsCostIsBounded, ()) {
+  const auto seed = *rc::gen::arbitrary<std::uint32_t>();
+  const double certainty = 0.01 * *rc::gen::inRange(0, 100);
+  const double promised = 0.01 * *rc::gen::inRange(0, 101);
+  const routing::Trace trace =
+      markov_trace(seed, *rc::gen::inRange<std::size_t>(1, 6), *rc::gen::element<std::size_t>(5, 30, 100), certainty);
+  const routing::Profile profile = profile_of(markov_trace(seed + 1, 30, 30, promised));
+  const auto predictor = *rc::gen::element<std::string>("cepr", "incremental", "popularity", "backoff", "online");
+  const auto slots = *rc::gen::inRange<std::size_t>(1, 64);
+  const double load = *rc::gen::element(0.2, 1.0, 4.0, 35.0, 200.0);
+  BufferCase setting = runtime(predictor, slots, load);
+  setting.replacement = *rc::gen::element(Replacement::kNextUse, Replacement::kLru, Replacement::kLfu,
+                                          Replacement::kLayerDistance, Replacement::kStatic, Replacement::kLifo);
+  const BufferResult ahead = replay_buffer(trace, profile, setting);
+  setting.predictor = "none";
+  const BufferResult demand = replay_buffer(trace, profile, setting);
+  RC_ASSERT(ahead.total_seconds <= 1.005 * demand.total_seconds + static_cast<double>(8 + slots) * load);
 }
 
 TEST(LiveRun, IsCountedLikeTheReplayOfItsTraceInTheZeroLatencyLimit) {
