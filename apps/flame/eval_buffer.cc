@@ -117,7 +117,7 @@ std::vector<eval::BufferCase> cases_of(const Options& options, const routing::Tr
     if (sizes.back() == 0.0) throw UsageError(fmt::format("--expert-bytes {}: no expert is as small", bytes));
   }
   if (sizes.empty()) sizes.push_back(0.0);
-  const auto held_up = static_cast<double>(experts::StoredLoader::prefetch_bytes_in_flight());
+  const auto held_up = static_cast<double>(experts::StoredLoader::chunk_bytes().at(bandwidth));
   std::vector<eval::BufferCase> cases;
   for (const std::string& mode : options.modes) {
     if (mode != "paper" && mode != "runtime") throw UsageError(fmt::format("--mode {}: use paper or runtime", mode));

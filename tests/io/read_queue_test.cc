@@ -65,7 +65,8 @@ ReadQueueOptions small_chunks() {
   options.block_bytes = kBlock;
   options.demand_chunk_bytes = 2 * kBlock;
   options.prefetch_chunk_bytes = kBlock;
-  options.prefetch_chunk_time = {};
+  options.fast_prefetch_chunk_bytes = 2 * kBlock;
+  options.fast_bytes_per_second = 1e18;
   options.retry_delay = std::chrono::microseconds(1);
   return options;
 }
@@ -212,10 +213,10 @@ TEST_F(ReadQueueTest, DemandOvertakesAPrefetchBetweenChunks) {
   EXPECT_TRUE(arrived(0, memory_.span().first(16 * kBlock)));
 }
 
-TEST_F(ReadQueueTest, AStorageThatIsFastEnoughIsAskedForTwiceAsMuchAhead) {
+TEST_F(ReadQueueTest, AStorageThatIsFastEnoughIsAskedForMoreAtOnceAhead) {
   for (const bool fast : {false, true}) {
     ReadQueueOptions options = small_chunks();
-    options.prefetch_chunk_time = fast ? std::chrono::hours(1) : std::chrono::hours(0);
+    if (fast) options.fast_bytes_per_second = 1e-9;
     ReadQueue queue(std::make_unique<FaultyReader>(content_, FaultPlan{}, 1), 1, options, memory_.owner());
     queue.start(0, request(0, 16 * kBlock, memory_.span().data()), ReadPriority::kPrefetch);
     ASSERT_EQ(queue.wait(0, 16 * kBlock, soon()), ReadState::kDone);

@@ -10,7 +10,7 @@ experts::PipelineOptions options_for(const BufferTimes& times, bool speculate_al
   experts::PipelineOptions options;
   options.speculate_always = speculate_always;
   options.expert_bytes = kExpertUnits;
-  options.chunk_bytes =
+  options.chunk_bytes.slow =
       times.load > 0.0 ? static_cast<std::uint64_t>(times.chunk / times.load * static_cast<double>(kExpertUnits)) : 0;
   return options;
 }

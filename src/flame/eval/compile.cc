@@ -37,6 +37,8 @@ constexpr std::size_t kLongestInput = 512;
 constexpr std::size_t kHeldOut = 5;
 /// Fewer examples say too little of how to weigh predictors against one another.
 constexpr std::size_t kLeastToFit = 50;
+/// Seconds that a load is taken to last, as long as between two MoE layers: neither free nor hopeless.
+constexpr double kLoad = 1e-3;
 
 /// One text of a JSON-lines file after another.
 engine::TracePromptSource prompts_of(const CompileOptions& options) {
@@ -293,8 +295,9 @@ class Compiler {
     const routing::Trace held_out = part_of(trace, first, end);
     const std::size_t all = (std::size_t{trace.info.encoder_layers} + trace.info.decoder_layers) * trace.info.experts;
     // Of a load: what a prefetch under way keeps a demand load waiting for.
-    const double held_up = std::min(1.0, static_cast<double>(experts::StoredLoader::prefetch_bytes_in_flight()) /
-                                             static_cast<double>(report_.pack.expert_bytes));
+    const auto expert_bytes = static_cast<double>(report_.pack.expert_bytes);
+    const auto chunk = static_cast<double>(experts::StoredLoader::chunk_bytes().at(expert_bytes / kLoad));
+    const double held_up = std::min(1.0, chunk / expert_bytes);
     std::vector<BufferCase> cases;
     for (const std::size_t eighth : {1U, 2U, 3U, 4U, 6U}) {
       for (const char* predictor : {"lru", "auto", "belady"}) {
@@ -302,8 +305,7 @@ class Compiler {
         setting.predictor = predictor;
         setting.context = options_.context;
         setting.slots = std::max<std::size_t>(1, all * eighth / 8);
-        // A load as long as the time between two MoE layers: neither free nor hopeless.
-        setting.times = {1e-3, 1e-3 * held_up, 1e-4, 1e-3};
+        setting.times = {kLoad, kLoad * held_up, 1e-4, kLoad};
         cases.push_back(setting);
       }
     }

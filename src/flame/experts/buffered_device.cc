@@ -90,7 +90,7 @@ struct BufferedDevice::Implementation {
     pipeline_options.prefetch = options.prefetch;
     pipeline_options.speculate_always = options.speculate_always;
     pipeline_options.expert_bytes = bundle->slot_bytes();
-    pipeline_options.chunk_bytes = StoredLoader::prefetch_bytes_in_flight();
+    pipeline_options.chunk_bytes = StoredLoader::chunk_bytes();
     pipeline = std::make_unique<ExpertPipeline>(grid, memory->all().size() / bundle->slot_bytes(), pipeline_options,
                                                 loader, make_replacement(choice.replacement, grid, popularity),
                                                 std::move(forecaster), popularity);

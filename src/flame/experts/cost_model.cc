@@ -22,10 +22,12 @@ void Calibration::settle() {
   }
 }
 
-CostModel::CostModel(const ExpertGrid& grid, std::uint64_t expert_bytes, std::uint64_t chunk_bytes)
+CostModel::CostModel(const ExpertGrid& grid, std::uint64_t expert_bytes, const ChunkBytes& chunk_bytes)
     : encoder_layers_(grid.encoder_layers),
       assumed_load_(static_cast<double>(expert_bytes) * 1e-9),
-      chunk_share_(std::min(1.0, static_cast<double>(chunk_bytes) / static_cast<double>(expert_bytes))),
+      chunk_share_(std::min(1.0, static_cast<double>(chunk_bytes.slow) / static_cast<double>(expert_bytes))),
+      fast_chunk_share_(std::min(1.0, static_cast<double>(chunk_bytes.fast) / static_cast<double>(expert_bytes))),
+      fast_load_(static_cast<double>(expert_bytes) / chunk_bytes.fast_bytes_per_second),
       gaps_(grid.layers() + std::size_t{1}) {}
 
 double CostModel::least_probability(double time_left) const {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "flame/experts/expert_grid.h"
@@ -59,12 +60,22 @@ class Calibration {
   std::uint32_t changed_ = 0;  ///< bit i: bin i's ratio is to be reckoned anew
 };
 
+/// Bytes of a load, after which a prefetch gives way to demand.
+struct ChunkBytes {
+  std::uint64_t slow = 1;
+  std::uint64_t fast = 1;  ///< on a storage that delivers fast_bytes_per_second
+  double fast_bytes_per_second = std::numeric_limits<double>::infinity();
+  [[nodiscard]] std::uint64_t at(double bytes_per_second) const {
+    return bytes_per_second >= fast_bytes_per_second ? fast : slow;
+  }
+};
+
 /// Measured costs of the storage and of computing, and from them what a speculative load would win or lose.
 /// All times in seconds.
 class CostModel {
  public:
   /// `expert_bytes` as stored. Before the first measurement a storage of 1 GB/s and gaps of 1 ms are assumed.
-  CostModel(const ExpertGrid& grid, std::uint64_t expert_bytes, std::uint64_t chunk_bytes);
+  CostModel(const ExpertGrid& grid, std::uint64_t expert_bytes, const ChunkBytes& chunk_bytes);
 
   /// A whole load of an expert of `layer` that had the storage to itself took so long.
   void observe_load(LayerIndex layer, double seconds) {
@@ -94,7 +105,9 @@ class CostModel {
     return load_seconds(layer) + static_cast<double>(loads - 1) * further;
   }
   /// What a demand load waits for a chunk of a prefetch that is in flight.
-  [[nodiscard]] double chunk_seconds() const { return load_seconds() * chunk_share_; }
+  [[nodiscard]] double chunk_seconds() const {
+    return load_seconds() * (load_seconds() <= fast_load_ ? fast_chunk_share_ : chunk_share_);
+  }
   [[nodiscard]] double gap_seconds(LayerIndex layer) const { return gaps_[layer].value(1e-3); }
 
   /// Seconds that a prefetch is expected to save: `probability` of need times the part of the load that would be over
@@ -120,6 +133,8 @@ class CostModel {
   std::uint32_t encoder_layers_;
   double assumed_load_;  ///< before the first measurement
   double chunk_share_;   ///< of an expert
+  double fast_chunk_share_;
+  double fast_load_;  ///< the longest load of a storage that is asked for fast chunks
   MovingMean load_;
   MovingMean load_of_stack_[2];     ///< encoder, decoder
   MovingMean further_of_stack_[2];  ///< what each load after the first adds to those that are asked for at once

@@ -23,7 +23,7 @@ struct PipelineOptions {
   bool prefetch = true;
   bool speculate_always = false;   ///< keep two loads under way, without asking the cost model
   std::uint64_t expert_bytes = 1;  ///< of a whole load
-  std::uint64_t chunk_bytes = 1;   ///< of a prefetch: after so much it gives way to demand
+  ChunkBytes chunk_bytes;          ///< of a prefetch: after so much it gives way to demand
 };
 
 /// Lookups of one stack. A lookup is one distinct expert wanted by one pass through one MoE layer.

@@ -52,9 +52,11 @@ StoredLoader::StoredLoader(std::shared_ptr<const Bundle> bundle, std::shared_ptr
   active_.reserve(expert_in_.size());
 }
 
-std::uint64_t StoredLoader::prefetch_bytes_in_flight() {
+ChunkBytes StoredLoader::chunk_bytes() {
   const io::ReadQueueOptions options = queue_options();
-  return options.prefetch_depth * options.prefetch_chunk_bytes;
+  const double fast = options.fast_bytes_per_second;
+  return {options.prefetch_depth * options.prefetch_chunk_at(0.0),
+          options.prefetch_depth * options.prefetch_chunk_at(fast), fast};
 }
 
 double StoredLoader::now() { return std::chrono::duration<double>(io::Clock::now() - epoch_).count(); }

@@ -8,6 +8,7 @@
 
 #include "flame/experts/buffer_options.h"
 #include "flame/experts/bundle.h"
+#include "flame/experts/cost_model.h"
 #include "flame/experts/loader.h"
 #include "flame/experts/slot_memory.h"
 #include "flame/experts/timeline.h"
@@ -49,8 +50,8 @@ class StoredLoader final : public ExpertLoader {
   [[nodiscard]] io::ReadQueueStatistics statistics() const { return queue_.statistics(); }
   [[nodiscard]] std::string describe() const;
 
-  /// What a prefetch may hold up: the chunks that are in flight at most.
-  [[nodiscard]] static std::uint64_t prefetch_bytes_in_flight();
+  /// What a prefetch may hold demand up by: the chunks that are in flight at most.
+  [[nodiscard]] static ChunkBytes chunk_bytes();
 
  private:
   [[nodiscard]] std::string name_of(ExpertIndex expert) const;

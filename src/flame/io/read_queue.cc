@@ -21,6 +21,9 @@ namespace flame::io {
 
 namespace {
 
+/// A storage's speed is what it has delivered last: of so much at least.
+constexpr std::uint64_t kRateBytes = std::uint64_t{16} << 20;
+
 /// Lets this thread run as soon as it wakes: the storage stands still until it asks for more, while the threads that
 /// compute do not mind the few microseconds. Linux from 6.12 on lets a thread ask for short turns that come early;
 /// older kernels know nothing of it, and wake sleepers early in any case.
@@ -71,6 +74,7 @@ class ReadQueue::Worker {
         chunks_(reader_->depth()) {
     assert(options.demand_chunk_bytes % options.block_bytes == 0);
     assert(options.prefetch_chunk_bytes % options.block_bytes == 0);
+    assert(options.fast_prefetch_chunk_bytes % options.block_bytes == 0);
     for (std::size_t i = 0; i < chunks_.size(); ++i) idle_chunks_.push_back(i);
     completions_.resize(chunks_.size());
   }
@@ -270,11 +274,16 @@ class ReadQueue::Worker {
     return best;
   }
 
-  [[nodiscard]] std::uint64_t prefetch_chunk_bytes() const {
-    const std::uint64_t twice = std::uint64_t{2} * options_.prefetch_chunk_bytes;
-    const double busy = statistics_.busy_seconds + (in_flight_ > 0 ? seconds(Clock::now() - busy_since_) : 0.0);
-    const double in_time = static_cast<double>(statistics_.bytes) * seconds(options_.prefetch_chunk_time);
-    return in_time > static_cast<double>(twice) * busy ? twice : options_.prefetch_chunk_bytes;
+  /// By the last kRateBytes to twice as many: a storage may become slower.
+  [[nodiscard]] double bytes_per_second() {
+    const Delivered now{statistics_.bytes,
+                        statistics_.busy_seconds + (in_flight_ > 0 ? seconds(Clock::now() - busy_since_) : 0.0)};
+    if (now.bytes - rate_middle_.bytes >= kRateBytes) {
+      rate_begin_ = rate_middle_;
+      rate_middle_ = now;
+    }
+    const double busy = now.busy_seconds - rate_begin_.busy_seconds;
+    return busy > 0.0 ? static_cast<double>(now.bytes - rate_begin_.bytes) / busy : 0.0;
   }
 
   void submit_chunks() {
@@ -284,8 +293,9 @@ class ReadQueue::Worker {
       const std::size_t number = idle_chunks_.back();
       idle_chunks_.pop_back();
       Chunk& chunk = chunks_[number];
-      const std::uint64_t limit =
-          entry->priority == ReadPriority::kDemand ? options_.demand_chunk_bytes : prefetch_chunk_bytes();
+      const std::uint64_t limit = entry->priority == ReadPriority::kDemand
+                                      ? options_.demand_chunk_bytes
+                                      : options_.prefetch_chunk_at(bytes_per_second());
       chunk = {};
       chunk.entry = static_cast<std::size_t>(entry - entries_.data());
       chunk.begin = entry->next;
@@ -484,6 +494,12 @@ class ReadQueue::Worker {
   std::uint64_t next_order_ = 0;
   std::atomic<std::uint64_t> ended_ = 0;
   Clock::time_point busy_since_;
+  struct Delivered {
+    std::uint64_t bytes = 0;
+    double busy_seconds = 0.0;
+  };
+  Delivered rate_begin_;
+  Delivered rate_middle_;
   ReadQueueStatistics statistics_;
   bool stopping_ = false;
   bool finished_ = false;

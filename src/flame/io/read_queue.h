@@ -48,13 +48,18 @@ struct ReadQueueOptions {
   std::uint32_t block_bytes = 64 * 1024;          ///< what one checksum covers
   std::uint32_t demand_chunk_bytes = 512 * 1024;  ///< a multiple of block_bytes
   std::uint32_t prefetch_chunk_bytes = 256 * 1024;
-  /// A storage that delivers twice prefetch_chunk_bytes in this time is asked for so much at once: demand waits no
-  /// longer behind it than behind less of a slower one, and each chunk costs a request and a wake-up.
-  Clock::duration prefetch_chunk_time = std::chrono::microseconds(350);
+  /// A storage that delivers fast_bytes_per_second is asked for prefetches in such chunks: demand waits no longer
+  /// behind one than behind a smaller one of a slower storage, and each chunk costs a request and a wake-up.
+  std::uint32_t fast_prefetch_chunk_bytes = 512 * 1024;
+  double fast_bytes_per_second = 1.5e9;
   std::size_t prefetch_depth = 2;  ///< chunks of prefetches in flight: what a demand read may find before it
   int attempts = 4;                ///< of a chunk that fails or whose checksum is wrong
   Clock::duration retry_delay = std::chrono::milliseconds(1);  ///< before the second attempt; then four times as long
   Clock::duration farewell = std::chrono::seconds(1);  ///< what the queue's end waits for a storage that is silent
+
+  [[nodiscard]] std::uint32_t prefetch_chunk_at(double bytes_per_second) const {
+    return bytes_per_second >= fast_bytes_per_second ? fast_prefetch_chunk_bytes : prefetch_chunk_bytes;
+  }
 };
 
 struct ReadQueueStatistics {
