@@ -310,6 +310,15 @@ void print_table(const std::vector<eval::LatencyResult>& results) {
         share(result.ceilings.decoder_kept_ratio), milliseconds(result.report.pipeline.wait_seconds, 1),
         result.first_token.median, result.encoder.median));
   }
+  for (const eval::LatencyResult& result : results) {
+    if (!result.reading) continue;
+    print(fmt::format("{} ({}), beside both in {}: {:.2f} MB a token read of {:.2f} MB that both loaded{}\n",
+                      result.setting.configuration, result.pattern, format_byte_size(result.reading->beside_bytes),
+                      1e-6 * result.reading->read_bytes, 1e-6 * result.reading->asked_bytes,
+                      result.reading->read_bytes < 0.98 * result.reading->asked_bytes
+                          ? ": the storage delivers no more in that time, so that it binds, not this row"
+                          : ""));
+  }
   print(
       "needed, least: ms a token that bytes missed / bandwidth allow, all loading overlapped: with the loads that the "
       "run needed, and with those of the best replacement; hit: lookups of the decoder that found the expert whole; "
@@ -523,8 +532,8 @@ void add_bench_command(CLI::App& app) {
           "--only", options->configurations,
           fmt::format("Of: {}. Two run only when named: \"mapped\", experts computed in a memory map, kept or "
                       "dropped by the kernel; and \"resident, reading\", all of them in memory while the "
-                      "storage reads, for nobody, as much as both has loaded: no buffer that loads as much can "
-                      "be faster",
+                      "storage reads, for nobody, as much as both has loaded, as far as it can in the time: no "
+                      "buffer that loads as much can be faster",
                       fmt::join(kConfigurations, ", ")))
       ->check(CLI::IsMember(std::vector<std::string>(kConfigurations.begin(), kConfigurations.end())));
   command

@@ -585,7 +585,11 @@ TEST(BenchCommand, MeasuresABundleAndTheStorage) {
   EXPECT_EQ(read.at("configuration"), "resident, reading");
   EXPECT_EQ(read.at("hit_ratio").get<double>(), 1.0);
   EXPECT_EQ(read.at("wait_seconds").get<double>(), 0.0);
-  EXPECT_GT(read.at("bytes_prefetch_wasted").get<int>(), 0);
+  EXPECT_GT(read.at("reading").at("asked_bytes_per_token").get<double>(), 0.0);
+  EXPECT_LE(read.at("reading").at("read_bytes_per_token").get<double>(),
+            2.0 * read.at("reading").at("asked_bytes_per_token").get<double>());
+  EXPECT_EQ(read.at("reading").at("beside_budget_bytes"),
+            json::parse(reading.standard_output).at("results").at(0).at("budget_bytes"));
   const ProgramResult alone = run_flame({"bench", bundle, "--only", "resident, reading"});
   EXPECT_EQ(alone.exit_code, 2);
   EXPECT_THAT(alone.standard_error, HasSubstr("name both too"));

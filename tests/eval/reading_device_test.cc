@@ -44,15 +44,20 @@ TEST_F(ReadingDeviceTest, ReadsWhatAStepIsToldToAndNothingInTheEncoder) {
   EXPECT_EQ(device->bytes_read(), 0U);
   for (int i = 0; i < 10; ++i) step(*device);
   EXPECT_EQ(device->bytes_read(), 15 * expert_bytes());
+  EXPECT_NEAR(device->bytes_asked(), 15.0 * static_cast<double>(expert_bytes()), 1.0);
   device->read_each_step(0.0);
   for (int i = 0; i < 3; ++i) step(*device);
   EXPECT_EQ(device->bytes_read(), 15 * expert_bytes()) << "nothing is owed any more";
 }
 
-TEST_F(ReadingDeviceTest, EveryRunBeginsWithAnIdleStorage) {
+TEST_F(ReadingDeviceTest, WhatTheStorageDidNotComeToIsAskedForButNotRead) {
   const auto device = open(true);
   device->read_each_step(100.0 * static_cast<double>(expert_bytes()));
+  device->begin_statistics();
   for (int i = 0; i < 3; ++i) step(*device);
+  EXPECT_NEAR(device->bytes_asked(), 300.0 * static_cast<double>(expert_bytes()), 1.0);
+  EXPECT_LT(static_cast<double>(device->bytes_read()), device->bytes_asked());
+  device->wait_until_idle();
   device->begin_statistics();
   EXPECT_EQ(device->bytes_read(), 0U);
   device->read_each_step(0.0);
@@ -65,7 +70,7 @@ TEST_F(ReadingDeviceTest, SaysWhatCouldNotBeRead) {
   std::filesystem::resize_file(bundle_->experts_file(), 4096);
   device->read_each_step(static_cast<double>(expert_bytes()));
   step(*device);
-  EXPECT_THROW(device->begin_statistics(), DeviceError);
+  EXPECT_THROW(device->wait_until_idle(), DeviceError);
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <optional>
 #include <utility>
 
@@ -77,6 +78,8 @@ struct Subject {
   experts::BufferedDevice* buffered = nullptr;  ///< the device, where it has slots
   ReadingDevice* reading = nullptr;             ///< the device, where it reads along
   double bytes_a_step = 0.0;                    ///< that the last run's decoder had loaded
+  std::vector<double> asked;                    ///< bytes a step, where it reads along
+  std::vector<double> read;
   std::unique_ptr<MoeTimer> timer;
   std::unique_ptr<model::Generator> generator;
   std::vector<double> decoder;
@@ -143,6 +146,8 @@ void run(Subject& subject, const LatencyOptions& options, std::size_t number, bo
   static_cast<void>(subject.generator->generate(inputs, generation));
   const model::GenerationStatistics& statistics = subject.generator->statistics();
   const auto steps = static_cast<double>(statistics.decoder_steps);
+  const double read = subject.reading == nullptr ? 0.0 : static_cast<double>(subject.reading->bytes_read()) / steps;
+  if (subject.reading != nullptr) subject.reading->wait_until_idle();  // the next case has the storage to itself
   if (subject.buffered != nullptr) {
     const experts::BufferReport report = subject.buffered->report();
     const double encoder = static_cast<double>(report.pipeline.encoder.loaded * report.slot_bytes);
@@ -153,6 +158,10 @@ void run(Subject& subject, const LatencyOptions& options, std::size_t number, bo
   subject.moe.push_back(subject.timer->seconds / steps);
   subject.encoder.push_back(statistics.encoder_seconds);
   subject.first_token.push_back(statistics.first_token_seconds);
+  if (subject.reading != nullptr) {
+    subject.asked.push_back(subject.reading->bytes_asked() / steps);
+    subject.read.push_back(read);
+  }
   if (subject.buffered == nullptr) return;
   const experts::BufferReport report = subject.buffered->report();
   const auto least =
@@ -162,6 +171,10 @@ void run(Subject& subject, const LatencyOptions& options, std::size_t number, bo
     *seconds /= steps;
   }
   subject.bounds.push_back(bounds);
+}
+
+double mean_of(const std::vector<double>& values) {
+  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
 
 double median_of(const std::vector<DecoderBounds>& bounds, double DecoderBounds::*which) {
@@ -196,6 +209,7 @@ std::vector<LatencyResult> measure_latency(const std::vector<LatencyCase>& cases
     }
   }
   std::vector<LatencyResult> results;
+  std::uint64_t memory_before = 0;  // of the case before
   for (const auto& subject : subjects) {
     LatencyResult result;
     result.setting = subject->setting;
@@ -211,8 +225,9 @@ std::vector<LatencyResult> measure_latency(const std::vector<LatencyCase>& cases
       continue;
     }
     result.report = subject->buffered->report();
-    if (subject->reading != nullptr) result.report.pipeline.bytes_prefetch_wasted += subject->reading->bytes_read();
     result.slots = result.report.slots;
+    if (subject->reading != nullptr) result.reading = {mean_of(subject->asked), mean_of(subject->read), memory_before};
+    memory_before = result.slots * result.slot_bytes;
     result.ceilings = buffer_ceilings(subject->buffered->uses(), subject->bundle->grid(), result.report);
     result.bounds = {median_of(subject->bounds, &DecoderBounds::resident_seconds),
                      median_of(subject->bounds, &DecoderBounds::least_seconds),
@@ -260,6 +275,10 @@ std::vector<Json> to_json(const LatencyResult& result) {
         {"storage_bytes_per_second", result.report.bytes_per_second},
         {"storage_busy_seconds", result.report.storage.busy_seconds},
         {"queue_depth", result.report.queue_depth},
+        {"reading", result.reading ? Json{{"asked_bytes_per_token", result.reading->asked_bytes},
+                                          {"read_bytes_per_token", result.reading->read_bytes},
+                                          {"beside_budget_bytes", result.reading->beside_bytes}}
+                                   : Json()},
         {"ceilings",
          {{"hit_ratio", result.ceilings.decoder_hit_ratio},
           {"kept_ratio", result.ceilings.decoder_kept_ratio},

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -56,6 +57,13 @@ struct LatencyResult {
   experts::BufferReport report;  ///< of the last repeat
   BufferCeilings ceilings;       ///< of the last repeat
   DecoderBounds bounds;          ///< of a decoder step, medians
+  /// Where the storage read meanwhile: bytes a decoder step, means over the repeats.
+  struct Reading {
+    double asked_bytes = 0.0;        ///< what the case before had loaded
+    double read_bytes = 0.0;         ///< less where the storage could not deliver them in the time
+    std::uint64_t beside_bytes = 0;  ///< expert memory of the case before
+  };
+  std::optional<Reading> reading;
 };
 
 /// Runs every case in turn, `repeats` times over, after one run of each that is not counted: what disturbs the machine

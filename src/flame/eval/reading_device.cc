@@ -25,6 +25,7 @@ ReadingDevice::ReadingDevice(std::unique_ptr<model::MoeDevice> device, std::shar
 void ReadingDevice::route(const model::MoeInput& input, std::span<model::RoutingDecision> decisions) {
   device_->route(input, decisions);
   if (input.layer.stack != model::Stack::kDecoder) return;
+  asked_ += bytes_a_layer_;
   allowed_ += bytes_a_layer_;
   go_on();
 }
@@ -37,13 +38,17 @@ void ReadingDevice::compute(const model::MoeInput& input, std::span<const model:
 
 void ReadingDevice::begin_statistics() {
   device_->begin_statistics();
+  asked_ = 0.0;
+  before_ = loader_.statistics().bytes;
+}
+
+void ReadingDevice::wait_until_idle() {
+  allowed_ = 0.0;
   collect();
   while (idle_.size() < kScratchSlots) {
     loader_.wait();
     collect();
   }
-  allowed_ = 0.0;
-  before_ = loader_.statistics().bytes;
 }
 
 void ReadingDevice::collect() {
