@@ -478,7 +478,8 @@ TEST_F(BufferedDeviceTest, ACorruptExpertIsNeverComputedWith) {
   const auto bytes = std::as_bytes(std::span(text));
   std::vector<std::byte> damaged(bytes.begin(), bytes.end());
   for (ExpertIndex expert = 0; expert < (*bundle_)->grid().size(); ++expert) {
-    damaged[(*bundle_)->expert(expert).offset + 70'000] ^= std::byte{4};
+    const StoredExpert& stored = (*bundle_)->expert(expert);
+    damaged.at(stored.offset + stored.stored_bytes / 2) ^= std::byte{4};
   }
   BufferOptions options;
   options.slots = 3;
