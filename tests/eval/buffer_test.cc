@@ -253,6 +253,10 @@ TEST_F(BufferReplay, SettingsTogetherGiveWhatEachGivesAlone) {
 TEST_F(BufferReplay, HasNoPredictorsThatNeedMoreThanTheTrace) {
   EXPECT_THROW((void)replay_buffer(trace_, profile_, runtime("mirror", 3)), UsageError);
   EXPECT_THROW((void)replay_buffer(trace_, profile_, runtime("cepr", 0)), UsageError);
+  // Before the trace is read, too.
+  EXPECT_THROW((void)states_for({"cepr", "mirror"}, profile_), UsageError);
+  const routing::TraceReadOptions none = states_for({"none", "lru", "belady", "oracle", "cepr", "random"}, profile_);
+  EXPECT_FALSE(none.hidden || none.approach);
 }
 
 // Any predictor, whatever it says of the future: at most 1 % behind loading on demand, whatever the slots, and the

@@ -120,7 +120,7 @@ void JsonView::fail(const std::string& what) const {
 }
 
 void leave_unsaid(Json& object, std::initializer_list<const char*> figures) {
-  for (const char* const figure : figures) object[figure] = nullptr;
+  for (const char* const figure : figures) object.at(figure) = nullptr;
 }
 
 std::optional<JsonView> JsonView::find(std::string_view key) const {

@@ -345,7 +345,7 @@ routing::TraceReadOptions states_for(const std::vector<std::string>& predictors,
   routing::TraceReadOptions states;
   for (const std::string& name : predictors) {
     const std::string predictor = experts::choose_predictor(name, experts::Replacement::kNextUse, &profile).predictor;
-    if (predictor.empty() || !routing::is_causal(predictor)) continue;
+    if (predictor.empty()) continue;
     const auto made = routing::make_predictor(predictor, {.context = 1, .depth = 1}, profile);
     states.hidden = states.hidden || made->needs_hidden();
     states.approach = states.approach || made->needs_approach();

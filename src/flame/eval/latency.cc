@@ -148,8 +148,9 @@ void run(Subject& subject, const LatencyOptions& options, std::size_t number, bo
   const auto steps = static_cast<double>(statistics.decoder_steps);
   const double read = subject.reading == nullptr ? 0.0 : static_cast<double>(subject.reading->bytes_read()) / steps;
   if (subject.reading != nullptr) subject.reading->wait_until_idle();  // the next case has the storage to itself
+  experts::BufferReport report;
   if (subject.buffered != nullptr) {
-    const experts::BufferReport report = subject.buffered->report();
+    report = subject.buffered->report();
     const double encoder = static_cast<double>(report.pipeline.encoder.loaded * report.slot_bytes);
     subject.bytes_a_step = std::max(0.0, static_cast<double>(report.storage.bytes) - encoder) / steps;
   }
@@ -163,7 +164,6 @@ void run(Subject& subject, const LatencyOptions& options, std::size_t number, bo
     subject.read.push_back(read);
   }
   if (subject.buffered == nullptr) return;
-  const experts::BufferReport report = subject.buffered->report();
   const auto least =
       static_cast<double>(decoder_misses_at_least(subject.buffered->uses(), subject.bundle->grid(), report.slots));
   DecoderBounds bounds = decoder_bounds(statistics.decoder_seconds, report.pipeline, report.transfer_seconds, least);
